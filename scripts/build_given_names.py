@@ -1,0 +1,40 @@
+"""Build the bundled list from the person providers of the Faker package (MIT licence).
+
+Run: python scripts/build_given_names.py
+
+Every given name of every locale, accent-folded to a-z, lower case, distinct, sorted. Names that do not fold to
+letters a-z alone (other scripts, apostrophes, spaces) and single letters are left out.
+"""
+
+import importlib
+import pkgutil
+import re
+import unicodedata
+from pathlib import Path
+
+import faker
+import faker.providers.person
+
+TARGET = Path(__file__).parent.parent / "src/rungwise/data/given-names.txt"
+
+
+def fold(name: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", name.lower())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def main() -> None:
+    found = set()
+    for locale in pkgutil.iter_modules(faker.providers.person.__path__):
+        provider = importlib.import_module(f"faker.providers.person.{locale.name}").Provider
+        for attribute in dir(provider):
+            values = getattr(provider, attribute)
+            if re.fullmatch(r"first_names\w*", attribute) and isinstance(values, tuple | list | dict):
+                found.update(map(fold, values))
+    names = sorted(name for name in found if re.fullmatch(r"[a-z]{2,}", name))
+    TARGET.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    print(f"{TARGET.name}: {len(names):,} names from Faker {faker.VERSION}")
+
+
+if __name__ == "__main__":
+    main()

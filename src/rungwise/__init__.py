@@ -1,0 +1,1 @@
+"""rungwise: from one attention head to a full transformer, one measured rung at a time."""

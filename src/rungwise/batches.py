@@ -1,0 +1,116 @@
+"""Words -> tensors: what every step of every seed reads, and what it drops. Any step can be had without the ones
+before it, so a resumed run meets the same batches.
+
+Every kind of batch is sequences cut from one tape of tokens, END w1 END w2 END ... END: a sequence of length n at
+position s reads tape[s : s + n] and predicts tape[s + 1 : s + n + 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rungwise.config import Protocol, TrainConfig, UserError, derive_seed
+from rungwise.words import END, PAD, WordList
+
+STEPS_A_BLOCK = 256
+"""Batches are drawn in blocks of so many steps: few large array operations instead of many small ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """The words of one part of a split, one after the other, and where each word's sequence lies."""
+
+    tokens: np.ndarray
+    """END w1 END w2 END ...: unsigned integers."""
+    starts: np.ndarray
+    """(words,) where the sequence of each word begins."""
+    lengths: np.ndarray
+    """(words,) how many tokens of it are predicted."""
+
+    @classmethod
+    def of(cls, words: WordList, indices: np.ndarray, protocol: Protocol) -> Tape:
+        """With a start token, a word's sequence begins at the END before it; without, at its first character."""
+        n_characters = words.lengths[indices]
+        ends = np.cumsum(n_characters + 1)  # where the END after each word lies
+        tokens = np.full(ends[-1] + 1 if len(ends) else 1, END, dtype=words.codes.dtype)
+        within = np.arange(n_characters.sum()) - np.repeat(np.cumsum(n_characters) - n_characters, n_characters)
+        first = ends - n_characters
+        tokens[np.repeat(first, n_characters) + within] = words.codes[
+            np.repeat(words.offsets[indices], n_characters) + within
+        ]
+        return cls(tokens, first - protocol.start_token, n_characters + protocol.start_token)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that are scored when every word is scored once."""
+        return int(self.lengths.sum())
+
+    def windows(self, length: int) -> Tape:
+        """The same tokens as one stream, cut into windows that score each token after the first word's first once."""
+        starts = np.arange(1, len(self.tokens) - 1, length)
+        return Tape(self.tokens, starts, np.minimum(length, len(self.tokens) - 1 - starts))
+
+    def padded(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets (..., width) int64, PAD after each sequence's end. Any shape of starts and lengths."""
+        columns = np.arange(width + 1)
+        tokens = self.tokens[np.minimum(starts[..., None] + columns, len(self.tokens) - 1)].astype(np.int64)
+        inside = columns[:-1] < lengths[..., None]
+        return np.where(inside, tokens[..., :-1], PAD), np.where(inside, tokens[..., 1:], PAD)
+
+    def packed(self, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets (tokens,) int32 of the sequences one after the other, nothing between them."""
+        starts, lengths = starts.ravel(), lengths.ravel()
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        at = np.repeat(starts, lengths) + within
+        return self.tokens[at].astype(np.int32), self.tokens[at + 1].astype(np.int32)
+
+
+def draw(tape: Tape, config: TrainConfig, seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and lengths, (STEPS_A_BLOCK, batch_size) each, of a block of steps: words or windows, with replacement."""
+    rng = np.random.default_rng([derive_seed(seed, "batches"), block])
+    shape = (STEPS_A_BLOCK, config.batch_size)
+    if config.batching == "words":
+        chosen = rng.integers(len(tape.starts), size=shape)
+        return tape.starts[chosen], tape.lengths[chosen]
+    if len(tape.tokens) <= config.window + 1:
+        raise UserError(f"The training words make {len(tape.tokens)} tokens; a window of {config.window} needs more.")
+    # Position 0 is the END before the first word, which the article's stream does not have.
+    starts = rng.integers(1, len(tape.tokens) - config.window, size=shape)
+    return starts, np.full(shape, config.window)
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ROW_STRIDE = 1 << 16
+"""Rows of the mask are numbered batch * stride + time, so that trimming a batch does not move its masks."""
+
+
+def mix64(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele et al. 2014): uint64 -> uint64, well mixed, without state."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def mask_key(seed: int, step: int, site: int) -> np.uint64:
+    """What the masks of one sublayer (site = 2 * block, + 1 for its MLP) at one step of one seed are drawn from."""
+    key = np.array([derive_seed(seed, "dropout")], dtype=np.uint64)
+    for part in (step, site):
+        key = mix64(key + np.array([part + 1], dtype=np.uint64) * _GOLDEN)
+    return key[0]
+
+
+def dropout_mask(p: float, seed: int, step: int, site: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """What dropout multiplies by, (B, T, D) float32: 0 with probability p, else 1 / (1 - p).
+
+    Random numbers are a function of (seed, step, site, place), 16 bits an element: p is rounded to 1/65536. That
+    is several times cheaper than a stateful generator, and each engine can draw the same masks in any order.
+    """
+    batch, time, width = shape
+    threshold = round(p * 65536)
+    a_row = -(-width // 4)  # 64-bit numbers that a row of masks takes
+    rows = np.arange(batch, dtype=np.uint64)[:, None] * np.uint64(_ROW_STRIDE) + np.arange(time, dtype=np.uint64)
+    counters = rows[..., None] * np.uint64(a_row) + np.arange(1, a_row + 1, dtype=np.uint64)
+    bits = mix64(mask_key(seed, step, site) + counters * _GOLDEN).astype("<u8").view("<u2")[..., :width]
+    return (bits >= threshold).astype(np.float32) * np.float32(65536 / (65536 - threshold))

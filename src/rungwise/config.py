@@ -1,0 +1,245 @@
+"""What can be set: the model, its training, and the protocol by which it is measured. No torch here.
+
+Every field has its reason under it, is checked on construction, and stands in `config.json` of every run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+MLP = Literal["none", "relu", "gelu"]
+Norm = Literal["none", "layernorm"]
+Position = Literal["none", "rope"]
+Batching = Literal["words", "stream"]
+Schedule = Literal["constant", "cosine"]
+
+
+class UserError(ValueError):
+    """Something that a user can mend: one line that says what, where and what to do. The command exits with 2."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The end of an error line: the nearest known name, or all of them where none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(known)}."
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A 32-bit seed of its own for each purpose, so that what one part draws never shifts another's draws.
+
+    Batches, initialisation, dropout and sampling each take theirs from the run's one seed: the same seed then
+    meets the same batches on every rung, and differences between rungs pair.
+    """
+    return zlib.crc32(f"{seed}/{purpose}".encode())
+
+
+class _Config:
+    """What the three configurations share: checks, and reading from a mapping with unknown fields refused."""
+
+    def _require(self, field: str, ok: bool, what: str) -> None:
+        if not ok:
+            raise UserError(f"{field} must be {what}, but is {getattr(self, field)!r}.")
+
+    def _require_choice(self, field: str, choices: Any) -> None:
+        value, names = getattr(self, field), get_args(choices)
+        if value not in names:
+            raise UserError(f"Unknown {field} {value!r}; {closest(str(value), names)}")
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "configuration") -> Self:
+        """Read from JSON-like values: types checked, unknown fields refused with the nearest known name."""
+        for name in values:
+            if name not in cls.fields():
+                raise UserError(f"{where}: unknown field {name!r}; {closest(name, cls.fields())}")
+        from pydantic import TypeAdapter, ValidationError
+
+        try:  # JSON and strict: "32" is no number and 1 is no flag, but 1 is a float
+            return TypeAdapter(cls).validate_json(json.dumps(dict(values)), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
+                raise UserError(f"{where}: {cause}") from None
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{where}: {field}: {first['msg']}, but is {first['input']!r}.") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Config):
+    """A decoder-only transformer over characters. The defaults are the article's final model."""
+
+    vocab_size: int = 28
+    """Characters of the list, and two tokens: PAD (0) and END (1, which also starts a word where a start is fed)."""
+    block_size: int = 16
+    """The longest sequence: the longest word and END. RoPE and no position do not need it; sampling stops at it."""
+    n_layer: int = 4
+    """Blocks, one upon the other."""
+    n_head: int = 4
+    """Attention heads a block."""
+    n_embd: int = 64
+    """Width of the residual stream."""
+    head_size: int | None = None
+    """Width of a head; None: n_embd / n_head. The article's single heads are half as wide as the embedding."""
+    projection: bool = True
+    """A linear layer (with bias) that mixes the heads' outputs."""
+    residual: bool = True
+    """x + f(x) around attention and MLP, instead of f(x)."""
+    mlp: MLP = "gelu"
+    """The MLP (n_embd -> mlp_ratio * n_embd -> n_embd) after attention, by its activation; none: no MLP."""
+    mlp_ratio: int = 4
+    """Hidden width of the MLP, in n_embd."""
+    norm: Norm = "layernorm"
+    """Pre-norm: before attention and before the MLP. There is no final norm, as in the article."""
+    position: Position = "rope"
+    """How a model knows the order of characters: RoPE rotates queries and keys; none leaves the causal mask alone."""
+    dropout: float = 0.2
+    """Share of what attention and MLP add to the stream that training drops."""
+
+    def __post_init__(self) -> None:
+        self._require("vocab_size", self.vocab_size >= 3, "at least 3 (PAD, END and a character)")
+        for field in ("block_size", "n_layer", "n_head", "n_embd", "mlp_ratio"):
+            self._require(field, getattr(self, field) >= 1, "at least 1")
+        for field, choices in (("mlp", MLP), ("norm", Norm), ("position", Position)):
+            self._require_choice(field, choices)
+        self._require("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
+        if self.head_size is None:
+            self._require("n_embd", self.n_embd % self.n_head == 0, f"a multiple of n_head={self.n_head}")
+        else:
+            self._require("head_size", self.head_size >= 1, "at least 1")
+        if self.position == "rope" and self.head_width % 2:
+            raise UserError(f"RoPE rotates pairs: the head size must be even, but is {self.head_width}.")
+        if not self.projection and self.attention_width != self.n_embd and self.needs_n_embd_after_attention:
+            raise UserError(
+                f"Without a projection, n_head * head_size = {self.attention_width} must be n_embd = {self.n_embd} "
+                "where a residual, an MLP or another block follows."
+            )
+
+    @property
+    def head_width(self) -> int:
+        return self.head_size or self.n_embd // self.n_head
+
+    @property
+    def attention_width(self) -> int:
+        """Width of the heads' outputs side by side."""
+        return self.n_head * self.head_width
+
+    @property
+    def needs_n_embd_after_attention(self) -> bool:
+        return self.residual or self.mlp != "none" or self.n_layer > 1
+
+    @property
+    def output_width(self) -> int:
+        """Width of what the last linear layer reads."""
+        return self.n_embd if self.projection else self.attention_width
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Config):
+    """How a model is trained: AdamW on the masked cross-entropy. The defaults are the article's final recipe."""
+
+    steps: int = 20_000
+    """Optimiser steps."""
+    batch_size: int = 32
+    """Words (or windows of the stream) a step, drawn with replacement."""
+    learning_rate: float = 1e-3
+    """AdamW's step; with the cosine schedule, its peak."""
+    schedule: Schedule = "cosine"
+    """constant, or linear warm-up and then cosine decay (Loshchilov & Hutter 2017) to min_learning_rate."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up (cosine only)."""
+    min_learning_rate: float = 1e-4
+    """Where the cosine ends."""
+    weight_decay: float = 0.01
+    """Decoupled, on every parameter (Loshchilov & Hutter 2019). 0.01 is also PyTorch's default for AdamW."""
+    grad_clip: float = 1.0
+    """Largest norm of the whole gradient (Pascanu et al. 2013); 0 leaves it alone."""
+    beta1: float = 0.9
+    """AdamW's decay of the gradient's mean."""
+    beta2: float = 0.999
+    """AdamW's decay of the gradient's square."""
+    batching: Batching = "words"
+    """words: each word padded to the batch's longest, loss masked. stream: windows cut anywhere from all words."""
+    window: int = 16
+    """Length of a window (stream only)."""
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size", "window"):
+            self._require(field, getattr(self, field) >= 1, "at least 1")
+        self._require("learning_rate", 0 < self.learning_rate < 10, "above 0 and below 10")
+        self._require("min_learning_rate", 0 <= self.min_learning_rate < 10, "at least 0 and below 10")
+        self._require("warmup_steps", self.warmup_steps >= 0, "at least 0")
+        self._require("weight_decay", self.weight_decay >= 0, "at least 0")
+        self._require("grad_clip", self.grad_clip >= 0, "at least 0")
+        for field in ("beta1", "beta2"):
+            self._require(field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
+        self._require_choice("schedule", Schedule)
+        self._require_choice("batching", Batching)
+
+
+@dataclass(frozen=True)
+class Protocol(_Config):
+    """What is scored, on which words, split how. Stored with every result and printed beside every number."""
+
+    name: str
+    start_token: bool
+    """Feed END before the word and score every character; else the first character is given, never predicted."""
+    distinct: bool
+    """Drop repeated words before splitting. Where they stay, some test words also stand in training."""
+    val_fraction: float
+    """Share of the words on which choices (learning rate, early stopping) are made; 0: there are none to make."""
+    test_fraction: float
+    """Share of the words that only the final score sees."""
+    max_test_words: int | None = None
+    """At most so many test words."""
+
+    def __post_init__(self) -> None:
+        self._require("val_fraction", 0 <= self.val_fraction < 1, "at least 0 and below 1")
+        self._require(
+            "test_fraction",
+            0 < self.test_fraction < 1 - self.val_fraction,
+            "above 0, and leave words to train on",
+        )
+
+    @property
+    def scored(self) -> str:
+        """What a loss under this protocol is a mean over, for captions."""
+        return "every character and the end" if self.start_token else "characters 2..n and the end"
+
+
+PROTOCOLS = {
+    p.name: p
+    for p in (
+        Protocol("article", start_token=False, distinct=False, val_fraction=0, test_fraction=0.1),
+        Protocol(
+            "makemore",
+            start_token=True,
+            distinct=False,
+            val_fraction=0,
+            test_fraction=0.1,
+            max_test_words=1000,
+        ),
+        Protocol("strict", start_token=True, distinct=True, val_fraction=0.1, test_fraction=0.1),
+    )
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise UserError(f"Unknown protocol {name!r}; {closest(name, PROTOCOLS)}")
+    return PROTOCOLS[name]

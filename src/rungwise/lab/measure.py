@@ -1,0 +1,135 @@
+"""One task of a climb: train the replicas of a rung, score them on every part of the split, keep the runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rungwise import runs
+from rungwise.batches import Tape
+from rungwise.evaluate import Scores, score
+from rungwise.generate import generate
+from rungwise.lab.climb import Climb, Task
+from rungwise.lab.results import Result
+from rungwise.model import count_parameters
+from rungwise.runs import Run
+from rungwise.train import make_engine, models, train
+from rungwise.words import Split
+
+SCORES = "scores.parquet"
+N_SAMPLES = 10
+
+
+def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None]) -> list[Result]:
+    """Train and score; every replica leaves a run directory RUNG/seed-N with its weights, curve and per-word scores."""
+    words, rung = climb.words, task.rung
+    model_config = rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
+    config = rung.train if climb.steps is None else rung.train.replace(steps=climb.steps)
+    tape = Tape.of(words, parts.train, climb.protocol)
+    engine = make_engine(model_config, config, tape, task.seeds, climb.engine)
+    curve: list[tuple[int, np.ndarray]] = []
+
+    def after_block(step: int, losses: np.ndarray) -> None:
+        curve.append((step, losses.mean(axis=0)))
+        tell(step / config.steps)
+
+    began = time.perf_counter()
+    train(engine, config, after_block)
+    ms_per_step = (time.perf_counter() - began) * 1000 / config.steps / len(task.seeds)
+    tokens_a_step = config.batch_size * (tape.lengths.mean() if config.batching == "words" else config.window)
+    found = []
+    for r, (seed, model) in enumerate(zip(task.seeds, models(engine, model_config, len(task.seeds)), strict=True)):
+        lines = [{"step": step, "train_loss": float(losses[r])} for step, losses in curve]
+        run = Run(
+            model,
+            words.vocabulary,
+            climb.protocol,
+            words.first_counts(parts.train),
+            config,
+            {"seed": seed, "rung": rung.name, "split_seed": climb.split_seed, **runs.origin(words)},
+        )
+        found.append(
+            Result(
+                rung=rung.name,
+                seed=seed,
+                n_params=count_parameters(model),
+                steps=config.steps,
+                protocol=climb.protocol.name,
+                tokens_per_s=round(float(tokens_a_step) / ms_per_step * 1000),
+                ms_per_step=round(ms_per_step, 4),
+                date=runs.now(),
+                engine=engine.name,
+                split_seed=climb.split_seed,
+                model=model_config.to_dict(),
+                train=config.to_dict(),
+                **_score_and_keep(climb, parts, run, tape, lines),
+                **runs.origin(words),
+            )
+        )
+    return found
+
+
+def _score_and_keep(climb: Climb, parts: Split, run: Run, tape: Tape, curve: list[dict[str, Any]]) -> dict[str, Any]:
+    """Score one replica on every part, write its run directory, and return its losses and their detail."""
+    model, words, config = run.model, climb.words, run.train_config
+    seed, rung = run.info["seed"], run.info["rung"]
+    test_tape = Tape.of(words, parts.test, climb.protocol)
+    test = score(model, test_tape)
+    detail = _detail(climb, parts, test)
+    if config.batching == "stream":
+        detail["stream_test_loss"] = score(model, test_tape.windows(config.window)).loss
+    samples = [w.text for w in generate(model, words.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
+    detail["samples"] = [[text, tag(climb, parts, text)] for text in samples]
+    folder = climb.out / rung / f"seed-{seed}"
+    runs.save(folder, run, samples)
+    runs.write_lines(folder / runs.METRICS, curve)
+    frame = {"word": parts.test.astype(np.uint32), "tokens": test.lengths.astype(np.uint16), "nats": test.words}
+    with runs.atomic(folder / SCORES) as temporary:
+        pl.DataFrame(frame).cast({"nats": pl.Float32}).write_parquet(temporary)
+    return {
+        "train_loss": score(model, tape).loss,
+        "val_loss": score(model, Tape.of(words, parts.validation, climb.protocol)).loss
+        if len(parts.validation)
+        else None,
+        "test_loss": test.loss,
+        "detail": detail,
+    }
+
+
+def _detail(climb: Climb, parts: Split, test: Scores) -> dict[str, Any]:
+    """What else the test scores tell."""
+    seen = in_training(climb, parts)
+    of_token = np.repeat(seen, test.lengths)
+    detail: dict[str, Any] = {
+        "n_test_words": len(seen),
+        "n_test_tokens": len(test.nats),
+        "accuracy": test.accuracy,
+        "mean_probability": test.mean_probability,
+        "by_position": test.by_position(),
+        "by_length": test.by_length(),
+        "share_seen": float(seen.mean()),
+        "loss_seen": float(test.nats[of_token].mean()) if seen.any() else None,
+        "loss_new": float(test.nats[~of_token].mean()) if not seen.all() else None,
+    }
+    if climb.protocol.start_token:  # the same model, scored as the article scores
+        detail["loss_without_first"] = float(test.nats[test.position > 0].mean())
+    return detail
+
+
+def in_training(climb: Climb, parts: Split) -> np.ndarray:
+    """(test words,) bool: does the word also stand in the training part? Never, in a protocol of distinct words."""
+    identity = climb.words.identities
+    return np.isin(identity[parts.test], identity[parts.train])
+
+
+def tag(climb: Climb, parts: Split, text: str) -> str:
+    """Where a generated word stands: training, test, validation, or nowhere (new)."""
+    where = climb.words.find(text)
+    for name, part in (("training", parts.train), ("test", parts.test), ("validation", parts.validation)):
+        if np.isin(where, part).any():
+            return name
+    return "new"

@@ -1,0 +1,145 @@
+"""The parts of a transformer, each small, each tested against an oracle.
+
+Dimensions: B batch, T time (positions of a word), D n_embd, H heads, K head size, V vocabulary.
+"Off" is another small module, chosen where the model is built, so that no forward pass asks what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol as Interface
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rungwise.config import ModelConfig
+
+ROPE_BASE = 10_000.0
+
+
+class Memory(Interface):
+    """What attention has seen before: nothing in training, a key-value cache in generation."""
+
+    def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys and values of all positions so far, given those of the new ones: (B, H, T, K) each."""
+        ...
+
+
+class NoMemory:
+    """All positions are new."""
+
+    def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return k, v
+
+
+class NoPosition(nn.Module):
+    """The causal mask alone tells the order."""
+
+    def forward(self, x: Tensor, start: int) -> Tensor:
+        return x
+
+
+class RoPE(nn.Module):
+    """Rotary position embedding (Su et al. 2021, eq. 34): pair j of a head turns by position * base^(-2j/K).
+
+    Pairs are (j, j + K/2), as in GPT-NeoX and Llama. Scores then depend on relative position only.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, head_size: int) -> None:
+        super().__init__()
+        frequency = ROPE_BASE ** (-torch.arange(0, head_size, 2).float() / head_size)
+        self.register_buffer("frequency", frequency, persistent=False)
+
+    def forward(self, x: Float[Tensor, "B H T K"], start: int) -> Float[Tensor, "B H T K"]:
+        position = torch.arange(start, start + x.shape[-2], device=x.device)
+        angle = position[:, None] * self.frequency  # (T, K/2)
+        a, b = x.chunk(2, dim=-1)
+        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Dropout(nn.Module):
+    """Inverted dropout (Srivastava et al. 2014) whose mask can be handed in.
+
+    Training sets `keep` (B, T, D; 0 or 1 / (1 - p)) for each step, so that every replica, engine and resumed run
+    draws the same masks (batches.dropout_masks). Where none is set, PyTorch draws one.
+    """
+
+    keep: Tensor
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.register_buffer("keep", torch.empty(0), persistent=False)
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        if self.training and self.keep.numel():
+            return x * self.keep
+        return F.dropout(x, self.p, self.training)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017, eq. 1); queries, keys and values without bias."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_head, self.head_size = config.n_head, config.head_width
+        self.qkv = nn.Linear(config.n_embd, 3 * config.attention_width, bias=False)
+        self.position = RoPE(self.head_size) if config.position == "rope" else NoPosition()
+        self.projection = nn.Linear(config.attention_width, config.n_embd) if config.projection else nn.Identity()
+
+    def weights(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> tuple[Tensor, Tensor]:
+        """Who looks at whom, (B, H, T, S), each row summing to 1, and the values there, (B, H, S, K)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.n_head, self.head_size)).movedim(-3, 0).transpose(-3, -2)
+        k, v = memory.extend(self, self.position(k, start), v)
+        scores = self.position(q, start) @ k.transpose(-2, -1) / math.sqrt(self.head_size)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1 + start)
+        return scores.masked_fill(later, -math.inf).softmax(dim=-1), v
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+        weights, v = self.weights(x, memory, start)
+        return self.projection((weights @ v).transpose(-3, -2).flatten(-2))
+
+
+class MLP(nn.Module):
+    """Two linear layers, position by position, with a nonlinearity between (GELU: Hendrycks & Gimpel 2016, exact)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.n_embd, config.mlp_ratio * config.n_embd)
+        self.activation = {"relu": nn.ReLU, "gelu": nn.GELU}[config.mlp]()
+        self.down = nn.Linear(config.mlp_ratio * config.n_embd, config.n_embd)
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+        return self.down(self.activation(self.up(x)))
+
+
+class Plain(nn.Module):
+    """f(norm(x)): a sublayer without a residual connection."""
+
+    def __init__(self, config: ModelConfig, f: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.n_embd) if config.norm == "layernorm" else nn.Identity()
+        self.f = f
+        self.dropout = Dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+        return self.dropout(self.f(self.norm(x), memory, start))
+
+
+class Residual(Plain):
+    """x + f(norm(x)): pre-norm (Xiong et al. 2020) with a residual connection (He et al. 2016)."""
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+        return x + super().forward(x, memory, start)
+
+
+class Skip(nn.Module):
+    """A sublayer that is not there."""
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+        return x

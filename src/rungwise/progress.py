@@ -1,0 +1,46 @@
+"""Progress with the time left: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+PLAIN_EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+def duration(seconds: float) -> str:
+    """7 s, 1:05 or 2:00:00."""
+    whole = round(seconds)
+    minutes, seconds_part = divmod(whole, 60)
+    hours, minutes_part = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes_part:02}:{seconds_part:02}"
+    return f"{minutes}:{seconds_part:02}" if minutes else f"{whole} s"
+
+
+@contextlib.contextmanager
+def bar(total: int) -> Iterator[Callable[[int, str], None]]:
+    """Yields advance(done, remark), to be called as often as one likes. On standard error."""
+    began = last = time.monotonic()
+
+    def plain(done: int, remark: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PLAIN_EVERY and done < total:
+            last = now
+            left = duration((now - began) * (total - done) / done) if done else "?"
+            print(f"{done:,} of {total:,} steps, {remark}, {left} left", file=sys.stderr, flush=True)
+
+    if not sys.stderr.isatty():
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done, remark: progress.update(task, completed=done, description=remark)

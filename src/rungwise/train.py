@@ -1,0 +1,195 @@
+"""One training loop for R replicas of a model at once, each with its own seed.
+
+The loop runs in blocks of steps on an engine: `TorchEngine` stacks the replicas with torch.func and is the reference;
+`NativeEngine` (native/) does the same arithmetic in C++ where there is a compiler. Both meet the same batches, masks
+and learning rates. Dimensions: R replicas, B batch, T time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol as Interface
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from rungwise.batches import STEPS_A_BLOCK, Tape, draw, dropout_mask
+from rungwise.config import ModelConfig, TrainConfig, UserError
+from rungwise.model import Transformer
+from rungwise.words import PAD
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate of step 0, 1, ...: constant, or linear warm-up and then half a cosine (Loshchilov & Hutter 2017, eq. 5).
+
+    The first step takes 1/warmup_steps of the peak, step warmup_steps the peak itself, and the last step comes
+    within one step of min_learning_rate.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    cosine = (1 + math.cos(math.pi * progress)) / 2
+    return config.min_learning_rate + (config.learning_rate - config.min_learning_rate) * cosine
+
+
+class Engine(Interface):
+    """What runs steps: it holds the parameters and the optimiser's state of all replicas."""
+
+    name: str
+
+    def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
+        """Run len(rates) steps within one block; returns the losses before each, (steps, R) nats a scored token."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Parameters and optimiser moments: `param/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME`, (R, ...) each."""
+        ...
+
+    def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
+        """Go on from a state that was taken after `step` steps."""
+        ...
+
+
+class TorchEngine:
+    """The reference: the model's own forward pass under vmap, autograd, and torch.optim.AdamW on stacked parameters."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        train_config: TrainConfig,
+        tape: Tape,
+        seeds: Sequence[int],
+        device: str = "cpu",
+    ) -> None:
+        self.config, self.tape, self.seeds, self.device = train_config, tape, seeds, device
+        models = [Transformer(model_config, seed).to(device) for seed in seeds]
+        self.model = models[0].train()
+        stacked, _ = stack_module_state(list[torch.nn.Module](models))
+        self.params: dict[str, Tensor] = {name: p.detach().clone().requires_grad_() for name, p in stacked.items()}
+        self.optimiser = torch.optim.AdamW(
+            self.params.values(),
+            betas=(train_config.beta1, train_config.beta2),
+            weight_decay=train_config.weight_decay,
+            fused=True,
+        )
+        self.block: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def _loss(self, params: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy over the real tokens of one replica's batch."""
+        logits = functional_call(self.model, params, (inputs,))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+
+    def _sequences(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """Starts and lengths of a block of steps, (steps, R, B) each."""
+        if self.block is None or self.block[0] != block:
+            drawn = [draw(self.tape, self.config, seed, block) for seed in self.seeds]
+            self.block = (block, np.stack([s for s, _ in drawn], 1), np.stack([n for _, n in drawn], 1))
+        return self.block[1], self.block[2]
+
+    def _masks(self, step: int, time: int) -> dict[str, Tensor]:
+        """What the dropout modules multiply by at this step, (R, B, T, D) each."""
+        p = self.model.config.dropout
+        if not p:
+            return {}
+        shape = (self.config.batch_size, time, self.model.config.n_embd)
+        names = [name for name, _ in self.model.named_buffers() if name.endswith("dropout.keep")]
+        masks = {}
+        for name in names:
+            _, layer, sublayer, *_ = name.split(".")
+            site = 2 * int(layer) + (sublayer == "mlp")
+            stacked = np.stack([dropout_mask(p, seed, step, site, shape) for seed in self.seeds])
+            masks[name] = torch.from_numpy(stacked).to(self.device)
+        return masks
+
+    def _clip(self) -> None:
+        grads = [p.grad for p in self.params.values() if p.grad is not None]
+        norm = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()  # (R,)
+        scale = (self.config.grad_clip / (norm + 1e-6)).clamp(max=1)
+        for g in grads:
+            g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+
+    def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
+        starts, lengths = self._sequences(first_step // STEPS_A_BLOCK)
+        losses = torch.empty(len(rates), len(self.seeds), device=self.device)
+        for i, rate in enumerate(rates):
+            within = (first_step + i) % STEPS_A_BLOCK
+            width = int(lengths[within].max())  # no column that is PAD in every word
+            padded = self.tape.padded(starts[within], lengths[within], width)
+            inputs, targets = (torch.from_numpy(x).to(self.device) for x in padded)
+            each = vmap(self._loss)({**self.params, **self._masks(first_step + i, width)}, inputs, targets)
+            self.optimiser.zero_grad()
+            each.sum().backward()
+            if self.config.grad_clip:
+                self._clip()
+            self.optimiser.param_groups[0]["lr"] = rate
+            self.optimiser.step()
+            losses[i] = each.detach()
+        return losses.cpu().numpy()
+
+    def state(self) -> dict[str, np.ndarray]:
+        found = {f"param/{name}": p.detach() for name, p in self.params.items()}
+        for name, p in self.params.items():
+            moments = self.optimiser.state[p]
+            for key in ("exp_avg", "exp_avg_sq"):
+                found[f"{key}/{name}"] = moments.get(key, torch.zeros_like(p))
+        return {key: value.cpu().numpy().copy() for key, value in found.items()}
+
+    def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
+        with torch.no_grad():
+            for name, p in self.params.items():
+                p.copy_(torch.from_numpy(state[f"param/{name}"]))
+                self.optimiser.state[p] = {
+                    "step": torch.tensor(float(step), device=self.device),
+                    **{k: torch.from_numpy(state[f"{k}/{name}"]).to(self.device) for k in ("exp_avg", "exp_avg_sq")},
+                }
+
+
+def make_engine(
+    model_config: ModelConfig, train_config: TrainConfig, tape: Tape, seeds: Sequence[int], name: str = "auto"
+) -> Engine:
+    """`native` where a compiler is at hand, else `torch`; or the one that is named."""
+    from rungwise import native
+
+    if name == "native" or (name == "auto" and not native.why_not()):
+        return native.NativeEngine(model_config, train_config, tape, seeds)
+    return TorchEngine(model_config, train_config, tape, seeds)
+
+
+def train(
+    engine: Engine,
+    config: TrainConfig,
+    after_block: Callable[[int, np.ndarray], None] = lambda step, losses: None,
+    first_step: int = 0,
+) -> None:
+    """Run an engine from `first_step` to the end. `after_block(steps done, losses (steps, R))` follows each block."""
+    step = first_step
+    while step < config.steps:
+        n = min(STEPS_A_BLOCK - step % STEPS_A_BLOCK, config.steps - step)
+        losses = engine.run(step, [learning_rate(config, s) for s in range(step, step + n)])
+        if not np.isfinite(losses).all():
+            bad = step + int(np.flatnonzero(~np.isfinite(losses).all(axis=1))[0])
+            raise UserError(
+                f"Training diverged: the loss of step {bad} is not finite. Try a lower learning_rate or grad_clip=1."
+            )
+        step += n
+        after_block(step, losses)
+
+
+def models(engine: Engine, config: ModelConfig, n: int) -> list[Transformer]:
+    """The replicas as ordinary modules, in evaluation mode."""
+    state, found = engine.state(), []
+    for r in range(n):
+        model = Transformer(config)
+        model.load_state_dict(
+            {k.removeprefix("param/"): torch.from_numpy(v[r]) for k, v in state.items() if k.startswith("param/")}
+        )
+        found.append(model.eval())
+    return found
