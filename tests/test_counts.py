@@ -157,7 +157,7 @@ def test_a_lower_order_is_as_if_fitted_alone(train, test, protocol):
 
 
 def test_order_of_the_words_does_not_matter_and_scores_come_in_the_tape_s():
-    train, test = ["anna", "bea", "ada", "dee"], ["bead", "a", "ceca"]
+    train, test = ["abba", "bea", "ada", "dee"], ["bead", "a", "ceca"]
     for protocol in (WHOLE, GIVEN):
         model, other = (fit(tape(some, protocol), 7, 4) for some in (train, train[::-1]))
         together = model.score(tape(test, protocol))
@@ -168,7 +168,7 @@ def test_order_of_the_words_does_not_matter_and_scores_come_in_the_tape_s():
 
 
 def test_scoring_in_parts_changes_nothing(monkeypatch):
-    train, test = tape(["anna", "bea", "ada", "dee"], WHOLE), tape(["bead", "a", "ceca", "b", "dab"], WHOLE)
+    train, test = tape(["abba", "bea", "ada", "dee"], WHOLE), tape(["bead", "a", "ceca", "b", "dab"], WHOLE)
     model = fit(train, 7, 3)
     nats, losses = model.score(test), model.losses(test)
     monkeypatch.setattr("rungwise.counts.WORDS_AT_ONCE", 2)

@@ -111,7 +111,8 @@ _INFERRED_SLOW = (
     "to 0.007; 1e-3 ends lower than printed."
 )
 _rung("scaled", "64 / 4 heads", "scaling", "gelu", dict(n_embd=64, n_head=4, learning_rate=3e-4),
-      "The size of makemore's default transformer.", "Karpathy, makemore", Published(202_780, 1.84, 1.92), _INFERRED_SLOW)
+      "The size of makemore's default transformer.", "Karpathy, makemore", Published(202_780, 1.84, 1.92),
+      _INFERRED_SLOW)
 _rung("dropout-5k", "+ dropout 0.2", "scaling", "scaled", dict(dropout=0.2),
       "Training drops a fifth of what each sublayer adds, so that no feature can rely on another.",
       "Srivastava et al. 2014", Published(202_780, 1.95, 2.00),
