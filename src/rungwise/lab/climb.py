@@ -125,15 +125,14 @@ def run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
     A result is appended to results.jsonl as soon as it is there, so a climb that is stopped loses only what was
     under way.
     """
-    from rungwise import native
+    from rungwise.train import choose_engine
 
     done = open_directory(climb)
     split(climb.words, climb.protocol, climb.split_seed)  # a list too short to split is refused before work begins
     processes = (
         climb.processes or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    is_native = climb.engine == "native" or (climb.engine == "auto" and not native.why_not())
-    tasks = plan(climb, done, processes, is_native)
+    tasks = plan(climb, done, processes, choose_engine(climb.engine) == "native")
     total = sum(cost(t.rung, climb.steps) * len(t.seeds) for t in tasks)
     report(Progress(done, [], 0.0 if tasks else 1.0, None))
     if not tasks:

@@ -1,0 +1,340 @@
+"""The training step as one native program, where there is a C++ compiler: optional, and the model does not know of it.
+
+engine.cpp is compiled once into the user's cache and called through ctypes, which gives up the GIL: threads train
+replicas side by side. The PyTorch path is the reference and the fallback; both give the same losses and gradients
+to floating-point tolerance.
+
+    if native.why_not() is None:
+        losses = native.load().train_block(...)
+
+RUNGWISE_NATIVE=0 turns it off. Arrays of tokens are packed: sequences one after the other, nothing between them
+(batches.Tape.packed).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rungwise.config import ModelConfig, TrainConfig, derive_seed
+
+SOURCE = Path(__file__).with_name("engine.cpp")
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+"""None that would hide a NaN: a diverged run must show as one."""
+COMPILE_TIMEOUT = 120.0
+"""Seconds; it takes about three."""
+
+Tensors = Mapping[str, np.ndarray]
+
+
+class NoEngine(RuntimeError):
+    """There is no native engine here; the message says why in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What one replica's training changes: float32 arrays by the names of Transformer.named_parameters().
+
+    Each is trained in place, so it must be contiguous; a slice of stacked replicas is.
+    """
+
+    parameters: Tensors
+    first: Tensors
+    """AdamW's mean of the gradients (exp_avg)."""
+    second: Tensors
+    """AdamW's mean of their squares (exp_avg_sq)."""
+
+    @classmethod
+    def fresh(cls, parameters: Tensors) -> State:
+        """Copies of the parameters, and moments of zero."""
+        return cls(
+            {name: np.array(value, dtype=np.float32, order="C") for name, value in parameters.items()},
+            {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
+            {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
+        )
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters, in the order of Transformer.named_parameters() and of engine.cpp."""
+    d, a, m = config.n_embd, config.attention_width, config.mlp_ratio * config.n_embd
+    found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, d)}
+
+    def norm(name: str) -> None:
+        if config.norm == "layernorm":
+            found.update({f"{name}.weight": (d,), f"{name}.bias": (d,)})
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        found.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
+
+    for i in range(config.n_layer):
+        norm(f"blocks.{i}.attention.norm")
+        found[f"blocks.{i}.attention.f.qkv.weight"] = (3 * a, d)
+        if config.projection:
+            linear(f"blocks.{i}.attention.f.projection", d, a)
+        if config.mlp != "none":
+            norm(f"blocks.{i}.mlp.norm")
+            linear(f"blocks.{i}.mlp.f.up", m, d)
+            linear(f"blocks.{i}.mlp.f.down", d, m)
+    linear("head", config.vocab_size, config.output_width)
+    return found
+
+
+class _Shape(ctypes.Structure):
+    """Shape in engine.cpp."""
+
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in (
+            *("vocab_size", "n_layer", "n_head", "n_embd", "head_size", "hidden", "activation"),
+            *("projection", "residual", "norm", "rope", "dropout"),
+        )
+    ]  # fmt: skip
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> _Shape:
+        return cls(
+            config.vocab_size,
+            config.n_layer,
+            config.n_head,
+            config.n_embd,
+            config.head_width,
+            0 if config.mlp == "none" else config.mlp_ratio * config.n_embd,
+            ("none", "relu", "gelu").index(config.mlp),
+            config.projection,
+            config.residual,
+            config.norm == "layernorm",
+            config.position == "rope",
+            round(config.dropout * 65536),
+        )
+
+
+class _Optimiser(ctypes.Structure):
+    """Optimiser in engine.cpp."""
+
+    _fields_ = [(name, ctypes.c_double) for name in ("beta1", "beta2", "weight_decay", "grad_clip")]
+
+
+class Engine:
+    """The compiled library. It has no state: every method may be called from several threads at once."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.rungwise_gradients.restype = ctypes.c_double
+
+    def train_block(
+        self,
+        model_config: ModelConfig,
+        train_config: TrainConfig,
+        state: State,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        lengths: np.ndarray,
+        first_step: int,
+        dropout_seed: int,
+        learning_rates: Sequence[float] | np.ndarray,
+    ) -> np.ndarray:
+        """Train one replica in place for len(learning_rates) steps; each step's loss before it, (steps,) float64.
+
+        inputs, targets: (tokens,) of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the
+        whole run, and so do the dropout masks and AdamW's bias correction. Losses are mean nats per token.
+        """
+        rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
+        lengths = np.ascontiguousarray(lengths, dtype=np.int32)
+        if lengths.ndim != 2 or len(lengths) != len(rates):
+            raise ValueError(f"lengths must be ({len(rates)} steps, batch), but are {lengths.shape}.")
+        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        optimiser = _Optimiser(
+            train_config.beta1, train_config.beta2, train_config.weight_decay, train_config.grad_clip
+        )
+        losses = np.empty(len(rates))
+        self._library.rungwise_train(
+            ctypes.byref(_Shape.of(model_config)),
+            ctypes.byref(optimiser),
+            _pointers(model_config, state.parameters),
+            _pointers(model_config, state.first),
+            _pointers(model_config, state.second),
+            *(_address(array) for array in (inputs, targets, lengths)),
+            ctypes.c_int(lengths.shape[1]),
+            ctypes.c_long(first_step),
+            ctypes.c_long(len(rates)),
+            _address(rates),
+            ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
+            _address(losses),
+        )
+        return losses
+
+    def loss_and_gradients(
+        self,
+        model_config: ModelConfig,
+        parameters: Tensors,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        lengths: np.ndarray,
+        dropout_seed: int = 0,
+        step: int | None = None,
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Mean nats per token of one batch, lengths (batch,), and its gradients; step None: without dropout."""
+        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        gradients = {name: np.empty(shape, np.float32) for name, shape in shapes(model_config).items()}
+        loss = self._library.rungwise_gradients(
+            ctypes.byref(_Shape.of(model_config)),
+            _pointers(model_config, parameters),
+            *(_address(array) for array in (inputs, targets, lengths)),
+            ctypes.c_int(lengths.size),
+            ctypes.c_long(-1 if step is None else step),
+            ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
+            _pointers(model_config, gradients),
+        )
+        return loss, gradients
+
+    def score(
+        self,
+        model_config: ModelConfig,
+        parameters: Tensors,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        lengths: np.ndarray,
+    ) -> np.ndarray:
+        """-ln p of each target, (tokens,) float32 nats, without dropout. Each distinct prefix is computed once."""
+        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        nats = np.empty(len(targets), np.float32)
+        self._library.rungwise_score(
+            ctypes.byref(_Shape.of(model_config)),
+            _pointers(model_config, parameters),
+            *(_address(array) for array in (inputs, targets, lengths)),
+            ctypes.c_int(lengths.size),
+            _address(nats),
+        )
+        return nats
+
+
+def _address(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _pointers(config: ModelConfig, tensors: Tensors) -> ctypes.Array:
+    """Where each tensor lies, in the engine's order. Names, shapes and memory layout are checked: C++ trusts them."""
+    expected = shapes(config)
+    if tensors.keys() != expected.keys():
+        raise ValueError(f"Other parameters than the model's: {sorted(tensors.keys() ^ expected.keys())}")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != np.float32 or not tensor.flags.c_contiguous:
+            raise ValueError(f"{name} must be contiguous float32 {shape}, but is {tensor.dtype} {tensor.shape}.")
+    return (ctypes.c_void_p * len(expected))(*(tensors[name].ctypes.data for name in expected))
+
+
+def _checked(
+    config: ModelConfig, inputs: np.ndarray, targets: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens and lengths as int32, within their ranges: C++ trusts them."""
+    arrays = [np.ascontiguousarray(array, dtype=np.int32) for array in (inputs, targets, lengths)]
+    inputs, targets, lengths = arrays
+    if lengths.size == 0 or lengths.min() < 1 or not lengths.sum(dtype=np.int64) == len(inputs) == len(targets):
+        raise ValueError(f"Lengths, each at least 1, must sum to {len(inputs)} inputs and {len(targets)} targets.")
+    if lengths.max() > 1 << 16:
+        raise ValueError("A sequence has at most 65,536 tokens.")
+    for name, tokens in (("inputs", inputs), ("targets", targets)):
+        if tokens.min() < 0 or tokens.max() >= config.vocab_size:
+            raise ValueError(f"{name} must be token ids below {config.vocab_size}.")
+    return inputs, targets, lengths
+
+
+def why_not() -> str | None:
+    """None where there is a native engine; else one line that says why there is none."""
+    return None if isinstance(found := _found(_settings()), Engine) else found
+
+
+def load() -> Engine:
+    """The engine, compiled at the first call on a machine (about three seconds); NoEngine where there is none."""
+    found = _found(_settings())
+    if isinstance(found, str):
+        raise NoEngine(found)
+    return found
+
+
+def _settings() -> tuple[str | None, ...]:
+    """The environment that decides which engine is meant."""
+    return tuple(map(os.environ.get, ("RUNGWISE_NATIVE", "CXX", "XDG_CACHE_HOME", "HOME", "PATH")))
+
+
+@functools.cache
+def _found(settings: tuple[str | None, ...]) -> Engine | str:
+    """The engine, or why there is none: once a process and environment."""
+    if settings[0] == "0":
+        return "The native engine is turned off (RUNGWISE_NATIVE=0)."
+    try:
+        return Engine(_build())
+    except (NoEngine, OSError) as error:
+        return f"No native engine: {' '.join(str(error).split())}"
+
+
+def _build() -> Path:
+    """The library in the user's cache, compiled first where it is not there."""
+    compiler = _compiler()
+    command = [*compiler, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native"]
+    source = SOURCE.read_bytes()
+    version = _run([*compiler, "--version"])
+    key = hashlib.sha256(repr((source, command, version, platform.machine(), _cpu())).encode()).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rungwise"
+    library = cache / f"engine-{key[:16]}.so"
+    if not library.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        # Compiled aside and renamed: a second process at the same time does the same work, and neither sees half.
+        with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as aside:
+            made = Path(aside) / library.name
+            _run([*command, str(SOURCE), "-o", str(made)])
+            made.replace(library)
+    return library
+
+
+def _compiler() -> list[str]:
+    if named := os.environ.get("CXX", "").split():
+        if not shutil.which(named[0]):
+            raise NoEngine(f"the compiler $CXX, {named[0]!r}, was not found.")
+        return named
+    for name in COMPILERS:
+        if shutil.which(name):
+            return [name]
+    raise NoEngine(f"no C++ compiler was found ({', '.join(COMPILERS)}, or $CXX).")
+
+
+def _run(command: list[str]) -> str:
+    """What a command prints; NoEngine with its first error line where it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise NoEngine(f"{command[0]} took longer than {COMPILE_TIMEOUT:.0f} s.") from None
+    if done.returncode:
+        lines = done.stderr.splitlines()
+        errors = [line for line in lines if "error" in line] or lines or [f"exit status {done.returncode}"]
+        raise NoEngine(f"{command[0]} failed: {errors[0].strip()}")
+    return done.stdout
+
+
+def _is_arm() -> bool:
+    return platform.machine().lower() in ("arm64", "aarch64")
+
+
+def _cpu() -> str:
+    """What the compiler's `native` stands for: a cache in a shared home directory may serve several kinds of CPU."""
+    if sys.platform == "darwin":
+        return _run(["sysctl", "-n", "machdep.cpu.brand_string"])
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(dict.fromkeys(x for x in lines if x.startswith(("model name", "flags", "Features", "CPU part"))))
