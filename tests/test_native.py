@@ -148,9 +148,7 @@ def test_steps_are_those_of_adamw_after_clipping(engine, name, clip):
     inputs, targets, lengths = draw_words(config, len(rates) * batch)
     model = model_of(config)
     state = native.State.fresh(parameters_of(model))
-    losses = engine.train_block(
-        config, train, state, inputs, targets, lengths.reshape(-1, batch), first_step, 3, rates
-    )
+    losses = engine.train_block(config, train, state, inputs, targets, lengths.reshape(-1, batch), first_step, 3, rates)
 
     optimiser = torch.optim.AdamW(model.parameters(), betas=(0.8, 0.95), weight_decay=0.1)
     ends = np.cumsum(lengths.reshape(-1, batch).sum(1))
@@ -283,9 +281,7 @@ def test_it_is_built_in_an_empty_cache_and_by_several_at_once(tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("RUNGWISE_NATIVE", None)
     command = [sys.executable, "-c", "from rungwise import native; print(native.why_not())"]
-    running = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0].strip() for process in running] == ["None", "None"]
     made = [path.name for path in (tmp_path / "rungwise").iterdir()]
     assert len(made) == 1

@@ -1,6 +1,7 @@
 """The parts of a transformer, each small, each tested against an oracle.
 
-Dimensions: B batch, T time (positions of a word), D n_embd, H heads, K head size, V vocabulary.
+Dimensions: B batch, T time (positions of a word), D n_embd, H heads, K head size, V vocabulary, and A for what
+attention gives: D, or H * K where there is no projection.
 "Off" is another small module, chosen where the model is built, so that no forward pass asks what it is.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import math
 from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ from rungwise.config import ModelConfig
 ROPE_BASE = 10_000.0
 
 
+@runtime_checkable
 class Memory(Interface):
     """What attention has seen before: nothing in training, a key-value cache in generation."""
 
@@ -100,7 +103,7 @@ class Attention(nn.Module):
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1 + start)
         return scores.masked_fill(later, -math.inf).softmax(dim=-1), v
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         weights, v = self.weights(x, memory, start)
         return self.projection((weights @ v).transpose(-3, -2).flatten(-2))
 
@@ -127,7 +130,7 @@ class Plain(nn.Module):
         self.f = f
         self.dropout = Dropout(config.dropout) if config.dropout else nn.Identity()
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         return self.dropout(self.f(self.norm(x), memory, start))
 
 

@@ -23,6 +23,7 @@
 #include <cstring>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -40,6 +41,9 @@ constexpr int TILE_ROWS = 6;
 
 typedef float Vec __attribute__((vector_size(WIDTH * sizeof(float)), may_alias));
 typedef int32_t IntVec __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+typedef uint64_t Bits __attribute__((vector_size(WIDTH * sizeof(uint16_t))));  // 16 random bits a lane
+typedef uint16_t Halves __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first lane takes a number's lowest bits");
 
 #define INLINE inline __attribute__((always_inline))
 
@@ -47,16 +51,10 @@ INLINE Vec load(const float* p) { Vec x; std::memcpy(&x, p, sizeof x); return x;
 INLINE void save(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
 INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
-INLINE float sum(Vec x) {
-    float total = 0;
-    for (int i = 0; i < WIDTH; ++i) total += x[i];
-    return total;
-}
-
-INLINE float largest(Vec x) {
-    float most = x[0];
-    for (int i = 1; i < WIDTH; ++i) most = x[i] > most ? x[i] : most;
-    return most;
+INLINE IntVec lane_numbers() {
+    IntVec x;
+    for (int i = 0; i < WIDTH; ++i) x[i] = i;
+    return x;
 }
 
 INLINE void accumulate(const float* from, float* to, int n) {
@@ -98,11 +96,10 @@ struct Matrix {
     float* row(long i) const { return data + i * ld; }
 };
 
-// e^x to 1e-7, by 2^n e^r with |r| <= ln(2)/2; below -87 it stays at e^-87. A NaN stays a NaN.
+// e^x to 1e-7 for x <= 0, by 2^n e^r with |r| <= ln(2)/2; below -87 it stays at e^-87. A NaN stays a NaN.
 INLINE Vec exponential(Vec x) {
-    const Vec low = Vec{} - 87.0f, high = Vec{} + 88.0f;
+    const Vec low = Vec{} - 87.0f;
     x = x < low ? low : x;
-    x = x > high ? high : x;
     Vec shift = Vec{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
     Vec n = (x * 1.44269504f + shift) - shift;
     Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -117,23 +114,68 @@ INLINE Vec exponential(Vec x) {
     return p * scale;
 }
 
+// A shuffle whose lane i takes lane from(i) of a, or from(i) - WIDTH of b.
+template <class From, int... I>
+INLINE Vec shuffle(Vec a, Vec b, From from, std::integer_sequence<int, I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, from(I)...);
+#else
+    return __builtin_shuffle(a, b, IntVec{from(I)...});
+#endif
+}
+
+// Across the lanes, by halves.
+template <int DISTANCE = WIDTH / 2>
+INLINE float sum(Vec x) {
+    x += shuffle(x, x, [](int l) constexpr { return l ^ DISTANCE; }, std::make_integer_sequence<int, WIDTH>{});
+    if constexpr (DISTANCE > 1) return sum<DISTANCE / 2>(x);
+    else return x[0];
+}
+template <int DISTANCE = WIDTH / 2>
+INLINE float largest(Vec x) {
+    x = larger(x, shuffle(x, x, [](int l) constexpr { return l ^ DISTANCE; }, std::make_integer_sequence<int, WIDTH>{}));
+    if constexpr (DISTANCE > 1) return largest<DISTANCE / 2>(x);
+    else return x[0];
+}
+
+// Swap off-diagonal DISTANCE x DISTANCE blocks, then half the distance: a transposed square of WIDTH x WIDTH.
+template <int DISTANCE = WIDTH / 2>
+INLINE void transpose(Vec (&square)[WIDTH]) {
+    constexpr auto lanes = std::make_integer_sequence<int, WIDTH>{};
+#pragma GCC unroll 16
+    for (int i = 0; i < WIDTH; ++i) {
+        if (i & DISTANCE) continue;
+        Vec a = square[i], b = square[i + DISTANCE];
+        square[i] = shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH - DISTANCE : l; }, lanes);
+        square[i + DISTANCE] = shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH : l + DISTANCE; }, lanes);
+    }
+    if constexpr (DISTANCE > 1) transpose<DISTANCE / 2>(square);
+}
+
 // ---------------------------------------------------------------------------------------------------------------
 // Matrix product
 // ---------------------------------------------------------------------------------------------------------------
 
-// c = start + a b for ROWS x (VECTORS * WIDTH) results, which stay in registers over the whole sum.
+// What is done to a result on its way out, each where there is one: (result + bias) * times + plus.
+struct Finish {
+    const float* bias = nullptr;  // (columns,)
+    Matrix times, plus;           // (rows, columns)
+};
+
+// A tile of ROWS x (VECTORS * WIDTH) results at (row, column), which stay in registers over the whole sum.
 template <int ROWS, int VECTORS>
-static void tile(const float* a, long a_row, long a_column, const float* b, long b_row, float* c, long c_row, int depth,
-                 const float* start, long start_row) {
+static void tile(const float* a, long a_row, long a_column, Matrix b, Matrix c, int row, int column, int depth,
+                 const Finish& finish) {
+    a += row * a_row;
     Vec sums[ROWS][VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 8
-        for (int j = 0; j < VECTORS; ++j) sums[i][j] = start ? load(start + i * start_row + j * WIDTH) : Vec{};
+        for (int j = 0; j < VECTORS; ++j) sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
     for (int k = 0; k < depth; ++k) {
         Vec right[VECTORS];
 #pragma GCC unroll 8
-        for (int j = 0; j < VECTORS; ++j) right[j] = load(b + k * b_row + j * WIDTH);
+        for (int j = 0; j < VECTORS; ++j) right[j] = load(b.row(k) + column + j * WIDTH);
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; ++i) {
             float left = a[i * a_row + k * a_column];
@@ -144,30 +186,37 @@ static void tile(const float* a, long a_row, long a_column, const float* b, long
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 8
-        for (int j = 0; j < VECTORS; ++j) save(c + i * c_row + j * WIDTH, sums[i][j]);
+        for (int j = 0; j < VECTORS; ++j) {
+            const int at = column + j * WIDTH;
+            if (finish.times.data) sums[i][j] *= load(finish.times.row(row + i) + at);
+            if (finish.plus.data) sums[i][j] += load(finish.plus.row(row + i) + at);
+            save(c.row(row + i) + at, sums[i][j]);
+        }
 }
 
-// c (rows x columns, columns rounded up to WIDTH) = start + a b. `a` is read by strides, so that it may be a
-// transposed matrix; start_row 0 repeats one row (a bias).
+// c (rows x columns, columns rounded up to WIDTH) = a b, finished. `a` is read by strides, so that it may be a
+// transposed matrix.
 static void multiply(const float* a, long a_row, long a_column, Matrix b, Matrix c, int rows, int depth, int columns,
-                     const float* start = nullptr, long start_row = 0) {
-    auto strip = [&](auto vectors, long j) {
-        constexpr int V = decltype(vectors)::value;
-        int i = 0;
+                     const Finish& finish = {}) {
+    auto strip = [&](auto vectors, int column) {
+        int row = 0;
         auto next = [&](auto n) {
-            tile<decltype(n)::value, V>(a + i * a_row, a_row, a_column, b.data + j, b.ld, c.row(i) + j, c.ld, depth,
-                                        start ? start + i * start_row + j : nullptr, start_row);
-            i += decltype(n)::value;
+            tile<decltype(n)::value, decltype(vectors)::value>(a, a_row, a_column, b, c, row, column, depth, finish);
+            row += decltype(n)::value;
         };
-        while (i + TILE_ROWS <= rows) next(std::integral_constant<int, TILE_ROWS>{});
-        if (i + 4 <= rows) next(std::integral_constant<int, 4>{});
-        while (i < rows) next(std::integral_constant<int, 1>{});
+        while (row + TILE_ROWS <= rows) next(std::integral_constant<int, TILE_ROWS>{});
+        if (row + 4 <= rows) next(std::integral_constant<int, 4>{});
+        while (row < rows) next(std::integral_constant<int, 1>{});
     };
-    long j = 0, end = padded(columns);
-    for (; j + TILE_VECTORS * WIDTH <= end; j += TILE_VECTORS * WIDTH)
-        strip(std::integral_constant<int, TILE_VECTORS>{}, j);
-    if (TILE_VECTORS > 2 && j + 2 * WIDTH <= end) strip(std::integral_constant<int, 2>{}, j), j += 2 * WIDTH;
-    if (j < end) strip(std::integral_constant<int, 1>{}, j);
+    int column = 0;
+    const int end = int(padded(columns));
+    for (; column + TILE_VECTORS * WIDTH <= end; column += TILE_VECTORS * WIDTH)
+        strip(std::integral_constant<int, TILE_VECTORS>{}, column);
+    if (TILE_VECTORS > 2 && column + 2 * WIDTH <= end) {
+        strip(std::integral_constant<int, 2>{}, column);
+        column += 2 * WIDTH;
+    }
+    for (; column < end; column += WIDTH) strip(std::integral_constant<int, 1>{}, column);
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -192,6 +241,7 @@ struct Tensor {
     long at = 0;  // where it lies in each of the arrays of Parameters
     int rows = 0, columns = 0;
     long ld = 0;
+    Matrix transposed = {};  // of a linear layer's weight: (columns, rows)
     bool empty() const { return rows == 0; }
 };
 
@@ -201,8 +251,8 @@ struct Parameters {
     std::vector<Tensor> tensors;
     long size = 0;
 
-    Tensor add(int rows, int columns) {
-        Tensor t{size, rows, columns, stride(columns)};
+    Tensor add(int rows, int columns, Matrix transposed = {}) {
+        Tensor t{size, rows, columns, stride(columns), transposed};
         size += rows * t.ld;
         tensors.push_back(t);
         return t;
@@ -221,7 +271,6 @@ struct Parameters {
 
 struct Linear {
     Tensor weight, bias;  // (out, in), (1, out)
-    Matrix transposed;    // (in, out)
 };
 
 struct Norm {
@@ -308,7 +357,8 @@ static std::vector<int> sorted(const int* const* inputs, const int* lengths, int
 }
 
 // SplitMix64's finaliser, as batches.mix64.
-static inline uint64_t mix64(uint64_t x) {
+template <class T>
+INLINE T mix64(T x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
     return x ^ (x >> 31);
@@ -343,18 +393,21 @@ private:
         float *stats1, *stats2, *attention;  // (N, 2) mean and 1/deviation; the weights of all words
     };
 
-    void transpose(const Linear& linear);
-    float* w(Tensor t) const { return t.empty() ? nullptr : weights + t.at; }
-    float* g(Tensor t) const { return gradients + t.at; }
+    void transpose(const Tensor& tensor);
+    float* w(const Tensor& t) const { return t.empty() ? nullptr : weights + t.at; }
+    float* g(const Tensor& t) const { return gradients + t.at; }
     void draw_mask(const Batch& b, int site, Matrix kept, int width) const;
     void normalise(const Norm& norm, Matrix x, Matrix y, float* stats, int rows) const;
     void normalise_backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, int rows, bool add) const;
-    void apply(const Linear& linear, Matrix x, Matrix y, int rows) const;
-    void apply_backward(const Linear& linear, Matrix x, Matrix dy, Matrix dx, int rows) const;
+    void apply(const Linear& linear, Matrix x, Matrix y, int rows, Matrix times = {}, Matrix plus = {}) const;
+    void apply_backward(const Linear& linear, Matrix x, Matrix dy, Matrix dx, int rows, Matrix times = {}) const;
     void join(Matrix x, Matrix f, Matrix kept, Matrix y, int rows, int width) const;
     void activate(Matrix hidden, Matrix slope, int rows) const;
-    void rotate(const Batch& b, Matrix qkv, float direction) const;
+    void spread(const Batch& b, Matrix from, bool by_token, Matrix to) const;
+    void collect(const Batch& b, Matrix from, Matrix to, bool by_token) const;
+    template <int VECTORS>
     void attend(const Batch& b, Matrix qkv, float* attention, Matrix heads);
+    template <int VECTORS>
     void attend_backward(const Batch& b, Matrix qkv, const float* attention, Matrix dheads, Matrix dqkv);
 
     Shape shape_;
@@ -364,9 +417,9 @@ private:
     std::vector<Layer> layers_;
     Linear head_;
     std::vector<Activations> acts_;
-    Matrix tokens_, token_qkv_;              // the first block's input and qkv, a distinct token
+    Matrix tokens_, qkv_;                    // the distinct tokens' embeddings; what a qkv layer gives
     Matrix out_, logits_, dlogits_;
-    Matrix dx_, df_, dhidden_, dnormed_, dqkv_, dtoken_qkv_, dheads_;
+    Matrix dx_, df_, dhidden_, dnormed_, dqkv_, dspread_, dheads_;
     float *inside_;                          // (D,) 1, and 0 in the padding
     float *cos_ = nullptr, *sin_ = nullptr;  // (T, K / 2)
     float *turned_, *scores_;                // scratch of attention
@@ -384,9 +437,8 @@ Model::Model(const Shape& shape, const float* const* values, int max_rows, long 
     };
     auto linear = [&](int out, int in, bool bias) {
         Linear l;
-        l.weight = parameters.add(out, in);
+        l.weight = parameters.add(out, in, {memory_.floats(in * stride(out)), stride(out)});
         if (bias) l.bias = parameters.add(1, out);
-        l.transposed = {memory_.floats(in * stride(out)), stride(out)};
         return l;
     };
     embedding_ = parameters.add(V, D);
@@ -412,14 +464,12 @@ Model::Model(const Shape& shape, const float* const* values, int max_rows, long 
         first = memory_.floats(parameters.size);
         second = memory_.floats(parameters.size);
     }
-    for (const Layer& layer : layers_)
-        for (const Linear* l : {&layer.qkv, &layer.projection, &layer.up, &layer.down}) transpose(*l);
-    transpose(head_);
+    for (const Tensor& tensor : parameters.tensors) transpose(tensor);
 
     auto matrix = [&](int width, bool wanted = true) {
         return wanted ? Matrix{memory_.floats(max_rows * stride(width)), stride(width)} : Matrix{};
     };
-    const int wide = std::max(D, A);
+    const int wide = std::max(D, A), spread_width = int(3 * shape.n_head * padded(shape.head_size));
     Matrix x = matrix(wide);
     for (int i = 0; i < shape.n_layer; ++i) {
         if (i && !training) {  // nothing is kept for a backward pass: all layers share one set
@@ -429,7 +479,7 @@ Model::Model(const Shape& shape, const float* const* values, int max_rows, long 
         Activations a;
         a.x = x;
         a.normed1 = shape.norm ? matrix(D) : a.x;
-        a.qkv = matrix(3 * A);
+        a.qkv = matrix(spread_width);
         a.heads = matrix(A);
         a.kept1 = matrix(wide, training && shape.dropout);
         a.middle = matrix(wide);
@@ -445,16 +495,16 @@ Model::Model(const Shape& shape, const float* const* values, int max_rows, long 
     }
     out_ = x;
     tokens_ = matrix(D);
-    token_qkv_ = matrix(3 * A);
+    qkv_ = matrix(3 * A);
     logits_ = matrix(V), dlogits_ = matrix(V);
     if (training) {
         dx_ = matrix(wide), df_ = matrix(wide), dnormed_ = matrix(D), dheads_ = matrix(A), dhidden_ = matrix(M, M);
-        dqkv_ = matrix(3 * A), dtoken_qkv_ = matrix(3 * A);
+        dqkv_ = matrix(3 * A), dspread_ = matrix(spread_width);
     }
     inside_ = memory_.floats(padded(D));
     std::fill_n(inside_, D, 1.0f);
     const long block = padded(max_length) + WIDTH;
-    turned_ = memory_.floats(std::max<long>(WIDTH, shape.head_size) * block);
+    turned_ = memory_.floats(padded(shape.head_size) * WIDTH);
     scores_ = memory_.floats(max_length * block);
     if (shape.rope) {
         const int half = shape.head_size / 2;
@@ -468,24 +518,33 @@ Model::Model(const Shape& shape, const float* const* values, int max_rows, long 
     }
 }
 
-void Model::transpose(const Linear& l) {
-    for (int i = 0; i < l.weight.rows; ++i)
-        for (int j = 0; j < l.weight.columns; ++j) l.transposed.row(j)[i] = weights[l.weight.at + i * l.weight.ld + j];
+void Model::transpose(const Tensor& t) {
+    if (!t.transposed.data) return;
+    for (int i = 0; i < t.rows; i += WIDTH)
+        for (int j = 0; j < t.columns; j += WIDTH) {
+            Vec square[WIDTH];
+#pragma GCC unroll 16
+            for (int k = 0; k < WIDTH; ++k) square[k] = i + k < t.rows ? load(w(t) + (i + k) * t.ld + j) : Vec{};
+            ::transpose(square);
+            for (int k = 0; k < WIDTH && j + k < t.columns; ++k) save(t.transposed.row(j + k) + i, square[k]);
+        }
 }
 
 // What dropout multiplies by, exactly as batches.dropout_mask: 16 bits an element, from (key, place).
 void Model::draw_mask(const Batch& b, int site, Matrix kept, int width) const {
     const uint64_t key = mix64(dropout_key_ + GOLDEN * uint64_t(site + 1));
     const int numbers = (width + 3) / 4;
-    const uint32_t threshold = uint32_t(shape_.dropout);
-    const float scale = float(65536.0 / (65536.0 - shape_.dropout));
+    const IntVec threshold = IntVec{} + shape_.dropout;
+    const Vec scale = Vec{} + float(65536.0 / (65536.0 - shape_.dropout));
+    Bits ramp;
+    for (int i = 0; i < WIDTH / 4; ++i) ramp[i] = GOLDEN * uint64_t(i + 1);
     for (int n = 0; n < b.rows(); ++n) {
-        const uint64_t counter = b.place[n] * uint64_t(numbers) + 1;
-        float* row = kept.row(n);
-        for (int j = 0; j < numbers; ++j) {
-            uint64_t bits = mix64(key + (counter + j) * GOLDEN);
-            for (int part = 0; part < 4; ++part)
-                row[4 * j + part] = ((bits >> (16 * part)) & 0xffff) >= threshold ? scale : 0.0f;
+        Bits counter = ramp + (key + b.place[n] * uint64_t(numbers) * GOLDEN);
+        for (int j = 0; j < width; j += WIDTH, counter += GOLDEN * (WIDTH / 4)) {
+            const Bits bits = mix64(counter);
+            Halves halves;
+            std::memcpy(&halves, &bits, sizeof halves);
+            save(kept.row(n) + j, __builtin_convertvector(halves, IntVec) >= threshold ? scale : Vec{});
         }
     }
 }
@@ -540,13 +599,13 @@ void Model::normalise_backward(const Norm& norm, Matrix x, const float* stats, M
     }
 }
 
-// y = x W^T + b
-void Model::apply(const Linear& l, Matrix x, Matrix y, int rows) const {
-    multiply(x.data, x.ld, 1, l.transposed, y, rows, l.weight.columns, l.weight.rows, w(l.bias));
+// y = (x W^T + b) * times + plus: dropout and residual connection, where there are any
+void Model::apply(const Linear& l, Matrix x, Matrix y, int rows, Matrix times, Matrix plus) const {
+    multiply(x.data, x.ld, 1, l.weight.transposed, y, rows, l.weight.columns, l.weight.rows, {w(l.bias), times, plus});
 }
 
-// dW = dy^T x, db = the sum of dy's rows, dx = dy W (where dx is wanted)
-void Model::apply_backward(const Linear& l, Matrix x, Matrix dy, Matrix dx, int rows) const {
+// dW = dy^T x, db = the sum of dy's rows, dx = (dy W) * times
+void Model::apply_backward(const Linear& l, Matrix x, Matrix dy, Matrix dx, int rows, Matrix times) const {
     const int out = l.weight.rows, in = l.weight.columns;
     multiply(dy.data, 1, dy.ld, x, {g(l.weight), l.weight.ld}, out, rows, in);
     if (!l.bias.empty()) {
@@ -557,11 +616,10 @@ void Model::apply_backward(const Linear& l, Matrix x, Matrix dy, Matrix dx, int 
             save(db + j, (totals[0] + totals[1]) + (totals[2] + totals[3]));
         }
     }
-    if (dx.data) multiply(dy.data, dy.ld, 1, {w(l.weight), l.weight.ld}, dx, rows, out, in);
+    multiply(dy.data, dy.ld, 1, {w(l.weight), l.weight.ld}, dx, rows, out, in, {nullptr, times, {}});
 }
 
-// y = x + kept * f: the residual connection (x) and dropout (kept) where there are any. The backward pass of a
-// sublayer begins with the same function: df = kept * dy.
+// y = x + kept * f, where there is no linear layer to do it. The backward pass of dropout is df = kept * dy.
 void Model::join(Matrix x, Matrix f, Matrix kept, Matrix y, int rows, int width) const {
     for (int n = 0; n < rows; ++n)
         for (int j = 0; j < width; j += WIDTH) {
@@ -598,45 +656,100 @@ void Model::activate(Matrix hidden, Matrix slope, int rows) const {
     }
 }
 
-// RoPE turns the queries and keys of each row by its position; direction -1 turns gradients back.
-void Model::rotate(const Batch& b, Matrix qkv, float direction) const {
-    const int K = shape_.head_size, half = K / 2;
+// Two halves of a head turned by one position; direction -1 turns back. HALF: their width, where it is known.
+template <int HALF>
+static INLINE void turn(const float* from, float* to, const float* cosine, const float* sine, float direction, int half) {
+    typedef float Part __attribute__((vector_size((HALF ? HALF : 1) * sizeof(float))));
+    for (int j = 0; j < half; j += HALF ? HALF : 1) {
+        Part p, q, c, s;
+        std::memcpy(&p, from + j, sizeof p), std::memcpy(&q, from + half + j, sizeof q);
+        std::memcpy(&c, cosine + j, sizeof c), std::memcpy(&s, sine + j, sizeof s);
+        s *= direction;
+        Part x = p * c - q * s, y = p * s + q * c;
+        std::memcpy(to + j, &x, sizeof x), std::memcpy(to + half + j, &y, sizeof y);
+    }
+}
+
+// From the linear layer's queries, keys and values, (3, H, K), of each row, or of each token, to those that meet in
+// attention: turned by RoPE, each head beginning at a whole vector.
+void Model::spread(const Batch& b, Matrix from, bool by_token, Matrix to) const {
+    const int K = shape_.head_size, H = shape_.n_head, half = K / 2;
     for (int n = 0; n < b.rows(); ++n) {
-        const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-        for (int head = 0; head < 2 * shape_.n_head; ++head) {
-            float *x = qkv.row(n) + head * K, *y = x + half;
-            for (int j = 0; j < half; ++j) {
-                float c = cosine[j], s = sine[j] * direction, p = x[j], q = y[j];
-                x[j] = p * c - q * s;
-                y[j] = p * s + q * c;
-            }
+        const float* x = from.row(by_token ? b.which[n] : n);
+        float* y = to.row(n);
+        for (int part = 0; part < 3 * H; ++part, x += K, y += padded(K)) {
+            const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
+            if (!shape_.rope || part >= 2 * H) std::copy_n(x, K, y);
+            else if (half == 8) turn<8>(x, y, cosine, sine, 1, 8);
+            else turn<0>(x, y, cosine, sine, 1, half);
         }
     }
 }
 
+// The way back, of gradients: turned back, and those of a token summed.
+void Model::collect(const Batch& b, Matrix from, Matrix to, bool by_token) const {
+    const int K = shape_.head_size, H = shape_.n_head, half = K / 2;
+    if (by_token) std::memset(to.data, 0, b.distinct.size() * to.ld * sizeof(float));
+    for (int n = 0; n < b.rows(); ++n) {
+        float *x = from.row(n), *y = to.row(by_token ? b.which[n] : n);
+        for (int part = 0; part < 3 * H; ++part, x += padded(K), y += K) {
+            const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
+            if (!shape_.rope || part >= 2 * H) {}
+            else if (half == 8) turn<8>(x, x, cosine, sine, -1, 8);
+            else turn<0>(x, x, cosine, sine, -1, half);
+            if (by_token) for (int k = 0; k < K; ++k) y[k] += x[k];
+            else std::copy_n(x, K, y);
+        }
+    }
+}
+
+// (K, queries) of up to WIDTH rows: a head of `from`, at `column`, transposed, so that each lane is a query.
+template <int VECTORS>
+static INLINE void gather(Matrix from, const int* rows, int n, int column, int vectors, Vec* turned) {
+    for (int part = 0; part < (VECTORS ? VECTORS : vectors); ++part) {
+        Vec square[WIDTH];
+#pragma GCC unroll 16
+        for (int i = 0; i < WIDTH; ++i) square[i] = i < n ? load(from.row(rows[i]) + column + part * WIDTH) : Vec{};
+        transpose(square);
+#pragma GCC unroll 16
+        for (int i = 0; i < WIDTH; ++i) turned[part * WIDTH + i] = square[i];
+    }
+}
+
+template <int VECTORS>
+static INLINE Vec dot(const float* x, const Vec* turned, int vectors) {
+    Vec even{}, odd{};
+#pragma GCC unroll 16
+    for (int k = 0; k < (VECTORS ? VECTORS : vectors) * WIDTH; k += 2) {
+        even += x[k] * turned[k];
+        odd += x[k + 1] * turned[k + 1];
+    }
+    return even + odd;
+}
+
 // Causal attention, word by word and head by head. Queries lie across the lanes of a vector, so that the softmax
 // over keys has no horizontal sums: the weights of a head are stored as (keys, queries), queries padded.
+// VECTORS: how many a head takes, where that is known (0: shape_ says).
+template <int VECTORS>
 void Model::attend(const Batch& b, Matrix qkv, float* attention, Matrix heads) {
-    const int K = shape_.head_size, A = shape_.attention();
+    const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
+    const int wide = vectors * WIDTH;
     const float scale = 1.0f / std::sqrt(float(K));
-    IntVec lanes;
-    for (int i = 0; i < WIDTH; ++i) lanes[i] = i;
+    const IntVec lanes = lane_numbers();
+    Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : reinterpret_cast<Vec*>(turned_);
     for (const Word& word : b.words) {
         const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
         const long ld = padded(queries);
         float* weights = attention + word.weights;
-        for (int head = 0; head < shape_.n_head; ++head, weights += T * ld) {
-            const int q_at = head * K, k_at = A + q_at, v_at = 2 * A + q_at;
-            for (int t = 0; t < queries; ++t)
-                for (int k = 0; k < K; ++k) turned_[k * ld + t] = qkv.row(rows[word.first + t])[q_at + k] * scale;
+        for (int head = 0; head < H; ++head, weights += T * ld) {
+            const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
             for (int block = 0; block < queries; block += WIDTH) {
-                const IntVec position = lanes + (word.first + block);
-                const int keys = std::min(T, word.first + block + WIDTH);
+                const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
+                const IntVec position = lanes + begin;
+                gather<VECTORS>(qkv, rows + begin, keys - begin, q_at, vectors, turned);
                 Vec most = Vec{} - INFINITY, total{};
                 for (int s = 0; s < keys; ++s) {
-                    const float* key = qkv.row(rows[s]) + k_at;
-                    Vec score{};
-                    for (int k = 0; k < K; ++k) score += key[k] * load(turned_ + k * ld + block);
+                    Vec score = scale * dot<VECTORS>(qkv.row(rows[s]) + k_at, turned, vectors);
                     save(weights + s * ld + block, score);
                     most = larger(position >= s ? score : most, most);
                 }
@@ -650,11 +763,13 @@ void Model::attend(const Batch& b, Matrix qkv, float* attention, Matrix heads) {
                 for (int s = 0; s < keys; ++s) save(weights + s * ld + block, load(weights + s * ld + block) * total);
             }
             for (int t = 0; t < queries; ++t) {
-                float* out = heads.row(rows[word.first + t]) + q_at;
-                for (int k = 0; k < K; ++k) out[k] = 0;
-                for (int s = 0; s <= word.first + t; ++s) {
-                    const float weight = weights[s * ld + t], *value = qkv.row(rows[s]) + v_at;
-                    for (int k = 0; k < K; ++k) out[k] += weight * value[k];
+                float* out = heads.row(rows[word.first + t]) + head * K;
+                for (int at = 0; at < K; at += WIDTH) {
+                    Vec mean{};
+                    for (int s = 0; s <= word.first + t; ++s)
+                        mean += weights[s * ld + t] * load(qkv.row(rows[s]) + v_at + at);
+                    if (at + WIDTH <= K) save(out + at, mean);
+                    else for (int k = at; k < K; ++k) out[k] = mean[k - at];
                 }
             }
         }
@@ -662,25 +777,25 @@ void Model::attend(const Batch& b, Matrix qkv, float* attention, Matrix heads) {
 }
 
 // dqkv, from dheads: keys and values collect from every query that saw them, in every word.
+template <int VECTORS>
 void Model::attend_backward(const Batch& b, Matrix qkv, const float* attention, Matrix dheads, Matrix dqkv) {
-    const int K = shape_.head_size, A = shape_.attention();
+    const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
+    const int wide = vectors * WIDTH;
     const float scale = 1.0f / std::sqrt(float(K));
+    Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : reinterpret_cast<Vec*>(turned_);
     std::memset(dqkv.data, 0, b.rows() * dqkv.ld * sizeof(float));
     for (const Word& word : b.words) {
         const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
         const long ld = padded(queries);
         const float* weights = attention + word.weights;
-        for (int head = 0; head < shape_.n_head; ++head, weights += T * ld) {
-            const int q_at = head * K, k_at = A + q_at, v_at = 2 * A + q_at;
-            for (int t = 0; t < queries; ++t)
-                for (int k = 0; k < K; ++k) turned_[k * ld + t] = dheads.row(rows[word.first + t])[q_at + k];
+        for (int head = 0; head < H; ++head, weights += T * ld) {
+            const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
             for (int block = 0; block < queries; block += WIDTH) {
-                const int keys = std::min(T, word.first + block + WIDTH);
+                const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
+                gather<VECTORS>(dheads, rows + begin, keys - begin, head * K, vectors, turned);
                 Vec total{};
                 for (int s = 0; s < keys; ++s) {
-                    const float* value = qkv.row(rows[s]) + v_at;
-                    Vec d{};
-                    for (int k = 0; k < K; ++k) d += value[k] * load(turned_ + k * ld + block);
+                    Vec d = dot<VECTORS>(qkv.row(rows[s]) + v_at, turned, vectors);
                     total += d * load(weights + s * ld + block);
                     save(scores_ + s * ld + block, d);
                 }
@@ -689,18 +804,22 @@ void Model::attend_backward(const Batch& b, Matrix qkv, const float* attention, 
                     save(scores_ + s * ld + block, d);
                 }
             }
-            for (int t = 0; t < queries; ++t) {
-                const long row = rows[word.first + t];
-                const float *query = qkv.row(row) + q_at, *dout = dheads.row(row) + q_at;
-                float* dquery = dqkv.row(row) + q_at;
-                for (int s = 0; s <= word.first + t; ++s) {
-                    const float d = scores_[s * ld + t], weight = weights[s * ld + t], *key = qkv.row(rows[s]) + k_at;
-                    float *dkey = dqkv.row(rows[s]) + k_at, *dvalue = dqkv.row(rows[s]) + v_at;
-                    for (int k = 0; k < K; ++k) {
-                        dquery[k] += d * key[k];
-                        dkey[k] += d * query[k];
-                        dvalue[k] += weight * dout[k];
+            for (int at = 0; at < wide; at += WIDTH) {
+                for (int t = 0; t < queries; ++t) {
+                    Vec dquery{};
+                    for (int s = 0; s <= word.first + t; ++s)
+                        dquery += scores_[s * ld + t] * load(qkv.row(rows[s]) + k_at + at);
+                    save(dqkv.row(rows[word.first + t]) + q_at + at, dquery);
+                }
+                for (int s = 0; s < T; ++s) {
+                    float *dkey = dqkv.row(rows[s]) + k_at + at, *dvalue = dqkv.row(rows[s]) + v_at + at;
+                    Vec key = load(dkey), value = load(dvalue);
+                    for (int t = std::max(0, s - word.first); t < queries; ++t) {
+                        const long row = rows[word.first + t];
+                        key += scores_[s * ld + t] * load(qkv.row(row) + q_at + at);
+                        value += weights[s * ld + t] * load(dheads.row(row) + head * K + at);
                     }
+                    save(dkey, key), save(dvalue, value);
                 }
             }
         }
@@ -721,17 +840,16 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
         const Matrix none{};
         const Matrix x = i ? a.x : tokens_;  // the first block's queries, keys and values: by distinct token
         const int rows = i ? N : U;
-        const Matrix normed = c.norm ? a.normed1 : x, qkv = i ? a.qkv : token_qkv_;
+        const Matrix normed = c.norm ? a.normed1 : x;
         if (c.norm) normalise(l.norm1, x, normed, a.stats1, rows);
-        apply(l.qkv, normed, qkv, rows);
-        if (!i)
-            for (int n = 0; n < N; ++n) std::copy_n(qkv.row(b.which[n]), padded(3 * A), a.qkv.row(n));
-        if (c.rope) rotate(b, a.qkv, 1);
-        attend(b, a.qkv, a.attention, a.heads);
+        apply(l.qkv, normed, qkv_, rows);
+        spread(b, qkv_, i == 0, a.qkv);
+        if (c.head_size <= WIDTH) attend<1>(b, a.qkv, a.attention, a.heads);
+        else attend<0>(b, a.qkv, a.attention, a.heads);
         if (dropping_) draw_mask(b, 2 * i, a.kept1, c.projection ? D : A);
-        if (c.projection) apply(l.projection, a.heads, a.middle, N);
-        join(c.residual ? a.x : none, c.projection ? a.middle : a.heads, dropping_ ? a.kept1 : none, a.middle, N,
-             c.projection ? D : A);
+        const Matrix kept1 = dropping_ ? a.kept1 : none, x1 = c.residual ? a.x : none;
+        if (c.projection) apply(l.projection, a.heads, a.middle, N, kept1, x1);
+        else join(x1, a.heads, kept1, a.middle, N, A);
         if (!c.hidden) {
             if (!training_ && i + 1 < c.n_layer) join(none, a.middle, none, a.x, N, D);
             continue;
@@ -740,9 +858,8 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
         if (c.norm) normalise(l.norm2, a.middle, normed2, a.stats2, N);
         apply(l.up, normed2, a.hidden, N);
         activate(a.hidden, a.slope, N);
-        apply(l.down, a.hidden, next, N);
         if (dropping_) draw_mask(b, 2 * i + 1, a.kept2, D);
-        join(c.residual ? a.middle : none, next, dropping_ ? a.kept2 : none, next, N, D);
+        apply(l.down, a.hidden, next, N, dropping_ ? a.kept2 : none, c.residual ? a.middle : none);
     }
     apply(head_, out_, logits_, N);
 }
@@ -792,8 +909,7 @@ void Model::backward(const Batch& b) {
         if (c.hidden) {
             const Matrix normed2 = c.norm ? a.normed2 : a.middle;
             if (dropping_) join(none, dx_, a.kept2, df_, N, D);
-            apply_backward(l.down, a.hidden, dropping_ ? df_ : dx_, dhidden_, N);
-            join(none, dhidden_, a.slope, dhidden_, N, c.hidden);
+            apply_backward(l.down, a.hidden, dropping_ ? df_ : dx_, dhidden_, N, a.slope);
             apply_backward(l.up, normed2, dhidden_, dnormed_, N);
             if (c.norm) normalise_backward(l.norm2, a.middle, a.stats2, dnormed_, dx_, N, c.residual);
             else join(c.residual ? dx_ : none, dnormed_, none, dx_, N, D);
@@ -802,19 +918,17 @@ void Model::backward(const Batch& b) {
         Matrix df = dx_;
         if (dropping_) join(none, dx_, a.kept1, df = df_, N, width);
         if (c.projection) apply_backward(l.projection, a.heads, df, dheads_, N);
-        attend_backward(b, a.qkv, a.attention, c.projection ? dheads_ : df, dqkv_);
-        if (c.rope) rotate(b, dqkv_, -1);
+        const Matrix dheads = c.projection ? dheads_ : df;
+        if (c.head_size <= WIDTH) attend_backward<1>(b, a.qkv, a.attention, dheads, dspread_);
+        else attend_backward<0>(b, a.qkv, a.attention, dheads, dspread_);
+        collect(b, dspread_, dqkv_, i == 0);
         if (i) {
             apply_backward(l.qkv, c.norm ? a.normed1 : a.x, dqkv_, dnormed_, N);
             if (c.norm) normalise_backward(l.norm1, a.x, a.stats1, dnormed_, dx_, N, c.residual);
             else join(c.residual ? dx_ : none, dnormed_, none, dx_, N, D);
             continue;
         }
-        // The first block: gradients of queries, keys and values are summed by token first.
-        std::memset(dtoken_qkv_.data, 0, U * dtoken_qkv_.ld * sizeof(float));
-        for (int n = 0; n < N; ++n)
-            accumulate(dqkv_.row(n), dtoken_qkv_.row(b.which[n]), 3 * A);
-        apply_backward(l.qkv, c.norm ? a.normed1 : tokens_, dtoken_qkv_, dnormed_, U);
+        apply_backward(l.qkv, c.norm ? a.normed1 : tokens_, dqkv_, dnormed_, U);
         if (c.norm) normalise_backward(l.norm1, tokens_, a.stats1, dnormed_, dnormed_, U, false);
         std::memset(g(embedding_), 0, c.vocab_size * embedding_.ld * sizeof(float));
         for (int u = 0; u < U; ++u) accumulate(dnormed_.row(u), g(embedding_) + b.distinct[u] * embedding_.ld, D);
@@ -839,19 +953,19 @@ void Model::update(const Optimiser& o, double learning_rate, long step) {
     const float beta1 = float(o.beta1), beta2 = float(o.beta2), new1 = float(1 - o.beta1), new2 = float(1 - o.beta2);
     const float size = float(learning_rate / (1 - std::pow(o.beta1, double(step))));
     const float correction = float(1 / std::sqrt(1 - std::pow(o.beta2, double(step))));
-    float* __restrict p = weights;
-    float* __restrict m = first;
-    float* __restrict v = second;
-    const float* __restrict gradient = gradients;
-    for (long j = 0; j < parameters.size; ++j) {
-        const float d = gradient[j] * coefficient;
-        m[j] = beta1 * m[j] + new1 * d;
-        v[j] = beta2 * v[j] + new2 * d * d;
-        p[j] = keep * p[j] - size * m[j] / (std::sqrt(v[j]) * correction + 1e-8f);
+    for (const Tensor& tensor : parameters.tensors) {
+        float* __restrict p = weights + tensor.at;
+        float* __restrict m = first + tensor.at;
+        float* __restrict v = second + tensor.at;
+        const float* __restrict gradient = gradients + tensor.at;
+        for (long j = 0; j < tensor.rows * tensor.ld; ++j) {
+            const float d = gradient[j] * coefficient;
+            m[j] = beta1 * m[j] + new1 * d;
+            v[j] = beta2 * v[j] + new2 * d * d;
+            p[j] = keep * p[j] - size * m[j] / (std::sqrt(v[j]) * correction + 1e-8f);
+        }
+        transpose(tensor);  // while it is in the cache
     }
-    for (const Layer& layer : layers_)
-        for (const Linear* l : {&layer.qkv, &layer.projection, &layer.up, &layer.down}) transpose(*l);
-    transpose(head_);
 }
 
 // ---------------------------------------------------------------------------------------------------------------
