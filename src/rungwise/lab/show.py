@@ -111,7 +111,8 @@ def table(plan: climbing.Climb, results: Sequence[Result]) -> Table:
     """The ladder, and below it what counting gives; a rung that still trains says how many seeds are there."""
     groups = by_rung(r for r in results if r.seed in plan.seeds)
     found = _table(*HEADER, left=2)
-    for row in rows(plan.rungs, [r for group in groups.values() for r in group]):
+    shown = [rung for rung in plan.rungs if not tune.is_variant(rung)]
+    for row in rows(shown, [r for group in groups.values() for r in group]):
         n = len(groups.get(row.rung.name, []))
         cells = row.cells()
         style = "" if n == len(plan.seeds) else "dim"

@@ -29,6 +29,10 @@ def variants(rungs: Sequence[Rung]) -> list[Rung]:
     ]
 
 
+def is_variant(rung: Rung) -> bool:
+    return "@" in rung.name
+
+
 def best(rungs: Sequence[Rung], results: Sequence[Result]) -> dict[str, tuple[float, list[Result]]]:
     """Rung -> its best rate by mean validation loss over seeds, and the results there. Test is never looked at."""
     groups, found = by_rung(results), {}
