@@ -1,6 +1,6 @@
 """The training step as one native program, where there is a C++ compiler: optional, and the model does not know of it.
 
-engine.cpp is compiled once into the user's cache and called through ctypes, which gives up the GIL: threads train
+engine.cpp (which explains itself) is compiled once into the user's cache and called through ctypes, which gives up the GIL: threads train
 replicas side by side. The PyTorch path is the reference and the fallback; both give the same losses and gradients
 to floating-point tolerance.
 
@@ -30,7 +30,7 @@ import numpy as np
 
 from rungwise.config import ModelConfig, TrainConfig, derive_seed
 
-SOURCE = Path(__file__).with_name("engine.cpp")
+SOURCES = [Path(__file__).with_name(name) for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """None that would hide a NaN: a diverged run must show as one."""
@@ -268,7 +268,7 @@ def load() -> Engine:
 
 def _settings() -> tuple[str | None, ...]:
     """The environment that decides which engine is meant."""
-    return tuple(map(os.environ.get, ("RUNGWISE_NATIVE", "CXX", "XDG_CACHE_HOME", "HOME", "PATH")))
+    return tuple(map(os.environ.get, ("RUNGWISE_NATIVE", "CXX", "CXXFLAGS", "XDG_CACHE_HOME", "HOME", "PATH")))
 
 
 @functools.cache
@@ -285,8 +285,8 @@ def _found(settings: tuple[str | None, ...]) -> Engine | str:
 def _build() -> Path:
     """The library in the user's cache, compiled first where it is not there."""
     compiler = _compiler()
-    command = [*compiler, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native"]
-    source = SOURCE.read_bytes()
+    command = [*compiler, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native", *_words("CXXFLAGS")]
+    source = [path.read_bytes() for path in SOURCES]
     version = _run([*compiler, "--version"])
     key = hashlib.sha256(repr((source, command, version, platform.machine(), _cpu())).encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rungwise"
@@ -296,13 +296,13 @@ def _build() -> Path:
         # Compiled aside and renamed: a second process at the same time does the same work, and neither sees half.
         with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as aside:
             made = Path(aside) / library.name
-            _run([*command, str(SOURCE), "-o", str(made)])
+            _run([*command, str(SOURCES[0]), "-o", str(made)])
             made.replace(library)
     return library
 
 
 def _compiler() -> list[str]:
-    if named := os.environ.get("CXX", "").split():
+    if named := _words("CXX"):
         if not shutil.which(named[0]):
             raise NoEngine(f"the compiler $CXX, {named[0]!r}, was not found.")
         return named
@@ -323,6 +323,10 @@ def _run(command: list[str]) -> str:
         errors = [line for line in lines if "error" in line] or lines or [f"exit status {done.returncode}"]
         raise NoEngine(f"{command[0]} failed: {errors[0].strip()}")
     return done.stdout
+
+
+def _words(variable: str) -> list[str]:
+    return os.environ.get(variable, "").split()
 
 
 def _is_arm() -> bool:
