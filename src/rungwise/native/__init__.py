@@ -1,6 +1,6 @@
 """The training step as one native program, where there is a C++ compiler: optional, and the model does not know of it.
 
-engine.cpp (which explains itself) is compiled once into the user's cache and called through ctypes, which gives up the GIL: threads train
+engine.cpp is compiled once into the user's cache and called through ctypes, which gives up the GIL: threads train
 replicas side by side. The PyTorch path is the reference and the fallback; both give the same losses and gradients
 to floating-point tolerance.
 

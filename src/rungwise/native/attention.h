@@ -7,7 +7,8 @@
 
 // Two halves of a head turned by one position; direction -1 turns back. HALF: their width, where it is known.
 template <int HALF>
-static INLINE void turn(const float* from, float* to, const float* cosine, const float* sine, float direction, int half) {
+static INLINE void turn(const float* from, float* to, const float* cosine, const float* sine, float direction,
+                        int half) {
     typedef float Part __attribute__((vector_size((HALF ? HALF : 1) * sizeof(float))));
     for (int j = 0; j < half; j += HALF ? HALF : 1) {
         Part p, q, c, s;
@@ -86,8 +87,8 @@ public:
         else backward_by<0>(b, qkv, attention, dheads, dqkv);
     }
 
-    // From the linear layer's queries, keys and values, (3, H, K), of each row, or of each token, to those that meet in
-    // attention: turned by RoPE, each head beginning at a whole vector.
+    // From the linear layer's queries, keys and values, (3, H, K), of each row, or of each token, to those that meet
+    // in attention: turned by RoPE, each head beginning at a whole vector.
     void spread(const Batch& b, Matrix from, bool by_token, Matrix to) const {
         const int K = shape_.head_size, H = shape_.n_head, half = K / 2;
         for (int n = 0; n < b.rows(); ++n) {
@@ -120,10 +121,9 @@ public:
     }
 
 private:
-    // Queries lie across the lanes of a vector, so that the softmax
-    // over keys has no horizontal sums: the weights of a head are stored as (keys, queries), queries padded. They are 0
-    // where the query is before the key, and are combined as rectangles: for words that is quicker than triangles, whose
-    // many short loops no processor predicts.
+    // Queries lie across the lanes of a vector, so that the softmax over keys has no horizontal sums: the weights of
+    // a head are stored as (keys, queries), queries padded. They are 0 where the query is before the key, and are
+    // combined as rectangles: for words that is no slower than triangles, whose short loops are hard to predict.
     // VECTORS: how many a head takes, where the compiler is to know (else 0).
     template <int VECTORS>
     void forward_by(const Batch& b, Matrix qkv, float* attention, Matrix heads) {
@@ -155,8 +155,8 @@ private:
                         total += weight;
                     }
                     total = 1.0f / total;
-                    for (int s = 0; s < keys; ++s) save(weights + s * ld + block, load(weights + s * ld + block) * total);
-                    for (int s = keys; s < T; ++s) save(weights + s * ld + block, Vec{});
+                    for (int s = 0; s < T; ++s)
+                        save(weights + s * ld + block, s < keys ? load(weights + s * ld + block) * total : Vec{});
                     for (int at = 0; at < K; at += WIDTH) {
                         auto value = [&](int s) { return load(qkv.row(rows[s]) + v_at + at); };
                         auto result = [&](int t, Vec mean) {

@@ -1,4 +1,5 @@
 // The training step of rungwise.model.Transformer as one native program: forward, backward, clipping and AdamW.
+// Here: the model. In matrix.h: vectors and the matrix product; rows.h: words as rows; attention.h.
 //
 // The PyTorch model is the reference; tests hold every gradient to it. What is different here, and why it is fast:
 //   * Rows, not rectangles. A row is a token with its history; only real tokens have one. Position-wise parts are
@@ -68,7 +69,8 @@ private:
     float* g(const Tensor& t) const { return gradients + t.at; }
     void draw_mask(const Batch& b, int site, Matrix kept, int width) const;
     void normalise(const Norm& norm, Matrix x, Matrix y, float* stats, int rows) const;
-    void normalise_backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, int rows, bool add) const;
+    void normalise_backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, int rows,
+                            bool add) const;
     void apply(const Linear& linear, Matrix x, Matrix y, int rows, Matrix times = {}, Matrix plus = {}) const;
     void apply_backward(const Linear& linear, Matrix x, Matrix dy, Matrix dx, int rows, Matrix times = {}) const;
     void join(Matrix x, Matrix f, Matrix kept, Matrix y, int rows, int width) const;
@@ -173,7 +175,8 @@ void Model::transpose(const Tensor& t) {
     for (int i = 0; i < t.rows; i += WIDTH)
         for (int j = 0; j < t.columns; j += WIDTH) {
             Vec square[WIDTH];
-            UNROLL for (int k = 0; k < WIDTH; ++k) square[k] = i + k < t.rows ? load(w(t) + (i + k) * t.ld + j) : Vec{};
+            UNROLL for (int k = 0; k < WIDTH; ++k)
+                square[k] = i + k < t.rows ? load(w(t) + (i + k) * t.ld + j) : Vec{};
             ::transpose(square);
             for (int k = 0; k < WIDTH && j + k < t.columns; ++k) save(t.transposed.row(j + k) + i, square[k]);
         }
@@ -250,7 +253,8 @@ void Model::normalise_backward(const Norm& norm, Matrix x, const float* stats, M
 
 // y = (x W^T + b) * times + plus: dropout and residual connection, where there are any
 void Model::apply(const Linear& l, Matrix x, Matrix y, int rows, Matrix times, Matrix plus) const {
-    multiply(x.data, x.ld, 1, l.weight.transposed, y, rows, l.weight.columns, l.weight.rows, {w(l.bias), times, plus});
+    const int out = l.weight.rows, in = l.weight.columns;
+    multiply(x.data, x.ld, 1, l.weight.transposed, y, rows, in, out, {w(l.bias), times, plus});
 }
 
 // dW = dy^T x, db = the sum of dy's rows, dx = (dy W) * times

@@ -133,7 +133,8 @@ INLINE void transpose(Vec (&square)[WIDTH]) {
         if (i & DISTANCE) continue;
         Vec a = square[i], b = square[i + DISTANCE];
         square[i] = shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH - DISTANCE : l; }, Lanes{});
-        square[i + DISTANCE] = shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH : l + DISTANCE; }, Lanes{});
+        square[i + DISTANCE] =
+            shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH : l + DISTANCE; }, Lanes{});
     }
     if constexpr (DISTANCE > 1) transpose<DISTANCE / 2>(square);
 }
@@ -151,7 +152,8 @@ static void tile(const float* a, long a_row, long a_column, Matrix b, Matrix c, 
     a += row * a_row;
     Vec sums[ROWS][VECTORS];
     UNROLL for (int i = 0; i < ROWS; ++i)
-        UNROLL for (int j = 0; j < VECTORS; ++j) sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
+        UNROLL for (int j = 0; j < VECTORS; ++j)
+            sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
     for (int k = 0; k < depth; ++k) {
         Vec right[VECTORS];
         UNROLL for (int j = 0; j < VECTORS; ++j) right[j] = load(b.row(k) + column + j * WIDTH);

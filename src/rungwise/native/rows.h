@@ -124,7 +124,8 @@ struct Batch {
             int first = 0;
             if (shared && w) {
                 const Sequence& before = sequences[w - 1];
-                while (first < std::min(now.length, before.length) && now.inputs[first] == before.inputs[first]) ++first;
+                const int shorter = std::min(now.length, before.length);
+                while (first < shorter && now.inputs[first] == before.inputs[first]) ++first;
                 for (int t = 0; t < first; ++t) {
                     paths.push_back(paths[words.back().path + t]);
                     ++uses[paths.back()];
