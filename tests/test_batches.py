@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rungwise.batches import STEPS_A_BLOCK, Tape, draw, dropout_mask
+from rungwise.batches import STEPS_A_BLOCK, Tape, attention_mask, draw, dropout_mask
 from rungwise.config import TrainConfig, UserError
 from rungwise.words import END, PAD
 
@@ -110,3 +110,19 @@ def test_masks_do_not_move_with_trimming_and_differ_between_sites_and_steps():
     assert (dropout_mask(0.5, 1, 2, 3, (7, 11, 5)) == wide[:, :11]).all()
     for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
         assert (dropout_mask(0.5, *other, (7, 13, 5)) != wide).any()
+
+
+def test_masks_of_attention_are_the_same_function_of_batch_query_key_and_head():
+    from rungwise.config import derive_seed
+
+    golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
+    p, seed, step, site, (batch, heads, queries, keys) = 0.4, 1, 2, 5, (2, 5, 3, 7)
+    key = derive_seed(seed, "dropout")
+    for part in (step, site):
+        key = splitmix64((key + golden * (part + 1)) & mask)
+    kept = attention_mask(p, seed, step, site, (batch, heads, queries, keys))
+    for b, h, t, s in [(0, 0, 0, 0), (1, 4, 2, 6), (1, 3, 0, 5)]:
+        counter = ((b * 65536 + t) * 65536 + s) * 2 + h // 4 + 1  # 5 heads take two numbers of four each
+        lane = (splitmix64((key + golden * counter) & mask) >> (16 * (h % 4))) & 0xFFFF
+        assert (kept[b, h, t, s] > 0) == (lane >= round(p * 65536))
+    assert (attention_mask(p, seed, step, site, (2, 5, 2, 4)) == kept[:, :, :2, :4]).all()

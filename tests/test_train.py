@@ -8,12 +8,12 @@ import torch.nn.functional as F
 
 from conftest import make_words
 from rungwise import native
-from rungwise.batches import Tape, draw, dropout_mask
+from rungwise.batches import Tape, draw
 from rungwise.config import TrainConfig, UserError, get_protocol
 from rungwise.lab.ladder import RUNGS, get_rung
 from rungwise.layers import Dropout
 from rungwise.model import Transformer
-from rungwise.train import TorchEngine, choose_engine, learning_rate, make_engine, models, train
+from rungwise.train import TorchEngine, choose_engine, learning_rate, make_engine, mask_of, models, train
 from rungwise.words import split
 
 needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason=str(native.why_not()))
@@ -42,9 +42,7 @@ def plain_loop(model_config, config, tape, seed):
             start, length = (int(x[step, b]) for x in drawn)
             ids = torch.from_numpy(tape.tokens[start : start + length + 1].astype(np.int64))
             for name, module in drops.items():
-                _, layer, sublayer, _ = name.split(".")
-                shape = (config.batch_size, length, model_config.n_embd)
-                kept = dropout_mask(model_config.dropout, seed, step, 2 * int(layer) + (sublayer == "mlp"), shape)
+                kept = mask_of(name, model_config, seed, step, config.batch_size, length)
                 module.keep = torch.from_numpy(kept[b : b + 1])
             total = total + F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum")
             n += length

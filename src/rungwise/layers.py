@@ -68,8 +68,8 @@ class RoPE(nn.Module):
 class Dropout(nn.Module):
     """Inverted dropout (Srivastava et al. 2014) whose mask can be handed in.
 
-    Training sets `keep` (B, T, D; 0 or 1 / (1 - p)) for each step, so that every replica, engine and resumed run
-    draws the same masks (batches.dropout_masks). Where none is set, PyTorch draws one.
+    Training sets `keep` (as x; 0 or 1 / (1 - p)) for each step, so that every replica, engine and resumed run
+    drops the same elements (batches.dropout_mask). Where none is set, PyTorch draws a mask.
     """
 
     keep: Tensor
@@ -79,10 +79,14 @@ class Dropout(nn.Module):
         self.p = p
         self.register_buffer("keep", torch.empty(0), persistent=False)
 
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         if self.training and self.keep.numel():
             return x * self.keep
         return F.dropout(x, self.p, self.training)
+
+
+def make_dropout(config: ModelConfig) -> nn.Module:
+    return Dropout(config.dropout) if config.dropout else nn.Identity()
 
 
 class Attention(nn.Module):
@@ -93,6 +97,7 @@ class Attention(nn.Module):
         self.n_head, self.head_size = config.n_head, config.head_width
         self.qkv = nn.Linear(config.n_embd, 3 * config.attention_width, bias=False)
         self.position = RoPE(self.head_size) if config.position == "rope" else NoPosition()
+        self.dropout = make_dropout(config)
         self.projection = nn.Linear(config.attention_width, config.n_embd) if config.projection else nn.Identity()
 
     def weights(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> tuple[Tensor, Tensor]:
@@ -105,7 +110,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         weights, v = self.weights(x, memory, start)
-        return self.projection((weights @ v).transpose(-3, -2).flatten(-2))
+        return self.projection((self.dropout(weights) @ v).transpose(-3, -2).flatten(-2))
 
 
 class MLP(nn.Module):
@@ -128,7 +133,7 @@ class Plain(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.n_embd) if config.norm == "layernorm" else nn.Identity()
         self.f = f
-        self.dropout = Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.dropout = make_dropout(config)
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         return self.dropout(self.f(self.norm(x), memory, start))
