@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from rungwise import native
-from rungwise.batches import dropout_mask
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.lab.ladder import RUNGS
 from rungwise.layers import Dropout
 from rungwise.model import Transformer
+from rungwise.train import mask_of
 from rungwise.words import PAD
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
@@ -92,14 +92,11 @@ def pad(packed, lengths):
 
 
 def set_masks(model, seed, step, batch, time):
-    """The masks of one step for every dropout of the model; its site is 2 * block, + 1 in the MLP."""
-    config = model.config
-    for i, block in enumerate(model.blocks):
-        for site, sublayer in ((2 * i, block.attention), (2 * i + 1, block.mlp)):
-            if isinstance(getattr(sublayer, "dropout", None), Dropout):
-                width = config.n_embd if site % 2 else config.output_width
-                mask = dropout_mask(config.dropout, seed, step, site, (batch, time, width))
-                sublayer.dropout.keep = torch.as_tensor(mask, dtype=next(model.parameters()).dtype)
+    """The masks of one step for every dropout of the model."""
+    for name, module in model.named_modules():
+        if isinstance(module, Dropout):
+            mask = mask_of(name, model.config, seed, step, batch, time)
+            module.keep = torch.as_tensor(mask, dtype=next(model.parameters()).dtype)
 
 
 def oracle_loss(model, inputs, targets, lengths, seed=0, step=None):

@@ -79,7 +79,7 @@ class Dropout(nn.Module):
         self.p = p
         self.register_buffer("keep", torch.empty(0), persistent=False)
 
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def forward(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
         if self.training and self.keep.numel():
             return x * self.keep
         return F.dropout(x, self.p, self.training)

@@ -47,7 +47,8 @@ def mask_of(name: str, config: ModelConfig, seed: int, step: int, batch: int, ti
     site = SITES_A_BLOCK * int(block) + (["attention"], ["mlp"], ["attention", "f"]).index(where)
     if where[-1] == "f":
         return attention_mask(config.dropout, seed, step, site, (batch, config.n_head, time, time))
-    return dropout_mask(config.dropout, seed, step, site, (batch, time, config.n_embd))
+    width = config.n_embd if where[-1] == "mlp" else config.output_width
+    return dropout_mask(config.dropout, seed, step, site, (batch, time, width))
 
 
 class Engine(Interface):

@@ -64,6 +64,7 @@ public:
         : shape_(shape),
           turned_(reinterpret_cast<Vec*>(memory.floats(padded(shape.head_size) * WIDTH))),
           scores_(memory.floats(max_length * padded(max_length))),
+          mixed_(memory.floats(max_length * padded(max_length))),
           cos_(memory.floats(max_length * (shape.head_size / 2))),
           sin_(memory.floats(max_length * (shape.head_size / 2))) {
         const int half = shape.head_size / 2;
@@ -75,16 +76,34 @@ public:
             }
     }
 
-    // heads (N, H * K), and the attention weights, from qkv as `spread` gives it.
-    void forward(const Batch& b, Matrix qkv, float* attention, Matrix heads) {
-        if (shape_.head_size <= WIDTH) forward_by<1>(b, qkv, attention, heads);
-        else forward_by<0>(b, qkv, attention, heads);
+    // What dropout multiplies the weights by, laid out as they are, exactly as batches.attention_mask. Without shared
+    // rows, which dropout does not have, a word's places follow each other.
+    void draw_mask(const Batch& b, uint64_t key, float* kept) const {
+        const int H = shape_.n_head, numbers = (H + 3) / 4;
+        const float scale = float(65536.0 / (65536.0 - shape_.dropout));
+        for (const Word& word : b.words) {
+            const long T = word.length, ld = padded(T);
+            const uint64_t place = b.place[b.paths[word.path]];
+            for (int s = 0; s < T; ++s)
+                for (int t = s; t < T; ++t)
+                    for (int h = 0; h < H; ++h) {
+                        const uint64_t counter = ((place + t) * 65536 + s) * numbers + h / 4 + 1;
+                        const uint64_t bits = mix64(key + counter * GOLDEN) >> (16 * (h % 4));
+                        kept[word.weights + (h * T + s) * ld + t] = int(bits & 65535) >= shape_.dropout ? scale : 0;
+                    }
+        }
+    }
+
+    // heads (N, H * K), and the attention weights, from qkv as `spread` gives it. kept: nullptr without dropout.
+    void forward(const Batch& b, Matrix qkv, const float* kept, float* attention, Matrix heads) {
+        if (shape_.head_size <= WIDTH) forward_by<1>(b, qkv, kept, attention, heads);
+        else forward_by<0>(b, qkv, kept, attention, heads);
     }
 
     // dqkv, from dheads: keys and values collect from every query that saw them, in every word.
-    void backward(const Batch& b, Matrix qkv, const float* attention, Matrix dheads, Matrix dqkv) {
-        if (shape_.head_size <= WIDTH) backward_by<1>(b, qkv, attention, dheads, dqkv);
-        else backward_by<0>(b, qkv, attention, dheads, dqkv);
+    void backward(const Batch& b, Matrix qkv, const float* kept, const float* attention, Matrix dheads, Matrix dqkv) {
+        if (shape_.head_size <= WIDTH) backward_by<1>(b, qkv, kept, attention, dheads, dqkv);
+        else backward_by<0>(b, qkv, kept, attention, dheads, dqkv);
     }
 
     // From the linear layer's queries, keys and values, (3, H, K), of each row, or of each token, to those that meet
@@ -121,12 +140,19 @@ public:
     }
 
 private:
+    // A head's weights after dropout, for up to WIDTH queries.
+    const float* times(const float* weights, const float* kept, int keys, long ld, int block) const {
+        for (int s = 0; s < keys; ++s)
+            save(mixed_ + s * ld + block, load(weights + s * ld + block) * load(kept + s * ld + block));
+        return mixed_;
+    }
+
     // Queries lie across the lanes of a vector, so that the softmax over keys has no horizontal sums: the weights of
     // a head are stored as (keys, queries), queries padded. They are 0 where the query is before the key, and are
     // combined as rectangles: for words that is no slower than triangles, whose short loops are hard to predict.
     // VECTORS: how many a head takes, where the compiler is to know (else 0).
     template <int VECTORS>
-    void forward_by(const Batch& b, Matrix qkv, float* attention, Matrix heads) {
+    void forward_by(const Batch& b, Matrix qkv, const float* kept, float* attention, Matrix heads) {
         const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
         const int wide = vectors * WIDTH;
         const float scale = 1.0f / std::sqrt(float(K));
@@ -157,6 +183,7 @@ private:
                     total = 1.0f / total;
                     for (int s = 0; s < T; ++s)
                         save(weights + s * ld + block, s < keys ? load(weights + s * ld + block) * total : Vec{});
+                    const float* mixed = kept ? times(weights, kept + (weights - attention), T, ld, block) : weights;
                     for (int at = 0; at < K; at += WIDTH) {
                         auto value = [&](int s) { return load(qkv.row(rows[s]) + v_at + at); };
                         auto result = [&](int t, Vec mean) {
@@ -164,7 +191,7 @@ private:
                             if (at + WIDTH <= K) save(out + at, mean);
                             else for (int k = at; k < K; ++k) out[k] = mean[k - at];
                         };
-                        combine(weights + block, 1, ld, keys - begin, keys, value, result);
+                        combine(mixed + block, 1, ld, keys - begin, keys, value, result);
                     }
                 }
             }
@@ -172,7 +199,7 @@ private:
     }
 
     template <int VECTORS>
-    void backward_by(const Batch& b, Matrix qkv, const float* attention, Matrix dheads, Matrix dqkv) {
+    void backward_by(const Batch& b, Matrix qkv, const float* kept, const float* attention, Matrix dheads, Matrix dqkv) {
         const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
         const int wide = vectors * WIDTH;
         const float scale = 1.0f / std::sqrt(float(K));
@@ -190,6 +217,7 @@ private:
                     Vec total{};
                     for (int s = 0; s < keys; ++s) {
                         Vec d = dot<VECTORS>(qkv.row(rows[s]) + v_at, turned, vectors);
+                        if (kept) d *= load(kept + (weights - attention) + s * ld + block);
                         total += d * load(weights + s * ld + block);
                         save(scores_ + s * ld + block, d);
                     }
@@ -198,7 +226,9 @@ private:
                         save(scores_ + s * ld + block, d);
                     }
                     for (int s = keys; s < T; ++s) save(scores_ + s * ld + block, Vec{});
+                    if (kept) times(weights, kept + (weights - attention), T, ld, block);
                 }
+                const float* mixed = kept ? mixed_ : weights;
                 for (int at = 0; at < wide; at += WIDTH) {
                     auto key = [&](int s) { return load(qkv.row(rows[s]) + k_at + at); };
                     auto query = [&](int t) { return load(qkv.row(rows[word.first + t]) + q_at + at); };
@@ -208,7 +238,7 @@ private:
                     auto dvalue = [&](int s, Vec d) { accumulate(d, dqkv.row(rows[s]) + v_at + at); };
                     combine(scores_, 1, ld, queries, T, key, dquery);
                     combine(scores_, ld, 1, T, queries, query, dkey);
-                    combine(weights, ld, 1, T, queries, dout, dvalue);
+                    combine(mixed, ld, 1, T, queries, dout, dvalue);
                 }
             }
         }
@@ -217,5 +247,6 @@ private:
     const Shape shape_;
     Vec* turned_;         // scratch: a head of up to WIDTH queries
     float* scores_;       // scratch: gradients of a head's scores
+    float* mixed_;        // scratch: a head's weights after dropout
     float *cos_, *sin_;   // (T, K / 2)
 };

@@ -26,15 +26,6 @@
 
 #include "attention.h"
 
-// SplitMix64's finaliser, as batches.mix64.
-template <class T>
-INLINE T mix64(T x) {
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
-}
-constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
-
 class Model {
 public:
     Model(const Shape& shape, const float* const* values, const Room& room, bool training);
@@ -61,12 +52,14 @@ private:
     };
     struct Activations {  // what the backward pass of a layer reads
         Matrix x, normed1, qkv, heads, kept1, middle, normed2, slope, hidden, kept2;
-        float *stats1, *stats2, *attention;  // (N, 2) mean and 1/deviation; the weights of all words
+        float *stats1, *stats2;  // (N, 2) mean and 1/deviation
+        float *attention, *kept; // the weights of all words, and what dropout multiplies them by
     };
 
     void transpose(const Tensor& tensor);
     float* w(const Tensor& t) const { return t.empty() ? nullptr : weights + t.at; }
     float* g(const Tensor& t) const { return gradients + t.at; }
+    uint64_t site_key(int site) const { return mix64(dropout_key_ + GOLDEN * uint64_t(site + 1)); }
     void draw_mask(const Batch& b, int site, Matrix kept, int width) const;
     void normalise(const Norm& norm, Matrix x, Matrix y, float* stats, int rows) const;
     void normalise_backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, int rows,
@@ -155,6 +148,7 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
         a.stats1 = memory_.floats(2 * room.rows);
         a.stats2 = memory_.floats(2 * room.rows);
         a.attention = memory_.floats(room.weights);
+        a.kept = training && shape.dropout ? memory_.floats(room.weights) : nullptr;
         x = !M ? a.middle : training ? matrix(D) : a.x;
         acts_.push_back(a);
     }
@@ -184,7 +178,7 @@ void Model::transpose(const Tensor& t) {
 
 // What dropout multiplies by, exactly as batches.dropout_mask: 16 bits an element, from (key, place).
 void Model::draw_mask(const Batch& b, int site, Matrix kept, int width) const {
-    const uint64_t key = mix64(dropout_key_ + GOLDEN * uint64_t(site + 1));
+    const uint64_t key = site_key(site);
     const int numbers = (width + 3) / 4;
     const IntVec threshold = IntVec{} + shape_.dropout;
     const Vec scale = Vec{} + float(65536.0 / (65536.0 - shape_.dropout));
@@ -327,8 +321,10 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
         if (c.norm) normalise(l.norm1, x, normed, a.stats1, rows);
         apply(l.qkv, normed, qkv_, rows);
         attention_.spread(b, qkv_, i == 0, a.qkv);
-        attention_.forward(b, a.qkv, a.attention, a.heads);
-        if (dropping_) draw_mask(b, 2 * i, a.kept1, c.projection ? D : A);
+        const float* kept = dropping_ ? a.kept : nullptr;
+        if (kept) attention_.draw_mask(b, site_key(3 * i + 2), a.kept);
+        attention_.forward(b, a.qkv, kept, a.attention, a.heads);
+        if (dropping_) draw_mask(b, 3 * i, a.kept1, c.projection ? D : A);
         const Matrix kept1 = dropping_ ? a.kept1 : none, x1 = c.residual ? a.x : none;
         if (c.projection) apply(l.projection, a.heads, a.middle, N, kept1, x1);
         else join(x1, a.heads, kept1, a.middle, N, A);
@@ -340,7 +336,7 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
         if (c.norm) normalise(l.norm2, a.middle, normed2, a.stats2, N);
         apply(l.up, normed2, a.hidden, N);
         activate(a.hidden, a.slope, N);
-        if (dropping_) draw_mask(b, 2 * i + 1, a.kept2, D);
+        if (dropping_) draw_mask(b, 3 * i + 1, a.kept2, D);
         apply(l.down, a.hidden, next, N, dropping_ ? a.kept2 : none, c.residual ? a.middle : none);
     }
     apply(head_, out_, logits_, N);
@@ -400,7 +396,7 @@ void Model::backward(const Batch& b) {
         Matrix df = dx_;
         if (dropping_) join(none, dx_, a.kept1, df = df_, N, width);
         if (c.projection) apply_backward(l.projection, a.heads, df, dheads_, N);
-        attention_.backward(b, a.qkv, a.attention, c.projection ? dheads_ : df, dspread_);
+        attention_.backward(b, a.qkv, dropping_ ? a.kept : nullptr, a.attention, c.projection ? dheads_ : df, dspread_);
         attention_.collect(b, dspread_, dqkv_, i == 0);
         if (i) {
             apply_backward(l.qkv, c.norm ? a.normed1 : a.x, dqkv_, dnormed_, N);

@@ -7,6 +7,15 @@
 
 #include "matrix.h"
 
+// SplitMix64's finaliser, as batches.mix64.
+template <class T>
+INLINE T mix64(T x) {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
+
 enum class Activation : int32_t { none, relu, gelu };
 
 struct Shape {  // as _Shape in __init__.py
