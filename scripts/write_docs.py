@@ -21,15 +21,17 @@ def about(results: list[Result]) -> str:
     """Under a table: what its numbers are."""
     seeds = {r.seed for r in results}
     return (
-        f"\nNats a scored character (protocol {results[0].protocol}, list {results[0].data}); mean over {len(seeds)} seeds "
-        "± half the 95 % interval; the step is the paired change in test loss against the rung that it stands on.\n"
+        f"\nNats a scored character, protocol {results[0].protocol}, list {results[0].data}; mean over {len(seeds)} "
+        "seeds ± half the 95 % interval; the step is the paired change in test loss against the rung that it stands on.\n"
     )
 
 
 def counted(folder: Path) -> str:
-    rows = [f"| {n}-gram | {losses['train_loss']:.3f} | {losses['test_loss']:.3f} |" for n, losses in baselines.read(folder).items()]
-    head = "| interpolated Kneser-Ney | train | test |\n|---|:-:|:-:|\n"
-    return head + "\n".join(rows) + "\n"
+    """Kneser-Ney models, a row each."""
+    lines = ["| interpolated Kneser-Ney | train | test |", "|---|:-:|:-:|"]
+    for n, losses in baselines.read(folder).items():
+        lines.append(f"| {n}-gram | {losses['train_loss']:.3f} | {losses['test_loss']:.3f} |")
+    return "\n".join(lines) + "\n"
 
 
 def blocks() -> dict[str, str]:

@@ -10,16 +10,18 @@ from rungwise.evaluate import score
 from rungwise.lab.ladder import RUNGS
 from rungwise.model import Transformer
 from test_batches import expected_pairs
+from test_train import ENGINES
 
 
 def fresh(words, rung):
     return Transformer(rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)).eval()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("rung", RUNGS.values(), ids=lambda rung: rung.name)
-def test_scores_are_those_of_a_loop_over_words(words, protocol, rung):
+def test_scores_are_those_of_a_loop_over_words(words, protocol, rung, engine):
     model, indices = fresh(words, rung), np.random.default_rng(0).permutation(len(words))[:29]
-    scores = score(model, Tape.of(words, indices, protocol))
+    scores = score(model, Tape.of(words, indices, protocol), engine)
     nats, correct = [], []
     with torch.no_grad():
         for fed, predicted in expected_pairs(words, indices, protocol):
@@ -33,11 +35,13 @@ def test_scores_are_those_of_a_loop_over_words(words, protocol, rung):
     assert scores.loss == pytest.approx(sum(flat) / len(flat), rel=1e-5)
 
 
-def test_loss_is_weighted_by_tokens_not_by_batches_or_words(words, protocol, monkeypatch):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_loss_is_weighted_by_tokens_not_by_batches_or_words(words, protocol, monkeypatch, engine):
     model, tape = fresh(words, RUNGS["gelu"]), Tape.of(words, np.arange(len(words)), protocol)
-    whole = score(model, tape)
+    whole = score(model, tape, engine)
     monkeypatch.setattr("rungwise.evaluate.TOKENS_A_BATCH", 7)
-    assert score(model, tape).loss == pytest.approx(whole.loss, rel=1e-6)
+    monkeypatch.setattr("rungwise.evaluate.WORDS_AT_ONCE", 5)
+    assert score(model, tape, engine).loss == pytest.approx(whole.loss, rel=1e-6)
 
 
 def test_summaries_by_position_and_length(words, protocol):

@@ -207,18 +207,22 @@ class Engine:
         inputs: np.ndarray,
         targets: np.ndarray,
         lengths: np.ndarray,
-    ) -> np.ndarray:
-        """-ln p of each target, (tokens,) float32 nats, without dropout. Each distinct prefix is computed once."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """-ln p of each target, (tokens,) float32 nats, without dropout, and was it the likeliest, (tokens,) bool.
+
+        Each distinct prefix is computed once.
+        """
         inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
-        nats = np.empty(len(targets), np.float32)
+        nats, correct = np.empty(len(targets), np.float32), np.empty(len(targets), np.bool_)
         self._library.rungwise_score(
             ctypes.byref(_Shape.of(model_config)),
             _pointers(model_config, parameters),
             *(_address(array) for array in (inputs, targets, lengths)),
             ctypes.c_int(lengths.size),
             _address(nats),
+            _address(correct),
         )
-        return nats
+        return nats, correct
 
 
 def _address(array: np.ndarray) -> ctypes.c_void_p:

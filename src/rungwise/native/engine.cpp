@@ -32,7 +32,7 @@ public:
 
     // Mean loss of the batch's tokens; step < 0: no dropout.
     void forward(const Batch& batch, uint64_t dropout_key, long step);
-    double loss(const Batch& batch, float* nats);
+    double loss(const Batch& batch, float* nats, unsigned char* correct);
     void backward(const Batch& batch);
     void update(const Optimiser& optimiser, double learning_rate, long step);
 
@@ -81,6 +81,7 @@ private:
     Matrix out_, logits_, dlogits_;
     Matrix dx_, df_, dhidden_, dnormed_, dqkv_, dspread_, dheads_;
     float *inside_;                          // (D,) 1, and 0 in the padding
+    std::vector<float> top_;                 // (N,) the largest logit
     uint64_t dropout_key_ = 0;
     bool dropping_ = false;
 };
@@ -342,18 +343,19 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
     apply(head_, out_, logits_, N);
 }
 
-// Mean of -ln p(target) over the batch's tokens, and each of them in `nats` (where wanted). A row's gradient of the
+// Mean of -ln p(target) over the batch's tokens, and (where wanted) each of them, and whether it was the likeliest. A row's gradient of the
 // logits is p for each word that uses it, less 1 at what follows there.
-double Model::loss(const Batch& b, float* nats) {
+double Model::loss(const Batch& b, float* nats, unsigned char* correct) {
     const int V = shape_.vocab_size;
     const float share = 1.0f / float(b.paths.size());
     std::vector<float> normaliser(b.rows());
+    top_.resize(b.rows());
     for (int n = 0; n < b.rows(); ++n) {
         float* logits = logits_.row(n);
         for (long j = V; j < padded(V); ++j) logits[j] = -INFINITY;
         Vec most = load(logits), total{};
         for (int j = WIDTH; j < V; j += WIDTH) most = larger(load(logits + j), most);
-        const float top = largest(most);
+        const float top = top_[n] = largest(most);
         float* d = dlogits_.row(n);
         for (int j = 0; j < V; j += WIDTH) {
             Vec p = exponential(load(logits + j) - top);
@@ -370,7 +372,7 @@ double Model::loss(const Batch& b, float* nats) {
         const int row = b.paths[k], target = b.targets[k];
         const float value = normaliser[row] - logits_.row(row)[target];
         dlogits_.row(row)[target] -= share;
-        if (nats) nats[k] = value;
+        if (nats) nats[k] = value, correct[k] = logits_.row(row)[target] == top_[row];
         total += value;
     }
     return total / double(b.paths.size());
@@ -465,7 +467,7 @@ void rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const
         if (shared) std::sort(some, some + batch_size);
         batch.fill(some, batch_size, shared);
         model.forward(batch, dropout_key, first_step + i);
-        losses[i] = model.loss(batch, nullptr);
+        losses[i] = model.loss(batch, nullptr, nullptr);
         model.backward(batch);
         model.update(*optimiser, learning_rates[i], first_step + i + 1);
     }
@@ -484,7 +486,7 @@ double rungwise_gradients(const Shape* shape, const float* const* values, const 
     Batch batch(*shape);
     batch.fill(words.data(), n, shared);
     model.forward(batch, dropout_key, step);
-    const double loss = model.loss(batch, nullptr);
+    const double loss = model.loss(batch, nullptr, nullptr);
     model.backward(batch);
     model.parameters.write(model.gradients, gradients);
     return loss;
@@ -493,22 +495,25 @@ double rungwise_gradients(const Shape* shape, const float* const* values, const 
 // -ln p of each target. Sorted, the words share nearly all their beginnings even if only a few dozen of them, whose
 // activations stay in the cache, are together in a batch.
 void rungwise_score(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
-                    const int* lengths, int n, float* nats) {
+                    const int* lengths, int n, float* nats, unsigned char* correct) {
     const int together = 128;
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     std::sort(words.begin(), words.end());
     Model model(*shape, values, Room(*shape, words, together), false);
     Batch batch(*shape);
     std::vector<float> found;
+    std::vector<unsigned char> hit;
     for (int from = 0; from < n; from += together) {
         const int count = std::min(together, n - from);
         batch.fill(&words[from], count, true);
-        found.resize(batch.paths.size());
+        found.resize(batch.paths.size()), hit.resize(batch.paths.size());
         model.forward(batch, 0, -1);
-        model.loss(batch, found.data());
-        const float* value = found.data();
-        for (int i = from; i < from + count; value += words[i].length, ++i)
-            std::copy_n(value, words[i].length, nats + (words[i].targets - targets));
+        model.loss(batch, found.data(), hit.data());
+        long at = 0;
+        for (int i = from; i < from + count; at += words[i].length, ++i) {
+            std::copy_n(&found[at], words[i].length, nats + (words[i].targets - targets));
+            std::copy_n(&hit[at], words[i].length, correct + (words[i].targets - targets));
+        }
     }
 }
 
