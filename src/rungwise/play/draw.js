@@ -84,7 +84,7 @@ function drawHeads(pen, { n_head: n, n_embd: width }) {
   const lit = isLit(pen, ["n_head"]);
   pen.late = Array.from({ length: n }, (_, h) => {
     const [x, y] = [CENTRE - (n * (size + 4) - 4) / 2 + h * (size + 4), pen.y + 38];
-    return svg("path", { class: `head ${lit}`, d: `M${x} ${y} V${y + size} H${x + size} Z` });
+    return svg("path", { class: `look ${lit}`, d: `M${x} ${y} V${y + size} H${x + size} Z` });
   });
 }
 
