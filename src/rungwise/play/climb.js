@@ -1,6 +1,6 @@
 // Climb: one rung beside another. What it is made of, what changed, what it is worth, and what it writes.
 
-import { byId, count, el, interval, minus, replace, svg, ticks, word } from "./dom.js";
+import { axes, byId, count, el, interval, replace, svg, ticks, word } from "./dom.js";
 import { drawModel, trainingFacts } from "./draw.js";
 import { drawWord, randomNumbers } from "./sample.js";
 import { decode, inTraining } from "./text.js";
@@ -85,10 +85,7 @@ function chart(app, rung, other) {
   const size = [0.1, 0.2, 0.5, 1, 2].find((s) => (high - low) / s <= 4) ?? 5;
   const said = measured.map((r) => `${r.title} ${interval(r.test_loss)}`).join("; ");
   return svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Test loss of each rung: ${said}` },
-    svg("g", { class: "axes" }, ticks(low, high, size).map((t) => [
-      svg("line", { x1: left, x2: width, y1: y(t), y2: y(t) }),
-      svg("text", { x: left - 6, y: y(t) + 4, "text-anchor": "end" }, minus(t, 1))]),
-      svg("text", { x: left, y: 11 }, "test loss: lower is better")),
+    axes({ width, left, y, yTicks: ticks(low, high, size), yLabel: "test loss: lower is better" }),
     app.rungs.map((r, i) => {
       const x = left + (i + 0.5) * gap;
       return svg("g", { class: `rung ${r === rung ? "chosen" : ""} ${r === other ? "other" : ""}`, onclick: () => app.set({ rung: r.name }) },

@@ -176,7 +176,7 @@ def _rung(kept: Kept, tape: Tape | None, precision: str) -> dict[str, Any]:
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, tape) if tape else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
-        "snapshots": runs.read_lines(kept.folder / SNAPSHOTS),
+        "snapshots": [line for line in runs.read_lines(kept.folder / SNAPSHOTS) if {"step", "samples"} <= line.keys()],
     }
 
 

@@ -55,16 +55,12 @@ export function bars(app, probabilities, n, actual) {
       word(app.glyph(id)), el("span", { class: "number" }, percent(probabilities[id])))));
 }
 
-/** A plot's frame: a horizontal and a vertical scale, with lines and labels at the ticks given. */
-export function axes({ width, height, left, bottom, x, y, xTicks, yTicks, xLabel, yLabel }) {
-  return svg("g", { class: "axes" },
-    yTicks.map((tick) => [
-      svg("line", { x1: left, x2: width, y1: y(tick), y2: y(tick) }),
-      svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, tick.toFixed(1)),
-    ]),
-    xTicks.map((tick) => svg("text", { x: x(tick), y: height - bottom + 16, "text-anchor": "middle" }, count(tick))),
-    svg("text", { x: left, y: 11 }, yLabel),
-    svg("text", { x: width, y: height - 2, "text-anchor": "end" }, xLabel));
+/** A plot's horizontal lines, each with its number, and what is plotted above them. */
+export function axes({ width, left, y, yTicks, yLabel }) {
+  return svg("g", { class: "axes" }, svg("text", { x: left, y: 11 }, yLabel), yTicks.map((tick) => [
+    svg("line", { x1: left, x2: width, y1: y(tick), y2: y(tick) }),
+    svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, tick.toFixed(1)),
+  ]));
 }
 
 export function ticks(low, high, size) {

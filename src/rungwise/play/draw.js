@@ -13,7 +13,7 @@ export function drawModel(config, changed) {
   box(pen, "Embedding", `${config.vocab_size} tokens \u2192 ${config.n_embd} numbers`, config.n_embd, ["n_embd"]);
   arrow(pen);
   const top = pen.y;
-  pen.y += 26;
+  arrow(pen, 26);
   drawBlock(pen, config);
   const bottom = pen.y;
   pen.shapes.unshift(...drawStack(pen, config, top, bottom));
@@ -28,11 +28,10 @@ export function drawModel(config, changed) {
 function drawBlock(pen, config) {
   pen.said.push(`${config.n_layer} ${config.n_layer > 1 ? "blocks, each" : "block"} of`);
   sublayer(pen, config, () => {
-    const rope = config.position === "rope";
     const heads = `${config.n_head} ${config.n_head > 1 ? "heads" : "head"} of ${config.head_size}`;
     drawHeads(pen, config);
     box(pen, "Attention", heads, config.n_embd, ["n_head", "head_size"], 58);
-    if (rope) badge(pen, "RoPE", ["position"]);
+    if (config.position === "rope") badge(pen, "RoPE", ["position"]);
     if (config.projection) {
       arrow(pen);
       box(pen, "Projection", `${config.n_head * config.head_size} \u2192 ${config.n_embd}`, config.n_embd, ["projection"]);
@@ -124,14 +123,14 @@ function badge(pen, text, fields) {
   pen.said.push(text);
 }
 
-function arrow(pen) {
-  pen.shapes.push(svg("path", { class: "stream", d: `M${CENTRE} ${pen.y} v${GAP}` }));
-  pen.y += GAP;
+function arrow(pen, length = GAP) {
+  pen.shapes.push(svg("path", { class: "stream", d: `M${CENTRE} ${pen.y} v${length}` }));
+  pen.y += length;
 }
 
 /** How the model was trained, as words; what the rung changed is marked. */
 export function trainingFacts({ train }) {
-  const facts = [
+  return [
     [["steps"], `${count(train.steps)} steps`],
     [["batch_size", "batching"], `batches of ${train.batch_size} ${train.batching === "stream" ? "windows of the stream" : "words"}`],
     [["learning_rate", "schedule"], train.schedule === "cosine"
@@ -139,5 +138,4 @@ export function trainingFacts({ train }) {
     [["weight_decay"], `weight decay ${train.weight_decay}`],
     [["grad_clip"], train.grad_clip ? `gradients clipped at ${train.grad_clip}` : "no clipping"],
   ];
-  return facts;
 }

@@ -41,10 +41,20 @@ const app = {
   },
   set(changes) {
     Object.assign(app.state, changes);
-    history.replaceState(null, "", fragment(app.state));
+    remember();
     render();
   },
 };
+
+/** Write the state to the address. Safari refuses more than a hundred times in half a minute: then later. */
+function remember() {
+  clearTimeout(app.later);
+  try {
+    history.replaceState(null, "", fragment(app.state));
+  } catch {
+    app.later = setTimeout(remember, 2000);
+  }
+}
 
 function fragment(state) {
   const told = Object.entries(state).filter(([name, value]) => name === "view" || value !== START[name]);
@@ -75,6 +85,7 @@ function within(state) {
 function render() {
   const { view } = app.state;
   const rung = app.rung();
+  app.width = innerWidth;
   for (const name of Object.keys(VIEWS)) byId(name).hidden = name !== view;
   for (const link of document.querySelectorAll("nav a")) {
     link.href = fragment({ ...app.state, view: link.dataset.view });
@@ -113,7 +124,7 @@ byId("generate-copy").addEventListener("click", () => copy(app));
 byId("generate-clear").addEventListener("click", () => clear(app));
 const restore = () => { app.state = readFragment(location.hash); render(); };
 addEventListener("hashchange", restore);
-addEventListener("resize", render);
+addEventListener("resize", () => app.width !== innerWidth && render());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
 byId("list-name").textContent = list.name;
 byId("about").textContent =

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
@@ -86,7 +87,7 @@ def serve(page: bytes, port: int) -> None:
     """Show the page on this machine only, until Ctrl-C."""
     server = make_server(page, port)
     print(f"Serving http://127.0.0.1:{server.server_port}/ (Ctrl-C ends)", flush=True)
-    with server:
+    with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
 
 

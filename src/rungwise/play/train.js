@@ -32,8 +32,9 @@ function curves(app, rung) {
   const ordered = [...shown.filter((r) => r !== rung), ...shown.filter((r) => r === rung)];
   return svg("svg", { class: "chart curves", viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": `Training loss by step. At the end: ${shown.map((r) => `${r.title} ${r.curve.at(-1)[1].toFixed(3)}`).join("; ")}` },
-  axes({ width, height, left, bottom, x, y, xTicks: steps.length ? steps : [last], yTicks: ticks(low, high, high - low > 1 ? 0.5 : 0.2),
-    xLabel: "step", yLabel: "training loss, nats" }),
+  axes({ width, left, y, yTicks: ticks(low, high, high - low > 1 ? 0.5 : 0.2), yLabel: "training loss, nats" }),
+  (steps.length ? steps : [last]).map((s) => svg("text", { x: x(s), y: height - bottom + 16, "text-anchor": "middle" }, count(s))),
+  svg("text", { x: width, y: height - 2, "text-anchor": "end" }, "step"),
   ordered.map((r) => svg("g", { class: r === rung && "chosen" },
     svg("path", { d: path(r) }), svg("circle", { cx: x(r.curve.at(-1)[0]), cy: y(r.curve.at(-1)[1]), r: 3.5 }))));
 }
