@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +29,14 @@ class ClimbCommand:
     """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
     steps: int | None = None
     """Training steps, instead of each rung's own (5,000 for the article's eight)."""
-    protocol: str = "article"
-    """What is scored on which words: article, makemore or strict."""
+    protocol: str | None = None
+    """What is scored on which words: article (default), makemore or strict (default with --tune)."""
     out: Path | None = None
     """Directory for results (default: runs/DATA-PROTOCOL)."""
+    ablate: bool = False
+    """Also take each part away from the full model, and show both ways side by side."""
+    tune: bool = False
+    """Give every rung the best of a small grid of learning rates, chosen on validation words."""
     engine: str = "auto"
     """auto, native (C++, needs a compiler) or torch."""
     processes: int | None = None
@@ -40,19 +45,9 @@ class ClimbCommand:
     """Print the results as JSON lines on standard output, everything else on standard error."""
 
     def run(self) -> None:
-        from rungwise.lab.show import climb
+        from rungwise.lab.show import Request, climb
 
-        climb(
-            self.data,
-            self.rungs,
-            self.seeds,
-            self.steps,
-            self.protocol,
-            self.out,
-            self.engine,
-            self.processes,
-            self.json,
-        )
+        climb(Request(**dataclasses.asdict(self)))
 
 
 @dataclass

@@ -14,13 +14,13 @@ from rungwise.batches import Tape
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
 from rungwise.lab.climb import Climb, Task
+from rungwise.lab.collect import SCORES
 from rungwise.lab.results import Result
 from rungwise.model import count_parameters
 from rungwise.runs import Run
 from rungwise.train import make_engine, models, train
 from rungwise.words import Split
 
-SCORES = "scores.parquet"
 N_SAMPLES = 10
 
 

@@ -1,0 +1,61 @@
+"""Write what the documentation quotes from results/: python scripts/write_docs.py (make docs-tables)
+
+Blocks between <!-- begin NAME --> and <!-- end NAME --> are generated, never typed; a test holds them to this.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rungwise.lab import baselines
+from rungwise.lab.ladder import select
+from rungwise.lab.results import RESULTS, Result, read
+from rungwise.lab.tables import markdown
+
+ROOT = Path(__file__).parent.parent
+ARTICLE = ROOT / "results/names-article"
+
+
+def about(results: list[Result]) -> str:
+    """Under a table: what its numbers are."""
+    seeds = {r.seed for r in results}
+    return (
+        f"\nNats a scored character, protocol {results[0].protocol}, list {results[0].data}; mean over {len(seeds)} "
+        "seeds ± half the 95 % interval; the step is the paired change in test loss against the rung that it stands on.\n"
+    )
+
+
+def counted(folder: Path) -> str:
+    """Kneser-Ney models, a row each."""
+    lines = ["| interpolated Kneser-Ney | train | test |", "|---|:-:|:-:|"]
+    for n, losses in baselines.read(folder).items():
+        lines.append(f"| {n}-gram | {losses['train_loss']:.3f} | {losses['test_loss']:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def blocks() -> dict[str, str]:
+    results = read(ARTICLE / RESULTS)
+    return {
+        "ladder": markdown(select("article"), results) + about(results),
+        "scaling": markdown(select("scaling"), results),
+        "counted": counted(ARTICLE),
+        "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",
+    }
+
+
+def fill(text: str, generated: dict[str, str]) -> str:
+    """The text with every generated block in its place."""
+    for name, block in generated.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        text = pattern.sub(lambda found, block=block: found[1] + block + found[2], text)
+    return text
+
+
+def main() -> None:
+    path = ROOT / "README.md"
+    path.write_text(fill(path.read_text(encoding="utf-8"), blocks()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
