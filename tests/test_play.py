@@ -1,6 +1,7 @@
 """The page as a file: what it embeds, that it embeds it safely, and what the command refuses."""
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import inspect
@@ -150,6 +151,17 @@ def test_changes_and_code_follow_the_ladder(tmp_path: Path) -> None:
     assert rope["code"][0]["where"] == "layers.py, RoPE" and rope["code"][0]["text"] in source
     assert rope["changes"] == [{"field": "position", "before": "none", "after": "rope"}]
     assert all(CODE.values())
+
+
+def test_changes_are_those_of_the_runs_as_trained(tmp_path: Path) -> None:
+    """A tuned climb gives each rung its own learning rate."""
+    tuned = untrained(made_up(), RUNGS["rope"])
+    tuned = dataclasses.replace(tuned, train_config=tuned.train_config.replace(learning_rate=3e-3))
+    runs.save(tmp_path / "a", tuned, [])
+    runs.save(tmp_path / "b", untrained(made_up(), RUNGS["gelu"]), [])
+    rope, gelu = collect(find([tmp_path / "a", tmp_path / "b"]), None, "float16")["rungs"]
+    assert rope["changes"] == [{"field": "position", "before": "none", "after": "rope"}]
+    assert {c["field"]: c["before"] for c in gelu["changes"]} == {"mlp": "relu", "learning_rate": 3e-3}
 
 
 def test_the_policy_allows_the_pages_own_script_and_style_only(data: dict) -> None:

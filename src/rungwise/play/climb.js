@@ -79,7 +79,7 @@ function chart(app, rung, other) {
   const lows = measured.map(({ test_loss: t }) => t.mean - (t.half ?? 0));
   const highs = measured.map(({ test_loss: t }) => t.mean + (t.half ?? 0));
   const [low, high] = [Math.min(...lows), Math.max(...highs, Math.min(...lows) + 0.1)];
-  const y = (loss) => 18 + ((high - loss) / (high - low)) * (height - 34);
+  const y = (loss) => 26 + ((high - loss) / (high - low)) * (height - 56);
   const gap = (width - left) / app.rungs.length;
   const roomy = app.rungs.every(({ title }) => title.length * 6.6 < gap);
   const size = [0.1, 0.2, 0.5, 1, 2].find((s) => (high - low) / s <= 4) ?? 5;

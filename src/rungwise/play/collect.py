@@ -32,7 +32,7 @@ from rungwise.words import WordList
 SNAPSHOTS = "snapshots.jsonl"
 """In a run directory, where a climb kept them: {"step": n, "samples": [ten words]} at log-spaced steps."""
 QUANTILES = 200
-RANKED = 5_000
+RANKED = 10_000
 """So many training words, drawn at random, make a rung's table of likelihoods: ranks to within a percent or so."""
 MOST_BITS = 1 << 22
 """Of the filter that tells training words from new ones: 700 kB in the page."""
@@ -125,7 +125,8 @@ def collect(found: Sequence[Kept], listed: WordList | None, precision: str) -> d
     if listed and parts:
         ranked = np.random.default_rng(0).permutation(parts.train)[:RANKED]
         tape = Tape.of(listed, ranked, run.protocol)
-    rungs = [_rung(kept, tape, precision) for kept in found]
+    shown = {kept.run.info.get("rung"): kept.run for kept in found}
+    rungs = [_rung(kept, shown, tape, precision) for kept in found]
     names = [rung["name"] for rung in rungs]
     for i, rung in enumerate(rungs):
         if earlier := names[:i].count(names[i]):
@@ -148,7 +149,7 @@ def collect(found: Sequence[Kept], listed: WordList | None, precision: str) -> d
     }
 
 
-def _rung(kept: Kept, tape: Tape | None, precision: str) -> dict[str, Any]:
+def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision: str) -> dict[str, Any]:
     run, model = kept.run, kept.run.model
     name = str(run.info.get("rung", kept.folder.name))
     rung, lines = RUNGS.get(name), runs.read_lines(kept.folder / runs.METRICS)
@@ -161,7 +162,7 @@ def _rung(kept: Kept, tape: Tape | None, precision: str) -> dict[str, Any]:
         "on": rung.on if rung else None,
         "why": rung.why if rung else "",
         "source": rung.source if rung else "",
-        "changes": _changes(rung) if rung else [],
+        "changes": _changes(rung, _settings(run), shown.get(rung.on)) if rung else [],
         "code": _code(rung) if rung else [],
         "model": {**model.config.to_dict(), "head_size": model.config.head_width},
         "train": run.train_config.to_dict(),
@@ -184,11 +185,17 @@ def _interval(value: Summary | None) -> dict[str, Any] | None:
     return value and {"mean": value.mean, "n": value.n, "half": (value.high - value.low) / 2 if value.n > 1 else None}
 
 
-def _changes(rung: Rung) -> list[dict[str, Any]]:
-    """Fields that differ from the rung below; the ground has nothing below it."""
-    below = RUNGS[rung.on] if rung.on else None
-    before = {**below.model.to_dict(), **below.train.to_dict()} if below else {}
-    return [{"field": field, "before": before.get(field), "after": after} for field, after in rung.changes.items()]
+def _changes(rung: Rung, after: dict[str, Any], below: Run | None) -> list[dict[str, Any]]:
+    """Fields that differ from the rung below, as trained where it is shown (a tuned climb sets its own learning
+    rates), else as the ladder has it. The ground has nothing below it."""
+    before = _settings(below or RUNGS[rung.on]) if rung.on else {}
+    fields = [field for field in after if after[field] != before.get(field)] if below else rung.changes
+    return [{"field": field, "before": before.get(field), "after": after[field]} for field in fields]
+
+
+def _settings(trained: Run | Rung) -> dict[str, Any]:
+    train = trained.train if isinstance(trained, Rung) else trained.train_config
+    return {**(trained.model if isinstance(trained, Rung) else trained.model.config).to_dict(), **train.to_dict()}
 
 
 def _code(rung: Rung) -> list[dict[str, str]]:

@@ -31,7 +31,8 @@ function drawBlock(pen, config) {
     const heads = `${config.n_head} ${config.n_head > 1 ? "heads" : "head"} of ${config.head_size}`;
     drawHeads(pen, config);
     box(pen, "Attention", heads, config.n_embd, ["n_head", "head_size"], 58);
-    if (config.position === "rope") badge(pen, "RoPE", ["position"]);
+    if (config.position === "rope") badge(pen, "RoPE", 97, ["position"]);
+    if (config.dropout) badge(pen, "dropout", -97, ["dropout"]);
     if (config.projection) {
       arrow(pen);
       box(pen, "Projection", `${config.n_head * config.head_size} \u2192 ${config.n_embd}`, config.n_embd, ["projection"]);
@@ -114,12 +115,12 @@ function box(pen, name, note, width, fields, height = note ? 40 : 24) {
   pen.y += height;
 }
 
-function badge(pen, text, fields) {
+function badge(pen, text, dx, fields) {
   const lit = isLit(pen, fields);
-  const [x, y] = [CENTRE + 72, pen.y - 66];
+  const [x, y] = [CENTRE + dx, pen.y - 66];
   pen.shapes.push(
-    svg("rect", { class: `badge ${lit}`, x, y, width: 50, height: 20, rx: 10 }),
-    svg("text", { class: `label note ${lit}`, x: x + 25, y: y + 14 }, text));
+    svg("rect", { class: `badge ${lit}`, x: x - 28, y, width: 56, height: 20, rx: 10 }),
+    svg("text", { class: `label note ${lit}`, x, y: y + 14 }, text));
   pen.said.push(text);
 }
 

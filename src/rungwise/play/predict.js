@@ -49,11 +49,11 @@ function histogram(quantiles, value, share) {
   const bin = (x) => Math.max(0, Math.min(bins - 1, Math.floor(((x - low) / (high - low || 1)) * bins)));
   quantiles.forEach((q) => counts[bin(q)]++);
   const [most, mine] = [Math.max(...counts), bin(value)];
-  return svg("svg", { class: "histogram", viewBox: `0 0 ${width} ${height + 20}`, role: "img",
+  return svg("svg", { class: "histogram", viewBox: `0 0 ${width} ${height + 30}`, role: "img",
     "aria-label": `Log-likelihoods of the training words, from ${minus(low, 0)} to ${minus(high, 0)}; this word is above ${share} % of them.` },
     counts.map((n, i) => svg("rect", { class: i === mine && "mine", x: (i * width) / bins, width: width / bins - 1,
       y: height - (n / most) * (height - 6), height: (n / most) * (height - 6) + (i === mine ? 2 : 0) })),
     svg("path", { class: "mark", d: `M${((mine + 0.5) * width) / bins} ${height + 4} l-6 9 h12 Z` }),
-    svg("text", { x: 0, y: height + 16 }, "unlikely words"),
-    svg("text", { x: width, y: height + 16, "text-anchor": "end" }, "likely words"));
+    svg("text", { x: 0, y: height + 28 }, "unlikely words"),
+    svg("text", { x: width, y: height + 28, "text-anchor": "end" }, "likely words"));
 }
