@@ -31,7 +31,7 @@ function heads(app, steps, { n_layer, n_head }, layer, head, show) {
     const mine = l === layer && h === head;
     const key = `${l + 1}.${h + 1}`;
     const choose = () => key !== app.state.head && app.set({ head: key });
-    return el("button", { type: "button", class: "head", "data-key": key, "aria-pressed": String(mine), "aria-label": `Layer ${l + 1}, head ${h + 1}`,
+    return el("button", { type: "button", class: `head ${direction(app.state.word)}`, "data-key": key, "aria-pressed": String(mine), "aria-label": `Layer ${l + 1}, head ${h + 1}`,
       onclick: choose, onfocus: choose, onpointerenter: () => show(l, h), onpointerleave: () => show(layer, head) },
     picture(steps, l, h), el("span", {}, `head ${h + 1}`));
   };
