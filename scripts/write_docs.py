@@ -1,4 +1,4 @@
-"""Write what the documentation quotes from results/: python scripts/write_docs.py (make docs-tables)
+"""Write what the documentation quotes from results/: python scripts/write_docs.py
 
 Blocks between <!-- begin NAME --> and <!-- end NAME --> are generated, never typed; a test holds them to this.
 """
@@ -6,10 +6,15 @@ Blocks between <!-- begin NAME --> and <!-- end NAME --> are generated, never ty
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import chapters
+
 from rungwise.lab import baselines
-from rungwise.lab.ladder import select
+from rungwise.lab.ladder import RUNGS, select
 from rungwise.lab.results import RESULTS, Result, read
 from rungwise.lab.tables import markdown
 
@@ -22,7 +27,7 @@ def about(results: list[Result]) -> str:
     seeds = {r.seed for r in results}
     return (
         f"\nNats a scored character, protocol {results[0].protocol}, list {results[0].data}; mean over {len(seeds)} "
-        "seeds ± half the 95 % interval; the step is the paired change in test loss against the rung that it stands on.\n"
+        "seeds ± half the 95 % interval; the step is the paired change in test loss against the rung below.\n"
     )
 
 
@@ -34,8 +39,7 @@ def counted(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def blocks() -> dict[str, str]:
-    results = read(ARTICLE / RESULTS)
+def blocks(results: list[Result]) -> dict[str, str]:
     return {
         "ladder": markdown(select("article"), results) + about(results),
         "scaling": markdown(select("scaling"), results),
@@ -52,9 +56,25 @@ def fill(text: str, generated: dict[str, str]) -> str:
     return text
 
 
+def documents() -> dict[Path, str]:
+    """Every file that is generated, wholly or in blocks, and what it should hold."""
+    results = read(ARTICLE / RESULTS)
+    readme = ROOT / "README.md"
+    found = {readme: fill(readme.read_text(encoding="utf-8"), blocks(results))}
+    links = []
+    for name in chapters.CHAPTERS:
+        rung = RUNGS[name]
+        found[ROOT / "docs/rungs" / chapters.file_name(rung)] = chapters.chapter(rung, results)
+        links.append(f"1. [{rung.title}]({chapters.file_name(rung)}): {rung.why}")
+    head = "# The rungs\n\nA chapter each, generated from the ladder, the source and the committed results.\n\n"
+    found[ROOT / "docs/rungs/index.md"] = head + "\n".join(links) + "\n"
+    return found
+
+
 def main() -> None:
-    path = ROOT / "README.md"
-    path.write_text(fill(path.read_text(encoding="utf-8"), blocks()), encoding="utf-8")
+    for path, text in documents().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
