@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -118,7 +118,38 @@ class LadderCommand:
         ladder()
 
 
-COMMANDS = {"climb": ClimbCommand, "train": TrainCommand, "sample": SampleCommand, "ladder": LadderCommand}
+@dataclass
+class PlayCommand:
+    """Look inside: write one HTML page with the trained models in it, which works from disk, without network."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """A climb's directory, or single runs (default: the latest climb under runs/)."""
+    out: Path | None = None
+    """The page (default: play.html in the first directory)."""
+    data: str | None = None
+    """The list of these runs, where it is a file (tells new words from training words)."""
+    seed: int = 0
+    """Which seed of a climb to show; where a rung lacks it, its first."""
+    precision: Literal["float16", "float32"] = "float16"
+    """Of the weights in the page; float32 doubles its size."""
+    serve: bool = False
+    """Show the page on 127.0.0.1, too."""
+    port: int = 8000
+    """Where to serve it (0: any free port)."""
+
+    def run(self) -> None:
+        from rungwise.play.page import play
+
+        play(self.runs, self.out, self.data, self.seed, self.precision, self.serve, self.port)
+
+
+COMMANDS = {
+    "climb": ClimbCommand,
+    "train": TrainCommand,
+    "sample": SampleCommand,
+    "ladder": LadderCommand,
+    "play": PlayCommand,
+}
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
 
 Start with: rungwise climb"""
