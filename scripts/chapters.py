@@ -91,6 +91,11 @@ CHAPTERS = {
         ("rungwise.batches:draw",),
         ("rungwise climb --rungs gelu,stream,stream-equal-tokens --out runs/stream",),
     ),
+    "stream-equal-tokens": Chapter(
+        "14 windows of 16 = 224 tokens a step, all of them real; 32 padded names hold about 228",
+        ("rungwise.batches:Tape",),
+        ("rungwise climb --rungs gelu,stream-equal-tokens --seeds 5 --out runs/tokens",),
+    ),
 }
 
 
@@ -104,7 +109,7 @@ def source(reference: str) -> str:
 
 
 def file_name(rung: Rung) -> str:
-    return f"{list(CHAPTERS).index(rung.name) + 1:02}-{rung.name}.md"
+    return f"{rung.name}.md"
 
 
 def chapter(rung: Rung, results: Sequence[Result]) -> str:
@@ -138,5 +143,6 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
     if rung.inferred:
         lines += ["", f"What the article does not say: {rung.inferred}"]
     lines += ["", "## What to try", "", "```sh", *about.tries, "```", ""]
-    lines += ["See it from inside: `rungwise play` makes a page of the last climb, with this rung on its slider.", ""]
+    link = f"../inside.html#view=climb&rung={rung.name}"
+    lines += [f"[See it from inside]({link}): the page that `rungwise play` makes, with this rung on its slider.", ""]
     return "\n".join(lines)

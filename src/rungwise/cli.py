@@ -132,6 +132,8 @@ class PlayCommand:
     """Which seed of a climb to show; where a rung lacks it, its first."""
     precision: Literal["float16", "float32"] = "float16"
     """Of the weights in the page; float32 doubles its size."""
+    chapters: str | None = None
+    """Where the chapters of docs/rungs/ can be read: every rung then links to its own."""
     serve: bool = False
     """Show the page on 127.0.0.1, too."""
     port: int = 8000
@@ -140,7 +142,7 @@ class PlayCommand:
     def run(self) -> None:
         from rungwise.play.page import play
 
-        play(self.runs, self.out, self.data, self.seed, self.precision, self.serve, self.port)
+        play(self.runs, self.out, self.data, self.seed, self.precision, self.chapters, self.serve, self.port)
 
 
 COMMANDS = {

@@ -12,7 +12,8 @@ export function climb(app) {
   const other = compared(app, rung);
   fillOptions(app, rung);
   replace(byId("climb-chart"), chart(app, rung, other));
-  replace(byId("climb-why"), rung.why, rung.source && el("span", { class: "soft" }, ` (${rung.source})`));
+  replace(byId("climb-why"), rung.why, rung.source && el("span", { class: "soft" }, ` (${rung.source})`),
+    rung.chapter && el("a", { class: "chapter", href: rung.chapter }, "Read its chapter"));
   replace(byId("climb-panels"), [other, rung].filter(Boolean).map((shown) => panel(app, shown, rung, other)));
   replace(byId("climb-changes"), changes(app, rung));
   replace(byId("climb-code"), rung.code.length

@@ -20,7 +20,7 @@ from rungwise.config import ModelConfig, TrainConfig, UserError
 from rungwise.evaluate import score
 from rungwise.lab import results as results_module
 from rungwise.lab.climb import SETTINGS
-from rungwise.lab.ladder import RUNGS, Rung
+from rungwise.lab.ladder import RUNGS, SELECTIONS, Rung
 from rungwise.lab.results import RESULTS, Result
 from rungwise.lab.stats import Summary
 from rungwise.lab.tables import rows
@@ -117,8 +117,10 @@ def find_list(run: Run, source: str | None) -> WordList | None:
     return None
 
 
-def collect(found: Sequence[Kept], listed: WordList | None, precision: str) -> dict[str, Any]:
-    """Everything that the page shows, as JSON-like values."""
+def collect(
+    found: Sequence[Kept], listed: WordList | None, precision: str, chapters: str | None = None
+) -> dict[str, Any]:
+    """Everything that the page shows, as JSON-like values. `chapters`: the address under which docs/rungs/ stands."""
     run = found[0].run
     parts = words.split(listed, run.protocol, run.info.get("split_seed", 0)) if listed else None
     tape = None
@@ -127,6 +129,8 @@ def collect(found: Sequence[Kept], listed: WordList | None, precision: str) -> d
         tape = Tape.of(listed, ranked, run.protocol)
     shown = {kept.run.info.get("rung"): kept.run for kept in found}
     rungs = [_rung(kept, shown, tape, precision) for kept in found]
+    for rung in rungs:
+        rung["chapter"] = f"{chapters}{rung['name']}/" if chapters and rung["name"] in SELECTIONS["all"] else None
     names = [rung["name"] for rung in rungs]
     for i, rung in enumerate(rungs):
         if earlier := names[:i].count(names[i]):

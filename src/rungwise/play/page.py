@@ -31,13 +31,14 @@ def play(
     data: str | None,
     seed: int,
     precision: str,
+    chapters: str | None,
     serve_it: bool,
     port: int,
 ) -> None:
     """Write the page of a climb or of runs, by default of the latest climb, and say where it is."""
     folders = folders or (latest(),)
     found = find(folders, seed)
-    page = build(collect(found, find_list(found[0].run, data), precision))
+    page = build(collect(found, find_list(found[0].run, data), precision, chapters))
     out = out or folders[0] / "play.html"
     write_text(out, page)
     size = len(page.encode()) / 1e6
