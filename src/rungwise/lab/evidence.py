@@ -19,13 +19,15 @@ import polars as pl
 
 from rungwise.config import Protocol, UserError, get_protocol
 from rungwise.lab import results as results_module
+from rungwise.lab.baselines import BASELINES
 from rungwise.lab.collect import CURVES, WORDS, read_frame
 from rungwise.lab.ladder import RUNGS
 from rungwise.lab.results import RESULTS, Result, by_rung, matches
+from rungwise.lab.tune import TUNING
 from rungwise.runs import read_json
 from rungwise.words import NAMES_SHA256
 
-BASELINES, TUNING, PEERS = "baselines.json", "tuning.json", "peers.json"
+PEERS = "peers.json"
 STALE = 1e-3
 """Nats a character by which a run's per-word losses may miss its test loss (float32 sums miss by 1e-6)."""
 
@@ -82,6 +84,8 @@ class Measured:
     """Order -> train_loss, val_loss, test_loss of a Kneser-Ney model, nats a scored character."""
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """Rung -> {"rates": {rate: validation losses by seed}, "best": rate}."""
+    variants: tuple[Result, ...] = ()
+    """Of rungs at other learning rates (climb --tune): RUNG@RATE."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
@@ -116,7 +120,8 @@ class Measured:
         seeds = self.seeds(weights, metric)
         if not seeds:
             raise NotMeasured(f"the same seeds of {', '.join(weights)} in protocol {self.protocol.name}")
-        return sum((w * np.array([self.values(rung, metric)[s] for s in seeds]) for rung, w in weights.items()), 0.0)
+        rows = [[w * self.values(rung, metric)[s] for s in seeds] for rung, w in weights.items()]
+        return np.array(rows).sum(axis=0)
 
     def combine_words(self, weights: Mapping[str, float]) -> tuple[Floats, Floats] | None:
         """The same for each test word: nats (n_seeds, n_words) and tokens (n_words,); None if a run's are missing."""
@@ -152,13 +157,15 @@ class Evidence:
         return min(self.groups, key=lambda g: (not g.articles_list, g.steps is not None, g.split_seed))
 
     def on(self, protocol: str) -> Measured:
-        """The results of a protocol from which claims may be judged: one list, one split, trained as the ladder says."""
+        """The results of a protocol that claims may be judged by: one list and split, trained as the ladder says."""
         main = self.main
         for group in self.groups:
             same = (group.data_sha256, group.split_seed) == (main.data_sha256, main.split_seed)
             if same and group.protocol.name == protocol:
                 if group.steps is not None:
-                    raise NotMeasured(f"rungs trained as the ladder says (these were trained for {group.steps:,} steps)")
+                    raise NotMeasured(
+                        f"rungs trained as the ladder says (these were trained for {group.steps:,} steps)"
+                    )
                 return group
         raise NotMeasured(f"a climb in protocol {protocol}")
 
@@ -180,7 +187,9 @@ def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
             if not of_key or of_key[-1][0] != file.parent:
                 of_key.append((file.parent, []))
             of_key[-1][1].append(result)
-    groups = [_group(found) for found in parts.values()]
+    groups = [group for found in parts.values() if (group := _group(found)).results]
+    if not groups:
+        raise UserError(f"No results of the ladder's rungs in {', '.join(map(str, paths))}.")
     order = {name: i for i, name in enumerate(PROTOCOL_ORDER)}
     groups.sort(key=lambda g: (not g.articles_list, g.data_sha256, g.split_seed, order.get(g.protocol.name, 9)))
     return Evidence(tuple(groups), _peers(paths, peers))
@@ -205,7 +214,8 @@ def _group(found: Sequence[tuple[Path, list[Result]]]) -> Measured:
     """One group from the folders that hold a part of it; a rung and seed measured twice: the last counts."""
     everything = [result for _, results in found for result in results]
     first, notes = everything[0], []
-    if unknown := sorted({r.rung for r in everything} - RUNGS.keys()):
+    variants = tuple(r for r in everything if "@" in r.rung)
+    if unknown := sorted({r.rung for r in everything} - RUNGS.keys() - {r.rung for r in variants}):
         notes.append(f"not on the ladder, left out: {', '.join(unknown)}")
     known = [r for r in everything if r.rung in RUNGS]
     steps = _common_steps(known)
@@ -225,6 +235,7 @@ def _group(found: Sequence[tuple[Path, list[Result]]]) -> Measured:
         _curves(folders),
         _baselines(folders, first, notes),
         {name: rung for folder in folders for name, rung in _tuning(folder, first, notes).items()},
+        variants,
         tuple(notes),
     )
 

@@ -112,7 +112,9 @@ CLAIMS: tuple[Claim, ...] = (
         "Depth",
         "Four layers are the biggest single architectural step (2.23 to 2.04); depth beats width.",
         (
-            Part("The step to four layers is larger than any other of the eight rungs'", biggest_step("4-layers"), LESS),
+            Part(
+                "The step to four layers is larger than any other of the eight rungs'", biggest_step("4-layers"), LESS
+            ),
             Part("Four layers beat double width", change("4-layers", "double-embd"), LESS),
             Part(
                 "Four layers beat one layer of twice the width that has the same heads, projection and residual",
@@ -219,7 +221,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "recipe",
-        "Schedule, decay, clipping",
+        "The final recipe",
         "Learning-rate schedule, weight decay and gradient clipping compound; the curves are smoother.",
         (
             Part("Together they help", change("final", "dropout-20k"), HELPS),
@@ -235,8 +237,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "meaning",
         "What the loss means",
-        "1.86 nats are 15.6 % on average on the right character; uniform over 27 is 3.30 nats or 3.7 %; the final model "
-        "is 1.6 times more confident than the start.",
+        "1.86 nats are 15.6 % on average on the right character; uniform over 27 is 3.30 nats or 3.7 %; the final "
+        "model is 1.6 times more confident than the start.",
         (
             Part(
                 "exp(−loss) is the average probability of the right character",

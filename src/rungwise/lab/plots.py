@@ -49,6 +49,7 @@ _STYLE = {
     "lines.markersize": 5.5,
     "figure.constrained_layout.use": True,
     "axes.unicode_minus": True,
+    "text.parse_math": False,  # names may hold dollar signs
 }
 
 
@@ -98,7 +99,9 @@ def _figure(
 ) -> Figure:
     svg = _draw(name, height, paint)
     view = re.search(r'viewBox="[^"]*"', svg)
-    names = f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>'
+    names = (
+        f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>'
+    )
     opening = (
         f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg" '
         f'{view[0] if view else ""} role="img" aria-labelledby="{name}-title {name}-desc">'
@@ -146,11 +149,11 @@ def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: 
             axes.annotate(label, (loss, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), **_ABOVE)
         axes.set_xlabel(f"test loss, {UNIT} (lower is better)")
         if any(level.published is not None for level in levels):
-            axes.legend(loc="lower left", frameon=False)
+            canvas.legend(loc="outside lower center", frameon=False, ncols=2)
 
     told = [_told(level) for level in levels] + [f"{label}: {loss:.3f}" for label, loss in marks]
     return _figure(
-        name, title, f"Test losses in {UNIT}. " + "; ".join(told) + ".", caption, 1.1 + 0.3 * len(levels), paint
+        name, title, f"Test losses in {UNIT}. " + "; ".join(told) + ".", caption, 1.3 + 0.3 * len(levels), paint
     )
 
 
@@ -163,7 +166,9 @@ def _told(level: Level) -> str:
     return f"{level.label} {level.mean:.3f}{interval}{published}".replace("-", "−")
 
 
-def bars(name: str, title: str, caption: str, label: str, groups: Sequence[tuple[str, Sequence[Level | None]]]) -> Figure:
+def bars(
+    name: str, title: str, caption: str, label: str, groups: Sequence[tuple[str, Sequence[Level | None]]]
+) -> Figure:
     """Horizontal bars with intervals. groups: (series, a level each row or None); all series have the same rows."""
     first = next(levels for _, levels in groups)
     names = [
@@ -243,21 +248,30 @@ def _cut_start(axes: Any, group: Sequence[Line]) -> None:
 def _name_ends(axes: Any, group: Sequence[tuple[Line, str]]) -> None:
     """Each line's name at its right end, moved apart where they would overlap."""
     low, high = axes.get_ylim()
-    gap = (high - low) * 0.052
     ordered = sorted(group, key=lambda item: _last(item[0].y))
-    at, floor = [], -np.inf
-    for line, _ in ordered:
-        floor = max(_last(line.y), floor + gap)
-        at.append(floor)
-    excess = max(0.0, at[-1] - high)  # too many at the top: all move down
+    at = _apart([_last(line.y) for line, _ in ordered], (high - low) * 0.055)
     x = max(float(line.x[-1]) for line, _ in ordered)
     for (line, color), y in zip(ordered, at, strict=True):
         axes.annotate(
             line.label,
             (float(line.x[-1]), _last(line.y)),
-            xytext=(x + 0.03 * x, y - excess),
+            xytext=(1.06 * x, y),
             textcoords="data",
             va="center",
             annotation_clip=False,
             arrowprops=dict(arrowstyle="-", color=color, linewidth=0.7, shrinkA=1, shrinkB=1),
         )
+
+
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Rising places moved as little as possible (least squares) so that neighbours are at least a gap apart.
+
+    Less i gaps each, that is isotonic regression: pool neighbours that are out of order, and give them their mean.
+    """
+    pools: list[list[float]] = []
+    for i, place in enumerate(places):
+        pools.append([place - i * gap])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    level = [float(np.mean(pool)) for pool in pools for _ in pool]
+    return [value + i * gap for i, value in enumerate(level)]

@@ -158,7 +158,9 @@ def against_peer(rung: str, peer: str, protocol: str) -> Question:
             raise NotMeasured(f"{rung}'s losses by word, as {peer} was scored on other words")
         loss = float(found["test_loss"])
         steps = f" at {found['steps']:,} steps" if "steps" in found else ""
-        remark = f"{values.mean():.3f} at {RUNGS[rung].train.steps:,} steps against {peer}'s measured {loss:.3f}{steps}."
+        remark = (
+            f"{values.mean():.3f} at {RUNGS[rung].train.steps:,} steps against {peer}'s measured {loss:.3f}{steps}."
+        )
         return Effect(values - loss, (words[0] - loss * words[1], words[1]), other_words=True, remark=remark)
 
     return Question(protocol, (rung,), answer)
@@ -183,8 +185,8 @@ def probability_means(rung: str, protocol: str = "article") -> Question:
         geometric = measured.combine({rung: 1.0}, "geometric mean probability")
         correct = measured.combine({rung: 1.0}, "top-1 accuracy")
         remark = (
-            f"exp(−loss) is the geometric mean, {geometric.mean():.1%}; the arithmetic mean is {arithmetic.mean():.1%}, "
-            f"and the most probable character is the right one {correct.mean():.1%} of the time."
+            f"exp(−loss) is the geometric mean, {geometric.mean():.1%}; the arithmetic mean is {arithmetic.mean():.1%}; "
+            f"the most probable character is the right one {correct.mean():.1%} of the time."
         )
         return Effect(arithmetic - geometric, scale="points", remark=remark.replace("%", " %"))
 

@@ -139,8 +139,8 @@ def overall(words: list[Word]) -> Word:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """With a true minus sign, as these numbers stand in sentences."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """With a true minus sign, as these numbers stand in sentences; what rounds to zero has none."""
+    return f"{round(value, digits) or 0:+.{digits}f}".replace("-", "−").replace(f"+{0:.{digits}f}", f"{0:.{digits}f}")
 
 
 def number(value: float, scale: Scale) -> str:
@@ -152,7 +152,7 @@ def number(value: float, scale: Scale) -> str:
         case "factor":
             return f"×{exp(value):.2f}"
         case "points":
-            return f"{100 * value:+.1f}".replace("-", "−")
+            return signed(100 * value, 1)
         case "share":
             return f"{100 * value:.1f} %"
         case "count":
