@@ -14,7 +14,7 @@ from rungwise.config import get_protocol
 from rungwise.lab.ladder import RUNGS, Rung
 from rungwise.words import NAMES_SHA256
 
-N_WORDS = 150
+N_WORDS = 400
 SAMPLES = [["kaelynn", "training"], ["<script>alert(1)</script>", "new"], ["a|b*c_d`e&amp;", "test"]]
 NAME = "names & <b>bold</b>"
 
@@ -142,8 +142,8 @@ def curves(losses: Mapping[str, float], seeds: Sequence[int]) -> pl.DataFrame:
 def write_world(folder: Path) -> list[Path]:
     """Everything that a full report reads: three protocols, tuned rates, and a peer."""
     found = [write_climb(folder / "article")]
-    for protocol, shift in (("makemore", 0.08), ("strict", 0.1)):
-        shifted = {name: loss + shift for name, loss in LOSSES.items()}
+    for protocol, shift, groups in (("makemore", 0.08, ["scaling"]), ("strict", 0.1, ["article", "scaling"])):
+        shifted = {name: loss + shift for name, loss in LOSSES.items() if RUNGS[name].group in groups}
         found.append(write_climb(folder / protocol, protocol, shifted))
     rates = {"0.0003": [2.1, 2.11, 2.1], "0.001": [2.0, 2.02, 2.01], "0.003": [2.05, 2.06, 2.04]}
     tuned = {name: {"rates": rates, "best": 0.001} for name in ("baseline", "2-heads", "gelu")}

@@ -28,7 +28,7 @@ WIDTH = 6.4
 """Inches at 72 units each: the page scales a figure to its column."""
 UNIT = "nats a character"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.5,
     "text.color": INK,

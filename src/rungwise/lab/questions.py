@@ -185,7 +185,7 @@ def probability_means(rung: str, protocol: str = "article") -> Question:
         geometric = measured.combine({rung: 1.0}, "geometric mean probability")
         correct = measured.combine({rung: 1.0}, "top-1 accuracy")
         remark = (
-            f"exp(−loss) is the geometric mean, {geometric.mean():.1%}; the arithmetic mean is {arithmetic.mean():.1%}; "
+            f"exp(−loss) is the geometric mean, {geometric.mean():.1%}; the arithmetic one is {arithmetic.mean():.1%}; "
             f"the most probable character is the right one {correct.mean():.1%} of the time."
         )
         return Effect(arithmetic - geometric, scale="points", remark=remark.replace("%", " %"))

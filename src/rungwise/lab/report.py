@@ -1,4 +1,4 @@
-"""Results -> report.md and one self-contained report.html; and the findings alone, for the documentation. No torch here.
+"""Results -> report.md and one self-contained report.html; and the findings alone, for docs/. No torch here.
 
 The same results give the same bytes: dates are those of the results, and figures are drawn without chance.
 """
@@ -111,10 +111,7 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
 def tally(found: Sequence[Finding]) -> str:
     counts = count(found)
     names = {word: [f.claim.title for f in found if f.verdict == word] for word in SYMBOLS}
-    some = [word for word in SYMBOLS if counts[word]]
-    parts = [
-        f"{counts[word]} {'is' if counts[word] == 1 else 'are'} {word} ({', '.join(names[word])})" for word in some
-    ]
+    parts = [f"{n} {'is' if n == 1 else 'are'} {word} ({', '.join(names[word])})" for word, n in counts.items() if n]
     return f"Of the article's {len(found)} claims, " + "; ".join(parts) + "."
 
 
@@ -152,9 +149,11 @@ def missing_section(evidence: Evidence) -> list[Section]:
         facts.append(("Protocols", f"nothing measured in {', '.join(absent)}"))
     if not evidence.peers:
         facts.append(("Peers", "no peers.json: makemore's own figure was not measured"))
-    for group in evidence.groups:
-        if lacks := missing(group):
-            facts.append((f"Protocol {group.protocol.name}, {group.data}", "; ".join(lacks)))
+    facts += [
+        (f"Protocol {group.protocol.name}, {group.data}", "; ".join(lacks))
+        for group in evidence.groups
+        if (lacks := missing(group))
+    ]
     if not facts:
         return []
     return [Section("missing", "What is missing", [Facts(facts)])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import exp, isnan, log, nan
 from typing import Any
 
@@ -74,9 +75,9 @@ def scored(measured: Measured) -> str:
 
 
 def best_counted(measured: Measured) -> list[tuple[str, float, float]]:
-    """The counting model with the lowest test loss, by its name among all; empty where none was counted."""
+    """The counting model with the lowest test loss, by itself in a list; empty where none was counted."""
     best = min(counted(measured), key=lambda row: row[2], default=None)
-    return [(f"{best[0]}, best of {len(measured.baselines)}", *best[1:])] if best else []
+    return [best] if best else []
 
 
 def counted(measured: Measured) -> list[tuple[str, float, float]]:
@@ -100,7 +101,7 @@ def loss_table(
 ) -> Table:
     with_published = measured.shows_published and any(rung.published for rung in rungs)
     header = ["rung", "stands on", "parameters", "steps"]
-    header += ["published train", "published test"] if with_published else []
+    header += ["published train / test"] if with_published else []
     header += ["train", "test", "sd of test", "seeds", "test, bits"]
     rows = []
     for rung in rungs:
@@ -108,12 +109,23 @@ def loss_table(
         train, test = (summary([getattr(r, f"{part}_loss") for r in results]) for part in ("train", "test"))
         row = [rung.title, RUNGS[rung.on].title if rung.on else "", f"{results[0].n_params:,}", f"{results[0].steps:,}"]
         if with_published:
-            row += [f"{rung.published.train:.2f}", f"{rung.published.test:.2f}"] if rung.published else ["", ""]
+            row += [f"{rung.published.train:.2f} / {rung.published.test:.2f}" if rung.published else ""]
         row += [plus_minus(s.mean, s.low, s.high) for s in (train, test)]
         rows.append((*row, loss(test.sd), str(test.n), loss(test.mean / log(2))))
     empty = [""] * (len(header) - 9)
     extra = [
-        (name, "counted", "", "", *empty, loss(train), loss(test), "", "", loss(test / log(2)))
+        (
+            name,
+            "counted" if len(counts) > 1 else f"counted, best of {len(measured.baselines)}",
+            "",
+            "",
+            *empty,
+            loss(train),
+            loss(test),
+            "",
+            "",
+            loss(test / log(2)),
+        )
         for name, train, test in counts
     ]
     for name, peer in peers.items():
@@ -140,7 +152,8 @@ class Step:
     negligible: bool
 
 
-def steps(measured: Measured, *groups: Group) -> list[Step]:
+@cache  # the bootstrap takes a tenth of a second a step, and two sections ask
+def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
     found = []
     for rung in measured_rungs(measured, *groups):
         below = RUNGS.get(rung.on or "")
@@ -156,7 +169,7 @@ def steps(measured: Measured, *groups: Group) -> list[Step]:
             over_both = both_sources(np.zeros_like(nats), nats, tokens)
             words, both = (over_words.low, over_words.high), (over_both.low, over_both.high)
         found.append(Step(rung, below, difference, words, both, equivalence(values, NEGLIGIBLE).equivalent))
-    return found
+    return tuple(found)
 
 
 def step_tables(measured: Measured) -> list[Block]:
@@ -173,8 +186,9 @@ def step_tables(measured: Measured) -> list[Block]:
             Paragraph(
                 "A change is paired by seed: the same seed meets the same batches on both rungs. Its interval over "
                 "seeds answers for other seeds (t), that over words for other test words (bootstrap), that over both "
-                "for either. The p of the paired t test is adjusted for all steps of its table (Holm). Negligible means shown to be smaller "
-                f"than {NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never merely a large p.",
+                "for either. The p of the paired t test is adjusted for all steps of its table (Holm). Negligible "
+                f"means shown to be smaller than {NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never "
+                "merely a large p.",
                 quiet=True,
             )
         )
@@ -313,8 +327,8 @@ def leave_one_out(measured: Measured) -> list[Block]:
             f"leave-one-out-{slug(measured)}",
             f"What a part is worth, asked twice, protocol {measured.protocol.name}",
             f"Above: how much worse the full model ({RUNGS[FULL].title}) is without the part. Below: what the ladder's "
-            "own step brought, which may have added more than the part. Order confounds, so both are shown. 95 % intervals "
-            "over seeds.",
+            "own step brought, which may have added more than the part. Order confounds, so both are shown, with 95 % "
+            "intervals over seeds.",
             "worth of the part",
             [("taken from the full model", taken), ("the ladder's own step", stepped)],
         )
@@ -339,8 +353,8 @@ def by_place(measured: Measured) -> list[Block]:
         plots.lines(
             f"places-{slug(measured)}",
             f"Where the loss falls, protocol {measured.protocol.name}",
-            f"Left: by the character's place in the word{start}; the end counts as one. Right: mean loss a character of "
-            f"words of each length. Test words, means over seeds"
+            f"Left: by the character's place in the word{start}; the end counts as one. Right: mean loss a character "
+            "of words of each length. Test words, means over seeds"
             + (f"; places and lengths with fewer than {FEWEST} words are left out." if measured.word_losses else "."),
             [("place in the word", places), ("length of the word, characters", lengths)],
             "test loss, nats a character",
