@@ -1,6 +1,7 @@
 """Verdicts on made-up results, on both sides of every border; and what is said where evidence is missing."""
 
 import json
+from dataclasses import replace
 from math import exp, log
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 
 import made_up
 from rungwise.lab import evidence as evidence_module
-from rungwise.lab.evidence import Evidence, read
-from rungwise.lab.findings import CLAIMS, CONFOUNDS, confounds, findings
+from rungwise.lab.evidence import Evidence, Measured, read
+from rungwise.lab.findings import CLAIMS, CONFOUNDS, confounds, findings, judge
 from rungwise.lab.ladder import RUNGS
 from rungwise.lab.verdicts import (
     FALLS_A_LITTLE,
@@ -175,9 +176,34 @@ REFUTED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Evidence:
+    return world(tmp_path_factory.mktemp("base"))
+
+
+def moved(measured: Measured, losses: dict[str, float], gaps: dict[str, float]) -> Measured:
+    """The same results, with some rungs' mean losses and gaps at other values; every word of a rung moves alike."""
+
+    def move(result):
+        up = losses.get(result.rung, made_up.LOSSES[result.rung]) - made_up.LOSSES[result.rung]
+        gap = made_up.GAPS.get(result.rung, 0.02)
+        wider = gaps.get(result.rung, gap) - gap
+        return replace(result, test_loss=result.test_loss + up, train_loss=result.train_loss + up - wider)
+
+    kept = measured.word_losses
+    assert kept is not None
+    nats = {
+        (rung, seed): values + (losses.get(rung, made_up.LOSSES[rung]) - made_up.LOSSES[rung]) * kept.tokens
+        for (rung, seed), values in kept.nats.items()
+    }
+    return replace(measured, results=[move(r) for r in measured.results], word_losses=replace(kept, nats=nats))
+
+
 @pytest.mark.parametrize(("claim", "losses", "gaps"), REFUTED)
-def test_claims_that_fail_are_refuted(tmp_path, claim, losses, gaps):
-    assert verdicts(world(tmp_path, losses, gaps))[claim] == "refuted"
+def test_claims_that_fail_are_refuted(base, claim, losses, gaps):
+    evidence = Evidence(tuple(moved(g, losses, gaps) for g in base.groups if g.protocol.name == "article"), base.peers)
+    finding = next(judge(c, evidence) for c in CLAIMS if c.id == claim)
+    assert finding.verdict == "refuted"
 
 
 def test_makemore_decides_in_its_own_protocol(tmp_path):

@@ -18,10 +18,10 @@ from rungwise.lab import report
 from rungwise.lab.climb import Climb, Task
 from rungwise.lab.collect import collect, read_frame
 from rungwise.lab.document import Paragraph, Section, Table, escaped, markdown
+from rungwise.lab.drawings import part_steps
 from rungwise.lab.evidence import read
 from rungwise.lab.ladder import LEAVE_ONE_OUT, RUNGS
 from rungwise.lab.plots import _apart
-from rungwise.lab.sections import part_steps
 from rungwise.words import split
 
 
@@ -98,7 +98,7 @@ def test_numbers_stand_with_unit_and_what_was_scored(world):
     for protocol in ("article", "makemore", "strict"):
         assert f"Losses in nats a character ({get_protocol(protocol).scored})" in world[1]
     assert "2.371 ± 0.001" in world[1] and "Kneser-Ney, 5-gram" in world[1]
-    assert "| makemore | measured | 204,544 | 5,000 |" in world[1]
+    assert re.search(r"\| makemore \| measured \|.* 2.013 .* 204,544 \| 5,000 \|", world[1])
 
 
 def test_provenance_is_complete(world):
@@ -107,7 +107,7 @@ def test_provenance_is_complete(world):
         "torch 2.13.0",
         "0123456789ab",
         "native",
-        "--protocol article --rungs everything",
+        "--protocol article --rungs everything --seeds 5",
     ):
         assert text in world[1] and text in world[2]
 

@@ -6,14 +6,17 @@ The same results give the same bytes: dates are those of the results, and figure
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rungwise.lab.document import Block, Facts, Paragraph, Section, Verdicts, Words, markdown, shown
+from rungwise.config import UserError
+from rungwise.lab.document import Block, Facts, Paragraph, Section, Verdicts, Words, markdown, missing_all, shown
+from rungwise.lab.drawings import LADDER, counted, measured_rungs
 from rungwise.lab.evidence import PROTOCOL_ORDER, Evidence, Measured, read
 from rungwise.lab.findings import Finding, confounds, count, findings
 from rungwise.lab.ladder import RUNGS, SELECTIONS
-from rungwise.lab.sections import LADDER, counted, measured_rungs, protocol_section, slug, steps
+from rungwise.lab.sections import protocol_section, steps
 from rungwise.lab.stats import summary
 from rungwise.lab.verdicts import SYMBOLS, signed
 from rungwise.runs import write_text
@@ -24,8 +27,6 @@ TITLE = "What each rung is worth"
 
 def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = None) -> tuple[Path, Path]:
     """Write report.md and report.html, by default beside the first results; returns their paths."""
-    from rungwise.config import UserError
-
     evidence = read(paths, peers)
     folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     try:
@@ -46,7 +47,7 @@ def build(evidence: Evidence) -> list[Section]:
         *findings_sections(evidence, found),
         *(protocol_section(group, evidence.peers) for group in evidence.groups),
         *words_section(evidence.main),
-        Section("provenance", "Where the numbers come from", provenance(evidence)),
+        provenance_section(evidence),
     ]
 
 
@@ -60,8 +61,6 @@ def html(sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    from rungwise.lab.document import missing_all
-
     environment.filters["shown"] = typeset
     environment.globals.update(symbols=SYMBOLS, missing_all=missing_all)
     return environment.get_template("report.html.j2").render(title=sections[0].title, sections=sections) + "\n"
@@ -241,9 +240,6 @@ def command(group: Measured) -> str:
     seeds = max(r.seed for r in group.results) + 1
     steps_given = f" --steps {group.steps}" if group.steps is not None else ""
     return (
-        f"rungwise climb --data {group.data} --protocol {group.protocol.name} --rungs {','.join(names)} "
-        f"--seeds {seeds}{steps_given}"
+        f"rungwise climb --data {shlex.quote(group.data)} --protocol {group.protocol.name} --rungs {','.join(names)} "
+        f"--seeds {seeds}{steps_given}{' --tune' if group.variants else ''}"
     )
-
-
-__all__ = ["build", "findings_markdown", "html", "slug", "write"]
