@@ -136,6 +136,8 @@ def headline(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
                 f" Counting alone, without a network, reaches {loss:.3f} ({name}): better than {beaten} of the "
                 f"{len(levels)} rungs measured."
             )
+        if main.steps is not None:
+            text += f" But these runs were cut short, at {main.steps:,} steps each."
         blocks.append(Paragraph(text))
     blocks.append(Paragraph(tally(found)))
     return blocks
