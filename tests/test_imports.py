@@ -10,7 +10,9 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src/rungwise"
 ROOMS = sorted(SOURCE.rglob("*.py"))
 ENGINE = {"config", "words", "counts", "layers", "model", "batches", "evaluate", "train", "generate", "runs", "native"}
-LABORATORY = {f"lab.{room}" for room in ("ladder", "stats", "findings", "report", "tables", "results")}
+LABORATORY = {
+    f"lab.{room}" for room in ("ladder", "stats", "collect", "evidence", "findings", "report", "tables", "results")
+}
 NO_TORCH = {"config", "words", "counts", "cli"} | LABORATORY
 
 

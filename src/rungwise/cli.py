@@ -109,6 +109,29 @@ class SampleCommand:
 
 
 @dataclass
+class ReportCommand:
+    """Write report.md and report.html, one self-contained page, from what climbs measured.
+
+    Of several climbs, one a protocol, it makes one report, whose verdicts draw on all.
+    """
+
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """Directories that `rungwise climb` wrote, or their results.jsonl."""
+    out: Path | None = None
+    """Directory for the report (default: beside the first results)."""
+    peers: Path | None = None
+    """Measured figures of other projects (default: peers.json beside the results, or one level up)."""
+
+    def run(self) -> None:
+        from rungwise.lab.report import write
+
+        if not self.paths:
+            raise UserError("Nothing to report on; give a climb's directory, such as runs/names-article.")
+        for path in write(self.paths, self.out, self.peers):
+            print(f"Wrote {path}")
+
+
+@dataclass
 class LadderCommand:
     """List the rungs: what each changes, and why."""
 
@@ -149,6 +172,7 @@ COMMANDS = {
     "climb": ClimbCommand,
     "train": TrainCommand,
     "sample": SampleCommand,
+    "report": ReportCommand,
     "ladder": LadderCommand,
     "play": PlayCommand,
 }
