@@ -13,13 +13,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import chapters
 
-from rungwise.lab import baselines
+from rungwise.lab import baselines, evidence
+from rungwise.lab.document import Figure
+from rungwise.lab.drawings import ladder_figures
 from rungwise.lab.ladder import RUNGS, select
+from rungwise.lab.report import findings_markdown
 from rungwise.lab.results import RESULTS, Result, read
 from rungwise.lab.tables import markdown
 
 ROOT = Path(__file__).parent.parent
 ARTICLE = ROOT / "results/names-article"
+PEERS = ROOT / "results/peers.json"
+
+
+def measured_folders() -> list[Path]:
+    """Every committed climb."""
+    return sorted(path.parent for path in (ROOT / "results").glob("*/results.jsonl"))
 
 
 def about(results: list[Result]) -> str:
@@ -48,6 +57,24 @@ def blocks(results: list[Result]) -> dict[str, str]:
     }
 
 
+def picture() -> str:
+    """The report's figure of the ladder as a picture of its own, with the report's colours, light and dark, in it."""
+    measured = evidence.read([ARTICLE]).main
+    figure = next(block for block in ladder_figures(measured, {}) if isinstance(block, Figure))
+    template = (ROOT / "src/rungwise/data/report.html.j2").read_text(encoding="utf-8")
+    light: dict[str, str] = {}
+    dark: dict[str, str] = {}
+    for name, value in re.findall(r"(--\w+): (#\w+);", template):
+        (dark if name in light else light)[name] = value
+    rules = [";".join(f"{name}:{value}" for name, value in colours.items()) for colours in (light, dark)]
+    style = (
+        f"<style>svg{{{rules[0]};background:var(--paper);font-family:system-ui,sans-serif}}"
+        f"@media(prefers-color-scheme:dark){{svg{{{rules[1]}}}}}</style>"
+    )
+    opening, rest = figure.svg.split(">", 1)
+    return f"{opening}>{style}{rest}\n"
+
+
 def fill(text: str, generated: dict[str, str]) -> str:
     """The text with every generated block in its place."""
     for name, block in generated.items():
@@ -61,6 +88,8 @@ def documents() -> dict[Path, str]:
     results = read(ARTICLE / RESULTS)
     readme = ROOT / "README.md"
     found = {readme: fill(readme.read_text(encoding="utf-8"), blocks(results))}
+    found[ROOT / "docs/ladder.svg"] = picture()
+    found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
     links = []
     for name in chapters.CHAPTERS:
         rung = RUNGS[name]
