@@ -20,6 +20,7 @@ from rungwise.lab.collect import collect, read_frame
 from rungwise.lab.document import Paragraph, Section, Table, escaped, markdown
 from rungwise.lab.drawings import part_steps
 from rungwise.lab.evidence import read
+from rungwise.lab.findings import CLAIMS, CONFOUNDS
 from rungwise.lab.ladder import LEAVE_ONE_OUT, RUNGS
 from rungwise.lab.plots import _apart
 from rungwise.words import split
@@ -124,7 +125,7 @@ def test_verdicts_are_words_and_symbols(world):
 def test_findings_alone(world):
     text = report.findings_markdown(world[0])
     assert text.startswith("# Findings\n") and "## What changed at the same time" in text
-    assert text.count("\n### ") == 12 + 5
+    assert text.count("\n### ") == len(CLAIMS) + len(CONFOUNDS)
     assert "11 are confirmed" in text
 
 

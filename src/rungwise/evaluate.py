@@ -27,6 +27,11 @@ class Scores:
     correct: np.ndarray
     """(tokens,) bool: was it the most probable one?"""
 
+    def without_first(self) -> Scores:
+        """The same, but for the first scored token of each word."""
+        rest = self.position > 0
+        return Scores(self.lengths - 1, self.nats[rest], self.correct[rest])
+
     @property
     def loss(self) -> float:
         """Nats a scored token."""

@@ -59,6 +59,8 @@ METRICS: dict[str, Callable[[Result], float | None]] = {
     "loss without first characters": lambda r: r.detail.get("loss_without_first"),
     "loss of words in training": lambda r: r.detail.get("loss_seen"),
     "loss of words not in training": lambda r: r.detail.get("loss_new"),
+    "loss on the stream itself": lambda r: r.detail.get("stream_test_loss"),
+    "loss of bare words": lambda r: r.detail.get("test_loss_alone"),
     "share of test words in training": lambda r: r.detail.get("share_seen"),
     "loss of the stream": lambda r: r.detail.get("stream_test_loss"),
     "parameters": lambda r: r.n_params,

@@ -130,7 +130,8 @@ CLAIMS: tuple[Claim, ...] = (
         "architectural changes together.",
         (
             Part(
-                "Padded names beat the stream at equal steps, both scored on the same names in the same way",
+                "Padded names beat the stream at equal steps, the same characters of the same names scored (the "
+                "stream's model behind the END that stands before every word it has met)",
                 change("gelu", "stream"),
                 HELPS,
             ),
@@ -279,6 +280,22 @@ CONFOUNDS: tuple[Claim, ...] = (
             Part("Residual alone, at one layer", change("2-heads-residual", "2-heads")),
             Part("Four layers alone, without residual", change("4-layers-no-residual", "2-heads")),
             Part("Four layers, once there is a residual", change("4-layers", "2-heads-residual")),
+        ),
+    ),
+    Claim(
+        "scoring",
+        "How a model of the stream is scored",
+        "A model of the stream has met every word behind the end of another. Its loss on windows of the stream counts "
+        "their cut beginnings; a bare word it takes for the middle of one; behind an END it knows where it is.",
+        (
+            Part(
+                "The stream's own loss, in windows, against that of the same names behind an END",
+                level("stream", "loss on the stream itself", "article", "nats", less="test loss"),
+            ),
+            Part(
+                "Bare names against names behind an END",
+                level("stream", "loss of bare words", "article", "nats", less="test loss"),
+            ),
         ),
     ),
     Claim(

@@ -26,6 +26,9 @@ from rungwise.lab.stats import paired, summary
 from rungwise.lab.tables import HEADER, rows, show
 from rungwise.progress import PLAIN_EVERY, duration
 
+PLAIN_WIDTH = 120
+"""Of tables that go to a file or a pipe."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -47,6 +50,8 @@ class Request:
 def climb(request: Request) -> None:
     """Climb and show: on standard output, or on standard error beside --json's lines."""
     console = Console(stderr=request.json, soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
     rungs, plan = prepare(request)
     parts = words.split(plan.words, plan.protocol)
     console.print(words.describe(plan.words, parts), markup=False)
