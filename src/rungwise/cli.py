@@ -249,9 +249,9 @@ def _one_line(boxed: str, arguments: Sequence[str]) -> str:
         return f"Unknown command {arguments[0]!r}; {closest(arguments[0], COMMANDS)}"
     help_ = " ".join(filter(None, ("rungwise", command, "--help")))
     text = re.sub(r"\s+", " ", " ".join(said)).strip().rstrip(".") or "These arguments cannot be read"
-    if wrong := re.match(r"Error parsing (\S+): no type matching (?:{None}\|)?(\S+) .*? from \['(.*?)'\]", text):
-        flag, kind, value = wrong.groups()
-        text = f"{flag} must be {kind}, but is {value!r}"
+    if wrong := re.match(r"Error parsing (\S+): .*(INT|FLOAT|int\(\)|float).*?'([^']*)'\]?", text):
+        kind = "a whole number" if wrong[2].lower().startswith("int") else "a number"
+        text = f"{wrong[1]} must be {kind}, but is {wrong[3]!r}"
     return f"{text}; see {help_}"
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from rungwise.config import UserError
 
 LOCK = ".lock"
+METADATA = "rungwise"
+"""The entry of a safetensors file's metadata that is ours."""
 
 
 @contextlib.contextmanager
@@ -121,7 +123,8 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], about: Mapping[
 
     told = json.dumps(dict(about or {}), ensure_ascii=False)
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    packed = save(tensors, {"format": "pt", "about": told, "sha256": _checksum(tensors, told)})
+    about_both = json.dumps({"about": told, "sha256": _checksum(tensors, told)})
+    packed = save(tensors, {METADATA: about_both})  # one entry: safetensors writes several in random order
     with atomic(path) as temporary:
         temporary.write_bytes(packed)  # by Python, so that a full disk is an OSError like any other
 
@@ -132,15 +135,24 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        told = metadata.get("about", "{}")
-        if (checksum := metadata.get("sha256")) is None or checksum != _checksum(tensors, told):
+        told = metadata.get("about", "")
+        if metadata.get("sha256") != _checksum(tensors, told):
             raise UserError(f"{path} is damaged: its checksum does not fit.")
         return tensors, json.loads(told)
     except (UserError, FileNotFoundError):
         raise
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         first_line = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} is damaged: {first_line}.") from None
 

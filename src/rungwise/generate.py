@@ -124,7 +124,8 @@ def _batches(drawer: _Drawer, wanted: int) -> Iterator[tuple[list[str], np.ndarr
     first = min(wanted, drawer.room(0))
     if first:
         yield drawer.words(0, first)
-    drawers = [drawer, *(drawer.another() for _ in range(min(MOST_THREADS, os.cpu_count() or 1) - 1))]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    drawers = [drawer, *(drawer.another() for _ in range(min(MOST_THREADS, cores) - 1))]
     # One thread of torch's for each of ours. Words are independent: this beats splitting every small operation.
     with ThreadPoolExecutor(len(drawers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         pending: deque[Future[tuple[list[str], np.ndarray]]] = deque()

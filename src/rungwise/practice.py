@@ -29,7 +29,7 @@ from rungwise.lab.ladder import get_rung
 from rungwise.progress import bar
 from rungwise.runs import CONFIG, METRICS, SAMPLES, VOCABULARY, Run, Weights
 from rungwise.session import Session
-from rungwise.settings import KINDS, Settings, suited
+from rungwise.settings import KINDS, Settings
 from rungwise.train import TorchEngine, choose_engine, make_engine
 from rungwise.words import Split, WordList
 
@@ -61,7 +61,7 @@ def start(
     parts = words.split(listed, protocol)
     say(words.describe(listed, parts))
     if asked.run.rung is None:
-        asked = Settings(asked.list, asked.run, {**suited(len(parts.train)), **asked.changes}, asked.where)
+        asked = asked.suited_to(len(parts.train))
     model, config = asked.model_and_train(rung.model, rung.train, len(listed.vocabulary), listed.block_size)
     info = {
         "seed": asked.run.seed,
@@ -163,7 +163,7 @@ class _Job:
         if name == TorchEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
             torch.set_num_threads(threads)  # another number adds in another order
         try:
-            self.engine = make_engine(configs.model, configs.train, self.tape, [configs.info["seed"]], str(name))
+            self.engine = make_engine(configs.model, configs.train, self.tape, [asked.seed], str(name))
         except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
             raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
         observe = _tensorboard(out) if tensorboard else lambda step, values: None
@@ -192,7 +192,7 @@ class _Job:
         for name, part in (("train", parts.train[:SCORED]), ("validation", parts.validation), ("test", parts.test)):
             if len(part):
                 losses[name] = score(run.model, Tape.of(listed, part, protocol)).loss
-        seed = int(self.configs.info["seed"])
+        seed = self.session.run.seed
         samples = [w.text for w in draw_words(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
         lines = [line for line in runs.read_lines(out / METRICS) if "final_test_loss" not in line]
         final = {f"final_{name}_loss": loss for name, loss in losses.items()}

@@ -71,11 +71,20 @@ class Settings:
             where,
         )
 
+    def suited_to(self, n_words: int) -> Settings:
+        """With what suits a list of so many training words, where nothing else was asked for."""
+        fitting = suited(n_words)
+        if self.changes.keys() & {"n_embd", "n_head", "head_size"}:  # these go together
+            fitting = {name: value for name, value in fitting.items() if name not in ("n_embd", "n_head")}
+        return dataclasses.replace(self, changes={**fitting, **self.changes})
+
     def model_and_train(
         self, model: ModelConfig, train: TrainConfig, vocab_size: int, block_size: int
     ) -> tuple[ModelConfig, TrainConfig]:
         """A rung's configurations with what was asked for, fitted to a list."""
         values = {**self.changes, "vocab_size": vocab_size, "block_size": block_size}
+        if model.attention_width == model.n_embd:  # heads that share the width go on sharing it
+            model = model.replace(head_size=None)
         return tuple(  # type: ignore[return-value]
             type(base).from_dict(
                 base.to_dict() | {name: value for name, value in values.items() if name in base.fields()}, self.where

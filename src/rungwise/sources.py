@@ -52,13 +52,15 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
     pooch.get_logger().setLevel("ERROR")
     cache = Path(pooch.os_cache("rungwise"))
     try:
-        found = pooch.retrieve(url, f"sha256:{sha256}", "names.txt", cache, pooch.HTTPDownloader(timeout=timeout))
-    except ValueError:  # pooch's word for a hash that differs; it keeps nothing
-        raise UserError(f"What {url} sent is not the article's list (SHA-256 differs); nothing was kept.") from None
+        found = pooch.retrieve(
+            url, f"sha256:{sha256}", "names.txt", cache, downloader=pooch.HTTPDownloader(timeout=timeout)
+        )
     except OSError as error:  # requests' errors are OSErrors
         raise UserError(
             f"no download from {url}: {type(error).__name__}; set RUNGWISE_DATA_DIR to a folder with names.txt."
         ) from None
+    except ValueError:  # pooch's word for a hash that differs; it keeps nothing
+        raise UserError(f"What {url} sent is not the article's list (SHA-256 differs); nothing was kept.") from None
     return Path(found)
 
 
@@ -112,7 +114,7 @@ def _text(stream: IO[bytes], name: str, encoding: str, digest: Digest) -> Iterat
             tolerant.setstate(before)
             line = n_lines + tolerant.decode(block[: max(0, begin)]).count("\n") + 1
             hint = "convert it first, or name its --encoding" if encoding == "utf-8" else "try another --encoding"
-            if not n_bytes and block[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            if encoding == "utf-8" and not n_bytes and block[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 hint = "it looks like UTF-16: --encoding utf-16"
             raise UserError(
                 f"{name} is not {'UTF-8' if encoding == 'utf-8' else encoding}: line {line:,}, "
@@ -173,9 +175,8 @@ def _parquet(stream: io.BufferedReader, name: str, column: str | None, digest: D
     """One column of a Parquet file, some rows at a time."""
     import polars as pl
 
-    path = getattr(stream, "name", None)
-    if isinstance(path, str) and Path(path).is_file():
-        source: str | bytes = path
+    if isinstance(stream.raw, io.FileIO) and isinstance(stream.name, str):  # a file on disk, not packed
+        source: str | bytes = stream.name
         while block := stream.read(BLOCK_BYTES):
             digest.update(block)
     else:
