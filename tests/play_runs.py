@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rungwise import runs
+from rungwise import files, runs
 from rungwise.batches import Tape
 from rungwise.config import get_protocol
 from rungwise.evaluate import score
@@ -67,9 +67,9 @@ def small_climb(
     for rung, seed in ((rung, seed) for rung in climb.rungs for seed in seeds):
         run, folder = untrained(words, rung, protocol, seed), out / rung.name / f"seed-{seed}"
         runs.save(folder, run, [])
-        runs.write_lines(folder / runs.METRICS, [{"step": n, "train_loss": 3 - n / 1e4} for n in (256, 512, 5000)])
+        files.write_lines(folder / runs.METRICS, [{"step": n, "train_loss": 3 - n / 1e4} for n in (256, 512, 5000)])
         samples = [words[i] for i in range(10)]
-        runs.write_lines(folder / SNAPSHOTS, [{"step": n, "samples": samples} for n in (1, 100)])
+        files.write_lines(folder / SNAPSHOTS, [{"step": n, "samples": samples} for n in (1, 100)])
         loss, model = score(run.model, tape).loss, run.model
         results.append(
             out / results.RESULTS,

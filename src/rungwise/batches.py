@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rungwise.config import Protocol, TrainConfig, UserError, derive_seed
+from rungwise.hashing import GOLDEN, WORDS_A_BLOCK, mix64
 from rungwise.words import END, PAD, WordList
 
 STEPS_A_BLOCK = 256
@@ -35,12 +36,12 @@ class Tape:
         n_characters = words.lengths[indices]
         ends = np.cumsum(n_characters + 1)  # where the END after each word lies
         tokens = np.full(ends[-1] + 1 if len(ends) else 1, END, dtype=words.codes.dtype)
-        within = np.arange(n_characters.sum()) - np.repeat(np.cumsum(n_characters) - n_characters, n_characters)
-        first = ends - n_characters
-        tokens[np.repeat(first, n_characters) + within] = words.codes[
-            np.repeat(words.offsets[indices], n_characters) + within
-        ]
-        return cls(tokens, first - protocol.start_token, n_characters + protocol.start_token)
+        for first in range(0, len(indices), WORDS_A_BLOCK):  # a large list must not be held in wide integers
+            some = slice(first, first + WORDS_A_BLOCK)
+            n, begins = n_characters[some], ends[some] - n_characters[some]
+            within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+            tokens[np.repeat(begins, n) + within] = words.codes[np.repeat(words.offsets[indices[some]], n) + within]
+        return cls(tokens, ends - n_characters - protocol.start_token, n_characters + protocol.start_token)
 
     @property
     def n_tokens(self) -> int:
@@ -81,25 +82,17 @@ def draw(tape: Tape, config: TrainConfig, seed: int, block: int) -> tuple[np.nda
     return starts, np.full(shape, config.window)
 
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _STRIDE = 1 << 16
 """Places are numbered (batch * stride + time) * stride + time, so that trimming a batch does not move its masks."""
 SITES_A_BLOCK = 3
 """Where a block drops: 0 what attention adds, 1 what the MLP adds, 2 attention's weights; site = 3 * block + which."""
 
 
-def mix64(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele et al. 2014): uint64 -> uint64, well mixed, without state."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 def mask_key(seed: int, step: int, site: int) -> np.uint64:
     """What the masks of one site at one step of one seed are drawn from."""
     key = np.array([derive_seed(seed, "dropout")], dtype=np.uint64)
     for part in (step, site):
-        key = mix64(key + np.array([part + 1], dtype=np.uint64) * _GOLDEN)
+        key = mix64(key + np.array([part + 1], dtype=np.uint64) * GOLDEN)
     return key[0]
 
 
@@ -127,5 +120,5 @@ def _mask(p: float, key: np.uint64, places: np.ndarray, width: int) -> np.ndarra
     """
     threshold, numbers = round(p * 65536), -(-width // 4)  # a 64-bit number holds four elements
     counters = places[..., None] * np.uint64(numbers) + np.arange(1, numbers + 1, dtype=np.uint64)
-    bits = mix64(key + counters * _GOLDEN).astype("<u8").view("<u2")[..., :width]
+    bits = mix64(key + counters * GOLDEN).astype("<u8").view("<u2")[..., :width]
     return (bits >= threshold).astype(np.float32) * np.float32(65536 / (65536 - threshold))

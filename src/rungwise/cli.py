@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import itertools
+import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from rungwise.config import UserError
+from rungwise.config import ListConfig, UserError, closest
+from rungwise.settings import KINDS, Settings, flags, given, read_file
+
+if TYPE_CHECKING:
+    ListFlags = RunFlags = ModelFlags = TrainFlags = Any
+else:  # made from the dataclasses of config.py
+    ListFlags, RunFlags, ModelFlags, TrainFlags = map(flags, KINDS)
 
 
 @dataclass
@@ -52,27 +64,39 @@ class ClimbCommand:
 
 @dataclass
 class TrainCommand:
-    """Train one model on a list of words (default: the article's final recipe, scored strictly)."""
+    """Train one model on a list of words: the article's final recipe, scored strictly, unless flags say otherwise.
 
-    data: str = "auto"
-    """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had)."""
+    Ctrl-C saves; `rungwise train --out DIR --resume` goes on. Unset flags follow --config, then --rung.
+    """
+
     out: Path = Path("runs/model")
-    """Directory for the run: config.json, vocabulary.json, model.safetensors, metrics.jsonl, samples.txt."""
-    rung: str = "final"
-    """The rung whose model and training are taken."""
-    steps: int | None = None
-    """Training steps, instead of the rung's own."""
-    seed: int = 0
-    """Fixes initialisation, batches and dropout."""
-    protocol: str = "strict"
-    """What is scored on which words: article, makemore or strict."""
-    engine: str = "auto"
-    """auto, native (C++, needs a compiler) or torch."""
+    """Directory for the run: config.json, vocabulary.json, model.safetensors, metrics.jsonl, samples.txt, ..."""
+    config: Path | None = None
+    """A JSON or TOML file of the fields below (a run's config.json, too); flags override it."""
+    resume: bool = False
+    """Go on with the run in --out, where it was stopped; everything else is read from there."""
+    tensorboard: bool = False
+    """Write TensorBoard events to OUT/tensorboard (needs the package tensorboard)."""
+    list: OmitArgPrefixes[ListFlags] = field(default_factory=ListFlags)
+    run_: Annotated[OmitArgPrefixes[RunFlags], arg(name="run")] = field(default_factory=RunFlags)
+    model: OmitArgPrefixes[ModelFlags] = field(default_factory=ModelFlags)
+    training: OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
 
     def run(self) -> None:
-        from rungwise.practice import train_list
+        values = given(self.list, self.run_, self.model, self.training)
+        if self.resume and (others := [name for name in values if name != "data"] + ["config"] * bool(self.config)):
+            flag = others[0].replace("_", "-")
+            raise UserError(f"--resume reads everything from {self.out}; leave out --{flag}.")
+        where = "command line"
+        if self.config:
+            values, where = read_file(self.config) | values, str(self.config)
+        asked = Settings.of(values, where)
+        from rungwise import practice
 
-        train_list(self.data, self.out, self.rung, self.steps, self.seed, self.protocol, self.engine)
+        if self.resume:
+            practice.resume(self.out, values.get("data"), self.tensorboard)
+        else:
+            practice.start(self.out, asked, self.tensorboard)
 
 
 @dataclass
@@ -83,9 +107,9 @@ class SampleCommand:
     training words' own first characters.
     """
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Positional[Path]
     """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
-    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20
+    n: Annotated[int, arg(aliases=["-n"])] = 20
     """How many."""
     temperature: float = 1.0
     """Below 1: safer words; above: wilder; 0: the one most probable word."""
@@ -98,14 +122,80 @@ class SampleCommand:
     max_length: int | None = None
     """Words end here at the latest."""
     seed: int = 0
-    """The same seed draws the same words."""
+    """The same seed draws the same words, however many."""
+    unique: bool = False
+    """No word twice."""
+    new_only: bool = False
+    """No word of the list that the model was made for. (It is known by 64-bit hashes: a new word is taken for a
+    listed one with probability n / 2^64, below 1e-12 for ten million words.)"""
+    json: bool = False
+    """A JSON object a line: word, log_likelihood (nats, of the whole word), new."""
+    weights: Literal["best", "last"] = "best"
+    """The best on the validation words, or the last that training reached."""
 
     def run(self) -> None:
-        from rungwise.practice import sample_run
+        from rungwise import practice
+        from rungwise.generate import Sampling
 
-        sample_run(
-            self.run_dir, self.n, self.temperature, self.top_k, self.top_p, self.prefix, self.max_length, self.seed
+        sampling = Sampling(
+            self.temperature, self.top_k, self.top_p, self.prefix, self.max_length, self.unique, self.new_only
         )
+        practice.sample(self.run_dir, self.n, sampling, self.seed, self.json, self.weights)
+
+
+@dataclass
+class EvalCommand:
+    """Tell how well a trained model predicts a list: nats and bits a character, perplexity, accuracy, extremes.
+
+    Words with characters outside the model's alphabet cannot be scored: they are counted, and told.
+    """
+
+    run_dir: Positional[Path]
+    """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
+    list: Positional[str]
+    """A file, - (standard input), given-names, names or auto."""
+    words: bool = False
+    """A line a word (nats, nats a character, word) on standard output, and the summary on standard error."""
+    json: bool = False
+    """JSON instead of text."""
+    weights: Literal["best", "last"] = "best"
+    """The best on the validation words, or the last that training reached."""
+    encoding: str = "utf-8"
+    """Of the file."""
+    column: str | None = None
+    """Take the words from this column of a CSV, TSV or Parquet file."""
+    max_length: int = 64
+    """Longer words are dropped, and counted."""
+
+    def run(self) -> None:
+        source = ListConfig(self.list, self.encoding, self.column, self.max_length)
+        from rungwise.assess import evaluate
+
+        evaluate(self.run_dir, source, self.words, self.json, self.weights)
+
+
+@dataclass
+class DataCommand:
+    """Tell what a list holds: repeats and how many would leak, lengths, alphabet, what is dropped, losses to beat."""
+
+    list: Positional[str] = "auto"
+    """A file, - (standard input), given-names, names or auto."""
+    json: bool = False
+    """One JSON object instead of text."""
+    counts: bool = True
+    """Count the losses to beat: bigram and Kneser-Ney, protocol strict (a minute or so for millions of words)."""
+    encoding: str = "utf-8"
+    """Of the file."""
+    column: str | None = None
+    """Take the words from this column of a CSV, TSV or Parquet file."""
+    max_length: int = 64
+    """Longer words are dropped, and counted."""
+
+    def run(self) -> None:
+        source = ListConfig(self.list, self.encoding, self.column, self.max_length)
+        from rungwise.survey import show
+
+        show(source, self.json, self.counts)
 
 
 @dataclass
@@ -115,7 +205,7 @@ class ReportCommand:
     Of several climbs, one a protocol, it makes one report, whose verdicts draw on all.
     """
 
-    paths: tyro.conf.Positional[tuple[Path, ...]]
+    paths: Positional[tuple[Path, ...]]
     """Directories that `rungwise climb` wrote, or their results.jsonl."""
     out: Path | None = None
     """Directory for the report (default: beside the first results)."""
@@ -145,7 +235,7 @@ class LadderCommand:
 class PlayCommand:
     """Look inside: write one HTML page with the trained models in it, which works from disk, without network."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    runs: Positional[tuple[Path, ...]] = ()
     """A climb's directory, or single runs (default: the latest climb under runs/)."""
     out: Path | None = None
     """The page (default: play.html in the first directory)."""
@@ -172,6 +262,8 @@ COMMANDS = {
     "climb": ClimbCommand,
     "train": TrainCommand,
     "sample": SampleCommand,
+    "eval": EvalCommand,
+    "data": DataCommand,
     "report": ReportCommand,
     "ladder": LadderCommand,
     "play": PlayCommand,
@@ -181,20 +273,76 @@ DESCRIPTION = """From one attention head to a full transformer, one measured run
 Start with: rungwise climb"""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command. A UserError is one line on standard error and exit status 2."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def parse(arguments: Sequence[str]) -> Any:
+    """The command that is asked for. tyro's boxed errors become one line; its help is left as it is."""
+    told = io.StringIO()
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="rungwise", description=DESCRIPTION, args=arguments or ["--help"]
-        )
-        command.run()
+        with contextlib.redirect_stderr(told):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, prog="rungwise", description=DESCRIPTION, args=list(arguments) or ["--help"]
+            )
+    except SystemExit as exit_:
+        if exit_.code:
+            raise UserError(_one_line(told.getvalue(), arguments)) from None
+        raise
+
+
+def _one_line(boxed: str, arguments: Sequence[str]) -> str:
+    """What a box of tyro's says, up to its first rule, and where there is help."""
+    lines = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
+    said = list(itertools.takewhile(lambda line: not line.startswith("─"), lines))
+    command = next((name for name in arguments if name in COMMANDS), None)
+    if arguments and command is None and not arguments[0].startswith("-"):
+        return f"Unknown command {arguments[0]!r}; {closest(arguments[0], COMMANDS)}"
+    help_ = " ".join(filter(None, ("rungwise", command, "--help")))
+    text = re.sub(r"\s+", " ", " ".join(said)).strip().rstrip(".") or "These arguments cannot be read"
+    if wrong := re.match(r"Error parsing (\S+): .*(INT|FLOAT|int\(\)|float).*?'([^']*)'\]?", text):
+        kind = "a whole number" if wrong[2].lower().startswith("int") else "a number"
+        text = f"{wrong[1]} must be {kind}, but is {wrong[3]!r}"
+    return f"{text}; see {help_}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command. What a user can mend is one line on standard error and exit status 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # words hold any character, wherever the output goes
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        parse(sys.argv[1:] if arguments is None else arguments).run()
+        sys.stdout.flush()
     except UserError as error:
-        print(f"rungwise: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nrungwise: stopped; what is done is kept.", file=sys.stderr)
-        sys.exit(130)
+        _exit(2, f"error: {' '.join(str(error).splitlines())}")
+    except KeyboardInterrupt as error:
+        print(file=sys.stderr)
+        _exit(getattr(error, "exit_status", 130), str(error) or "stopped; what is done is kept.")
     except BrokenPipeError:  # the reader of our output (head, say) has enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at the end
         sys.exit(0)
+    except MemoryError as error:
+        _exit(2, f"error: Not enough memory. {str(error).splitlines()[0] if str(error) else ''}".rstrip())
+    except OSError as error:  # files' own errors are UserErrors: this is standard output
+        _exit(2, f"error: Cannot write: {error.strerror or error}.")
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) or TRACEBACK in os.environ:
+            _unexpected(error)
+        _exit(2, "error: Not enough memory: try a smaller batch_size, n_embd or n_layer.")
+    except Exception as error:
+        _unexpected(error)
+
+
+TRACEBACK = "RUNGWISE_TRACEBACK"
+
+
+def _unexpected(error: Exception) -> NoReturn:
+    """A mistake of ours. Users get a line, not a traceback; developers get theirs when they ask."""
+    if os.environ.get(TRACEBACK):
+        raise error
+    first_line = next(iter(str(error).splitlines()), "")
+    _exit(1, f"internal error: {type(error).__name__}: {first_line} ({TRACEBACK}=1 shows where; please report it)")
+
+
+def _exit(status: int, message: str) -> NoReturn:
+    print(f"rungwise: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    sys.exit(status)

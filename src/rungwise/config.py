@@ -193,6 +193,47 @@ class TrainConfig(_Config):
 
 
 @dataclass(frozen=True)
+class ListConfig(_Config):
+    """Which list of words, and how it is read."""
+
+    data: str = "auto"
+    """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had)."""
+    encoding: str = "utf-8"
+    """Of the file."""
+    column: str | None = None
+    """Take the words from this column of a CSV, TSV or Parquet file; None: one word a line."""
+    max_length: int = 64
+    """Longer words are dropped, and counted."""
+
+    def __post_init__(self) -> None:
+        self._require("max_length", self.max_length >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig(_Config):
+    """What else fixes a run of `rungwise train`."""
+
+    rung: str | None = None
+    """The rung whose model and training are taken; None: the article's final recipe, suited to the list's size."""
+    protocol: str = "strict"
+    """What is scored on which words: article, makemore or strict."""
+    seed: int = 0
+    """Fixes initialisation, batches and dropout."""
+    engine: str = "auto"
+    """auto, native (C++, needs a compiler) or torch."""
+    eval_every: int = 0
+    """Steps from one look at the validation words to the next; 0: a twentieth of the run."""
+    patience: int = 0
+    """Stop after so many looks in a row without a better validation loss; 0: train to the end."""
+    save_every: float = 30.0
+    """Seconds from one checkpoint to the next: at most so much work is lost when the process is killed."""
+
+    def __post_init__(self) -> None:
+        for field in ("eval_every", "patience", "save_every"):
+            self._require(field, getattr(self, field) >= 0, "at least 0")
+
+
+@dataclass(frozen=True)
 class Protocol(_Config):
     """What is scored, on which words, split how. Stored with every result and printed beside every number."""
 

@@ -22,25 +22,31 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def bar(total: int) -> Iterator[Callable[[int, str], None]]:
-    """Yields advance(done, remark), to be called as often as one likes. On standard error."""
+def bar(total: int, first: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """Yields advance(done, remark), to be called as often as one likes. On standard error.
+
+    `first`: how much was done before; the time left is reckoned from what is done now.
+    """
     began = last = time.monotonic()
+
+    def left(done: int) -> str:
+        elapsed = time.monotonic() - began
+        return f"{duration(elapsed * (total - done) / (done - first))} left" if done > first else ""
 
     def plain(done: int, remark: str) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= PLAIN_EVERY and done < total:
             last = now
-            left = duration((now - began) * (total - done) / done) if done else "?"
-            print(f"{done:,} of {total:,} steps, {remark}, {left} left", file=sys.stderr, flush=True)
+            print(f"{done:,} of {total:,} steps, {remark}, {left(done)}", file=sys.stderr, flush=True)
 
     if not sys.stderr.isatty():
         yield plain
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done, remark: progress.update(task, completed=done, description=remark)
+        task = progress.add_task("", total=total, completed=first)
+        yield lambda done, remark: progress.update(task, completed=done, description=f"{remark}, {left(done)}")

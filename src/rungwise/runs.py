@@ -1,7 +1,12 @@
 """A run directory: everything that a trained model needs and everything that tells where it came from.
 
-config.json (model, training, protocol, data, provenance), vocabulary.json, model.safetensors, metrics.jsonl,
-samples.txt. Files appear whole or not at all; nothing is pickled.
+config.json        model, training, protocol, data, provenance
+vocabulary.json    the characters, and how often each begins a word
+model.safetensors  the weights: the best on the validation words, where there are any, else the last
+metrics.jsonl      losses as training went on
+samples.txt        some words
+`rungwise train` also leaves known.safetensors (which words the list holds, as hashes: known.py) and
+checkpoint.safetensors (the last weights, the optimiser's state, and where training stands: session.py).
 """
 
 from __future__ import annotations
@@ -9,104 +14,31 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import json
-import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
-from rungwise.words import Vocabulary, WordList
+from rungwise.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
+from rungwise.known import KnownWords
+from rungwise.words import FIRST_CHARACTER, Vocabulary, WordList
 
 if TYPE_CHECKING:
     from rungwise.model import Transformer
 
 FORMAT = 1
-CONFIG, VOCABULARY, WEIGHTS, METRICS, SAMPLES = (
-    "config.json", "vocabulary.json", "model.safetensors", "metrics.jsonl", "samples.txt",
-)  # fmt: skip
+CONFIG, VOCABULARY, WEIGHTS, METRICS, SAMPLES, CHECKPOINT = (
+    *("config.json", "vocabulary.json", "model.safetensors", "metrics.jsonl", "samples.txt"),
+    "checkpoint.safetensors",
+)
 
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Write to the path that this yields; it takes `path`'s place, whole and on disk, when the block ends well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
-
-
-def append_line(path: Path, value: Any) -> None:
-    """Append one JSON line in a single write, on a line of its own even after a torn one, and wait for the disk."""
-    line = (json.dumps(value, ensure_ascii=False) + "\n").encode()
-    try:
-        with path.open("a+b") as file:
-            if file.tell() and not _ends_with_newline(file):
-                line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
-
-
-def _ends_with_newline(file: Any) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file; a torn line (a write that was cut short) is passed over."""
-    found = []
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
-    for line in text.splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            if isinstance(value := json.loads(line), dict):
-                found.append(value)
-    return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is no run: {path.name} is missing.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} must hold a JSON object.")
-    return value
+Weights = Literal["best", "last"]
 
 
 @functools.cache
@@ -149,6 +81,9 @@ class Run:
     info: dict[str, Any]
     """Seed, data, provenance."""
 
+    known: KnownWords | None = None
+    """The words of its list; None where it keeps none."""
+
     @property
     def sampled_firsts(self) -> np.ndarray | None:
         """What generate() takes as `firsts`: None where the model draws its first character itself."""
@@ -157,57 +92,126 @@ class Run:
 
 def prepare(folder: Path, what: str) -> None:
     """Make a new directory to write to; one that holds anything is refused."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty; give another --out for {what}, or remove it.")
-    except OSError as error:
-        raise UserError(f"Cannot write to {folder}: {error.strerror}.") from None
+    make_folder(folder)
+    if contents(folder):
+        raise UserError(f"{folder} is not empty; give another --out for {what}, or remove it.")
+
+
+def save_weights(folder: Path, weights: dict[str, np.ndarray], about: dict[str, Any] | None = None) -> None:
+    write_tensors(folder / WEIGHTS, weights, about)
+
+
+def save_vocabulary(folder: Path, vocabulary: Vocabulary, firsts: np.ndarray) -> None:
+    write_json(folder / VOCABULARY, {"characters": vocabulary.characters, "firsts": firsts.tolist()})
+
+
+def save_samples(folder: Path, samples: list[str]) -> None:
+    write_text(folder / SAMPLES, "".join(f"{word}\n" for word in samples))
+
+
+def save_config(
+    folder: Path, model: ModelConfig, train: TrainConfig, protocol: Protocol, info: Mapping[str, Any]
+) -> None:
+    configs = {"model": model.to_dict(), "train": train.to_dict(), "protocol": protocol.to_dict()}
+    write_json(folder / CONFIG, {"format": FORMAT, **configs, **info})
 
 
 def save(folder: Path, run: Run, samples: list[str]) -> None:
-    """Write a run; config.json comes last, so that a directory which has one is complete."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic(folder / WEIGHTS) as temporary:
-        save_file({name: p.contiguous() for name, p in run.model.state_dict().items()}, temporary)
-    write_json(folder / VOCABULARY, {"characters": run.vocabulary.characters, "firsts": run.firsts.tolist()})
-    write_text(folder / SAMPLES, "".join(f"{word}\n" for word in samples))
-    config = {"format": FORMAT, "model": run.model.config.to_dict(), "train": run.train_config.to_dict()}
-    write_json(folder / CONFIG, {**config, "protocol": run.protocol.to_dict(), **run.info})
+    """Write a trained run at once; config.json comes last, so that a directory which has one is complete."""
+    make_folder(folder)
+    save_weights(folder, {name: p.numpy() for name, p in run.model.state_dict().items()})
+    save_vocabulary(folder, run.vocabulary, run.firsts)
+    save_samples(folder, samples)
+    save_config(folder, run.model.config, run.train_config, run.protocol, run.info)
 
 
-def load(folder: Path) -> Run:
-    """Read a run back. Anything missing, altered or of another format is one clear error."""
+@dataclass(frozen=True)
+class Configs:
+    """What config.json tells."""
+
+    model: ModelConfig
+    train: TrainConfig
+    protocol: Protocol
+    info: dict[str, Any]
+    """The rest: seed, data, provenance."""
+
+
+def load_config(folder: Path) -> Configs:
+    path = folder / CONFIG
+    values = read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise UserError(f"{path} is of another version of rungwise: this one reads format {FORMAT}.")
+    parts: list[Any] = []
+    for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("protocol", Protocol)):
+        if not isinstance(part := values.pop(name, None), dict):
+            raise UserError(f"{path}: {name!r} is missing.")
+        parts.append(kind.from_dict(part, f"{path}: {name}"))
+    model, train, protocol = parts
+    return Configs(model, train, protocol, values)
+
+
+def load_vocabulary(folder: Path, vocab_size: int) -> tuple[Vocabulary, np.ndarray]:
+    """The vocabulary, and how often each token id begins a training word."""
+    path = folder / VOCABULARY
+    values = read_json(path)
+    characters, firsts = values.get("characters"), values.get("firsts")
+    if not isinstance(characters, str) or len(Vocabulary(characters)) != vocab_size:
+        raise UserError(f"{path} does not fit the model's vocab_size={vocab_size}.")
+    if list(characters) != sorted(set(characters)) or any("\ud800" <= c <= "\udfff" for c in characters):
+        raise UserError(f"{path}: 'characters' must be distinct characters in order.")
+    if not (
+        isinstance(firsts, list)
+        and len(firsts) == vocab_size
+        and all(type(n) is int and 0 <= n < 2**63 for n in firsts)
+        and sum(firsts[FIRST_CHARACTER:]) == sum(firsts) > 0
+    ):
+        raise UserError(f"{path}: 'firsts' must count how often each of {vocab_size} tokens begins a word.")
+    return Vocabulary(characters), np.array(firsts)
+
+
+def load(folder: Path | str, weights: Weights = "best") -> Run:
+    """Read a run back. Anything missing, altered or of another version is one clear UserError.
+
+    `weights`: the best on the validation words, where there are any; or the last that training reached.
+    """
+    folder = Path(folder)
+    configs = load_config(folder)
+    vocabulary, firsts = load_vocabulary(folder, configs.model.vocab_size)
+    path = folder / (WEIGHTS if weights == "best" else CHECKPOINT)
+    try:
+        tensors, _ = read_tensors(path)
+    except FileNotFoundError:
+        if weights == "last":
+            raise UserError(f"{folder} keeps no last weights: {CHECKPOINT} is missing.") from None
+        if (folder / CHECKPOINT).exists() or not (folder / SAMPLES).exists():
+            raise UserError(
+                f"{folder} has no weights yet: training was stopped before. Go on: rungwise train --out {folder} "
+                "--resume"
+            ) from None
+        raise UserError(f"{folder} is no complete run: {path.name} is missing.") from None
+    if weights == "last":
+        tensors = {k.removeprefix("param/"): v[0] for k, v in tensors.items() if k.startswith("param/") and v.ndim}
+    model = _model(configs.model, tensors, path)
+    return Run(
+        model, vocabulary, configs.protocol, firsts, configs.train, configs.info, KnownWords.load(folder, vocabulary)
+    )
+
+
+def _model(config: ModelConfig, tensors: dict[str, np.ndarray], path: Path) -> Transformer:
+    """A model with these weights, which must be exactly its own. Asked first without memory: a configuration that
+    was tampered with may ask for any size."""
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     from rungwise.model import Transformer
 
-    config = read_json(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise UserError(f"{folder / CONFIG} has format {config.get('format')!r}; this version reads {FORMAT}.")
-    parts = {}
-    for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("protocol", Protocol)):
-        if not isinstance(values := config.pop(name, None), dict):
-            raise UserError(f"{folder / CONFIG}: {name!r} is missing.")
-        parts[name] = kind.from_dict(values, f"{folder / CONFIG}: {name}")
-    values = read_json(folder / VOCABULARY)
-    model_config: ModelConfig = parts["model"]
-    characters, firsts = values.get("characters"), values.get("firsts")
-    if not isinstance(characters, str) or len(Vocabulary(characters)) != model_config.vocab_size:
-        raise UserError(f"{folder / VOCABULARY} does not fit the model's vocab_size={model_config.vocab_size}.")
-    if not isinstance(firsts, list) or len(firsts) != model_config.vocab_size:
-        raise UserError(f"{folder / VOCABULARY}: 'firsts' must be a list of {model_config.vocab_size} counts.")
-    model = Transformer(model_config)
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except FileNotFoundError:
-        raise UserError(f"{folder} is no complete run: {WEIGHTS} is missing.") from None
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder / WEIGHTS} is damaged or of another model: {str(error).splitlines()[0]}") from None
-    if not all(torch.isfinite(p).all() for p in model.parameters()):
-        raise UserError(f"{folder / WEIGHTS} holds numbers that are not finite.")
-    return Run(model.eval(), Vocabulary(characters), parts["protocol"], np.array(firsts), parts["train"], config)
+    expected = None
+    if len({name.split(".")[1] for name in tensors if name.startswith("blocks.")}) == config.n_layer:
+        with contextlib.suppress(RuntimeError, TypeError, OverflowError), torch.device("meta"):
+            expected = {name: tuple(p.shape) for name, p in Transformer(config).state_dict().items()}
+    if {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype == np.float32} != expected:
+        raise UserError(f"{path} holds the weights of another model than {CONFIG} tells.")
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise UserError(f"{path} holds numbers that are not finite.")
+    model = Transformer(config)
+    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    return model.eval()

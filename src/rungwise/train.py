@@ -226,11 +226,13 @@ def train(
     config: TrainConfig,
     after_block: Callable[[int, np.ndarray], None] = lambda step, losses: None,
     first_step: int = 0,
+    last_step: int | None = None,
 ) -> None:
-    """Run an engine from `first_step` to the end. `after_block(steps done, losses (steps, R))` follows each block."""
-    step = first_step
-    while step < config.steps:
-        n = min(STEPS_A_BLOCK - step % STEPS_A_BLOCK, config.steps - step)
+    """Run an engine from `first_step` to `last_step` (None: the end). `after_block(steps done, losses (steps, R))`
+    follows each block. Where one stops and goes on does not change what is computed."""
+    step, end = first_step, config.steps if last_step is None else last_step
+    while step < end:
+        n = min(STEPS_A_BLOCK - step % STEPS_A_BLOCK, end - step)
         losses = engine.run(step, [learning_rate(config, s) for s in range(step, step + n)])
         if not np.isfinite(losses).all():
             bad = step + int(np.flatnonzero(~np.isfinite(losses).all(axis=1))[0])

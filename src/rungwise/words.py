@@ -1,33 +1,36 @@
-"""Word lists: find one, read it, its vocabulary, its split, its fingerprint. No torch here.
+"""Word lists: read one, its vocabulary, its split, its fingerprint. No torch here.
 
 A list is kept as token ids in one compact integer array with offsets, never as Python strings, so that ten
-million words need little more memory than their characters.
+million words need little more memory than their characters. Where the words come from: sources.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
+from itertools import count, islice
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from rungwise import sources
 from rungwise.config import Protocol, UserError, derive_seed
+from rungwise.hashing import hash_words
+from rungwise.sources import NAMES_SHA256 as NAMES_SHA256
+from rungwise.sources import names_path as names_path
 
 PAD, END = 0, 1
 """Token ids, never characters: a list may hold any character. END also starts a word where a start is fed."""
 FIRST_CHARACTER = 2
 
-NAMES_URL = "https://raw.githubusercontent.com/karpathy/makemore/988aa59e4d8fefa526d06f3b453ad116258398d4/names.txt"
-NAMES_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
-BLOCK_BYTES = 1 << 20
+MAX_LENGTH = 64
+"""The longest word that is kept where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,17 @@ class Vocabulary:
 
     def encode(self, word: str) -> np.ndarray:
         """The ids of a word's characters, (len(word),) int64, without END. A character unknown here is an error."""
-        ids = [self.characters.find(character) for character in word]
-        if -1 in ids:
-            character = word[ids.index(-1)]
-            known = self.characters if len(self.characters) <= 80 else self.characters[:80] + "..."
-            raise UserError(f"{character!r} in {word!r} is not in the alphabet of the training list: {known}")
-        return np.array(ids, dtype=np.int64) + FIRST_CHARACTER
+        numbers = self._numbers
+        try:
+            return np.array([numbers[character] for character in word], dtype=np.int64)
+        except KeyError as error:
+            known = self.characters if len(self) <= 80 else self.characters[:80] + "..."
+            shown = word if len(word) <= 80 else word[:80] + "..."
+            raise UserError(f"{error} in {shown!r} is not in the alphabet of the training list: {known}") from None
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.characters, FIRST_CHARACTER)}
 
     def decode(self, ids: Iterable[int]) -> str:
         """The word up to END; PAD is skipped."""
@@ -57,6 +65,26 @@ class Vocabulary:
             if i != PAD:
                 characters.append(self.characters[i - FIRST_CHARACTER])
         return "".join(characters)
+
+    def decode_rows(self, ids: np.ndarray) -> list[str]:
+        """The words of (words, width) ids, each up to its one END; PAD is skipped. Many at a time, and fast."""
+        points = np.array([0, ord("\n"), *map(ord, self.characters)], dtype="<u4")  # no word holds a line break
+        return points[ids[ids != PAD]].tobytes().decode("utf-32-le").split("\n")[:-1]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What a source held that is not in the list, by the reason why."""
+
+    long: int = 0
+    """Words longer than the longest allowed."""
+    broken: int = 0
+    """Words that hold a line break: words are printed one a line."""
+    blank: int = 0
+    """Lines, or cells of a column, without a word."""
+
+    def __add__(self, other: Dropped) -> Dropped:
+        return Dropped(self.long + other.long, self.broken + other.broken, self.blank + other.blank)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +98,8 @@ class WordList:
     offsets: np.ndarray
     """(words + 1,) int64."""
     sha256: str
-    """Of the bytes that were read."""
-    too_long: int = 0
-    """Words dropped because they were longer than the longest allowed."""
+    """Of the bytes that were read, unpacked."""
+    dropped: Dropped = field(default_factory=Dropped)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -83,9 +110,14 @@ class WordList:
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))
 
+    @property
+    def too_long(self) -> int:
+        return self.dropped.long
+
     @cached_property
     def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
+        """(words,) int32 characters of each. Offsets may wrap around in the subtraction; differences do not."""
+        return np.subtract(self.offsets[1:], self.offsets[:-1], dtype=np.int32, casting="same_kind")
 
     @property
     def max_length(self) -> int:
@@ -98,20 +130,38 @@ class WordList:
 
     @cached_property
     def identities(self) -> np.ndarray:
-        """(words,) int64: for each word the index where it stands first, so that equal words have equal numbers."""
-        found = np.empty(len(self), dtype=np.int64)
-        for length in np.unique(self.lengths):  # words of one length are rows of a matrix: exact, and no strings
-            of_length = np.flatnonzero(self.lengths == length)
-            rows = np.ascontiguousarray(self.codes[self.offsets[of_length][:, None] + np.arange(length)])
-            as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * int(length)))).ravel()
-            _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
-            found[of_length] = of_length[first][inverse]
-        return found
+        """(words,) integers: for each word the index where it stands first, so that equal words have equal numbers.
+
+        Exact: words of one hash are compared, and where two differ, all is hashed anew with another salt.
+        """
+        index = np.int32 if len(self) < 2**31 else np.int64
+        for salt in count():
+            hashes = hash_words(self.codes, self.offsets, salt)
+            order = np.argsort(hashes, kind="stable").astype(index)  # stable: of equal words, the first comes first
+            hashes = hashes[order]
+            begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]])
+            found = np.empty(len(self), dtype=index)
+            found[order] = np.repeat(order[begins], np.diff(begins, append=len(order)))
+            repeated = np.flatnonzero(found != np.arange(len(self), dtype=index))
+            if self._equal(repeated, found[repeated]):
+                return found
+        raise AssertionError  # count() has no end
+
+    def _equal(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Are the words at `a` those at `b`, pair by pair?"""
+        lengths = self.lengths[a]
+        if (lengths != self.lengths[b]).any():
+            return False
+        for t in range(int(lengths.max(initial=0))):
+            longer = lengths > t
+            if (self.codes[self.offsets[a[longer]] + t] != self.codes[self.offsets[b[longer]] + t]).any():
+                return False
+        return True
 
     @property
     def firsts(self) -> np.ndarray:
         """Indices of the distinct words, each where it stands first, in the list's order."""
-        return np.flatnonzero(self.identities == np.arange(len(self)))
+        return np.flatnonzero(self.identities == np.arange(len(self), dtype=self.identities.dtype))
 
     def first_counts(self, indices: np.ndarray) -> np.ndarray:
         """(V,) int64: how often each token id begins one of the words at `indices`."""
@@ -124,6 +174,16 @@ class WordList:
         candidates = np.flatnonzero(self.lengths == len(word))
         spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(word))]
         return candidates[(spelled == self.vocabulary.encode(word)).all(axis=1)]
+
+    def in_vocabulary(self, vocabulary: Vocabulary) -> tuple[WordList, np.ndarray]:
+        """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot."""
+        ids = [PAD, END, *(vocabulary.characters.find(c) + FIRST_CHARACTER for c in self.vocabulary.characters)]
+        table = np.array(ids)  # FIRST_CHARACTER - 1 is what find() makes of an unknown one
+        unknown = (table == FIRST_CHARACTER - 1) & (np.arange(len(table)) >= FIRST_CHARACTER)
+        strange = np.logical_or.reduceat(unknown[self.codes], self.offsets[:-1])
+        codes = table.astype(np.min_scalar_type(len(vocabulary)))[self.codes[np.repeat(~strange, self.lengths)]]
+        offsets = np.concatenate([[0], self.lengths[~strange].cumsum(dtype=np.int64)])
+        return replace(self, vocabulary=vocabulary, codes=codes, offsets=offsets), strange
 
     def rows(self, indices: np.ndarray, width: int) -> np.ndarray:
         """The words at `indices`, each followed by END and then PAD: (..., width) int64."""
@@ -168,19 +228,24 @@ def describe(words: WordList, parts: Split) -> str:
     if len(parts.validation):
         sizes.append(f"{len(parts.validation):,} validation")
     sizes.append(f"{len(parts.test):,} test")
-    dropped = f", {words.too_long:,} too long and dropped" if words.too_long else ""
+    reasons = ((words.dropped.long, "too long"), (words.dropped.broken, "with a line break"))
+    dropped = "".join(f", {n:,} {why} and dropped" for n, why in reasons if n)
     return (
         f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{dropped}; {' / '.join(sizes)}; "
         f"vocabulary {len(words.vocabulary)} ({len(words.vocabulary.characters)} characters, END, PAD)"
     )
 
 
-def load(source: str = "auto", max_length: int = 64) -> WordList:
+def load(
+    source: str = "auto", max_length: int = MAX_LENGTH, encoding: str = "utf-8", column: str | None = None
+) -> WordList:
     """A word list by name or path.
 
     `given-names` is bundled; `names` is the article's list (from $RUNGWISE_DATA_DIR, the cache, or a checked
     download); `auto` is `names` if it can be had, else `given-names`; `-` is standard input; else a file's path.
     """
+    if max_length < 1:
+        raise UserError(f"max_length must be at least 1, but is {max_length}.")
     if source == "auto":
         try:
             return load("names", max_length)
@@ -191,86 +256,74 @@ def load(source: str = "auto", max_length: int = 64) -> WordList:
         with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
             return read(stream, source, max_length)
     if source == "-":
-        return read(sys.stdin.buffer, "standard input", max_length)
+        return read(sys.stdin.buffer, "standard input", max_length, encoding, column)
     path = names_path() if source == "names" else Path(source)
     try:
         with path.open("rb") as stream:
-            return read(stream, source if source == "names" else path.name, max_length)
+            return read(stream, source if source == "names" else path.name, max_length, encoding, column)
     except FileNotFoundError:
         hint = "give a file's path, given-names, names, auto, or - for standard input."
         raise UserError(f"No word list at {source!r}; {hint}") from None
     except OSError as error:
-        raise UserError(f"Cannot read {source!r}: {error.strerror}.") from None
+        raise UserError(f"Cannot read {source!r}: {error.strerror or error}.") from None
+    except ValueError as error:  # a path with a zero byte
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"No word list at {source!r}: {error}.") from None
 
 
-def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float = 10) -> Path:
-    """Where the article's list lies: $RUNGWISE_DATA_DIR, the user's cache, or there after a download.
-
-    The SHA-256 is checked wherever it comes from; a file that differs is refused.
-    """
-    if folder := os.environ.get("RUNGWISE_DATA_DIR"):
-        path = Path(folder) / "names.txt"
-        if path.is_file():
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-                raise UserError(
-                    f"{path} is not the article's list (SHA-256 differs); remove it, or give it as --data {path}."
-                )
-            return path
-    import pooch  # loads requests: only here
-
-    pooch.get_logger().setLevel("ERROR")
-    cache = Path(pooch.os_cache("rungwise"))
-    try:
-        found = pooch.retrieve(url, f"sha256:{sha256}", "names.txt", cache, pooch.HTTPDownloader(timeout=timeout))
-    except ValueError:  # pooch's word for a hash that differs; it keeps nothing
-        raise UserError(f"What {url} sent is not the article's list (SHA-256 differs); nothing was kept.") from None
-    except OSError as error:  # requests' errors are OSErrors
-        raise UserError(
-            f"no download from {url}: {type(error).__name__}; set RUNGWISE_DATA_DIR to a folder with names.txt."
-        ) from None
-    return Path(found)
-
-
-def read(stream: IO[bytes], name: str, max_length: int = 64) -> WordList:
-    """Read words, one a line: UTF-8, with or without a byte-order mark; blank lines and outer spaces are dropped.
+def read(
+    stream: IO[bytes], name: str, max_length: int = MAX_LENGTH, encoding: str = "utf-8", column: str | None = None
+) -> WordList:
+    """Read words, one a line or from one column of a table; blank lines and outer spaces are dropped.
 
     Words are brought to Unicode's composed form (NFC), so that one word has one spelling. Words longer than
-    `max_length` characters are dropped and counted, never cut.
+    `max_length` characters, and those of a table that hold a line break, are dropped and counted, never cut.
     """
-    digest, too_long, characters = hashlib.sha256(), 0, {}  # characters: code point -> provisional id
-    codes, lengths = [], []
-    for text in _decoded_blocks(stream, name, digest):
-        words = [word for line in unicodedata.normalize("NFC", text).split("\n") if (word := line.strip())]
-        kept = [word for word in words if len(word) <= max_length]
-        too_long += len(words) - len(kept)
-        points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype=np.uint32)
+    digest = hashlib.sha256()
+    return _encode(sources.blocks(stream, name, encoding, column, digest), name, max_length, digest)
+
+
+def from_words(words: Iterable[str], name: str = "words", max_length: int = MAX_LENGTH) -> WordList:
+    """A word list from strings in Python, as read() makes one of a file that holds one a line."""
+    digest = hashlib.sha256()
+    iterator = iter(words)
+
+    def blocks() -> Iterator[list[str]]:
+        while block := [unicodedata.normalize("NFC", word) for word in islice(iterator, sources.ROWS_A_BLOCK)]:
+            digest.update("".join(f"{word}\n" for word in block).encode("utf-8", "surrogatepass"))
+            yield block
+
+    return _encode(blocks(), name, max_length, digest)
+
+
+def _encode(blocks: Iterable[list[str]], name: str, max_length: int, digest: hashlib._Hash) -> WordList:
+    characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
+    codes, lengths, dropped = [], [], Dropped()
+    for block in blocks:
+        words = [word for line in block if (word := line.strip())]
+        one_line = [word for word in words if "\n" not in word]
+        kept = [word for word in one_line if len(word) <= max_length]
+        dropped += Dropped(len(one_line) - len(kept), len(words) - len(one_line), len(block) - len(words))
+        try:
+            points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype=np.uint32)
+        except UnicodeEncodeError as error:
+            raise UserError(f"{name} holds half a character (U+{ord(error.object[error.start]):04X}).") from None
         seen, inverse = np.unique(points, return_inverse=True)
         ids = np.array([characters.setdefault(int(point), len(characters)) for point in seen], dtype=np.uint32)
-        codes.append(ids[inverse].astype(np.min_scalar_type(len(characters))) if len(seen) else ids.astype(np.uint8))
-        lengths.append(np.fromiter(map(len, kept), dtype=np.int32, count=len(kept)))
-    offsets = np.concatenate([[0], *lengths]).cumsum(dtype=np.int64)
+        codes.append(ids.astype(np.min_scalar_type(len(characters)))[inverse])
+        lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(max_length), count=len(kept)))
+    offsets = np.concatenate([np.zeros(1, dtype=np.uint8), *lengths]).cumsum(dtype=np.int64)
     if len(offsets) == 1:
-        raise UserError(f"{name} holds no words" + (f" of at most {max_length} characters." if too_long else "."))
+        raise UserError(f"{name} holds no words" + (f" of at most {max_length} characters." if dropped.long else "."))
     order = np.argsort(np.fromiter(characters, dtype=np.int64, count=len(characters)))
     final = np.empty(len(order), dtype=np.min_scalar_type(len(order) + FIRST_CHARACTER))
     final[order] = np.arange(len(order)) + FIRST_CHARACTER
+    joined, position = np.empty(offsets[-1], dtype=final.dtype), 0
+    codes.reverse()
+    while codes:  # each piece is let go once it is copied, so that memory holds the list once
+        piece = final[codes.pop()]
+        joined[position : position + len(piece)] = piece
+        position += len(piece)
     vocabulary = Vocabulary("".join(map(chr, sorted(characters))))
-    return WordList(name, vocabulary, np.concatenate([final[c] for c in codes]), offsets, digest.hexdigest(), too_long)
-
-
-def _decoded_blocks(stream: IO[bytes], name: str, digest: hashlib._Hash) -> Iterator[str]:
-    """Blocks of whole lines, so that memory does not grow with the file. Says where bytes are not UTF-8."""
-    n_lines = 0
-    while lines := stream.readlines(BLOCK_BYTES):
-        block = b"".join(lines)
-        digest.update(block)
-        skipped = 3 if not n_lines and block.startswith(b"\xef\xbb\xbf") else 0
-        try:
-            yield block[skipped:].decode()
-        except UnicodeDecodeError as error:
-            before = block[: error.start + skipped]
-            line, byte = n_lines + before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
-            raise UserError(
-                f"{name} is not UTF-8: line {line}, byte {byte} of the line; convert it first (iconv)."
-            ) from None
-        n_lines += len(lines)
+    return WordList(name, vocabulary, joined, offsets, digest.hexdigest(), dropped)

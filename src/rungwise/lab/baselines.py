@@ -8,7 +8,7 @@ from typing import Any
 from rungwise.batches import Tape
 from rungwise.config import Protocol
 from rungwise.counts import fit
-from rungwise.runs import read_json, write_json
+from rungwise.files import read_json, write_json
 from rungwise.words import Split, WordList
 
 BASELINES = "baselines.json"

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from rungwise.config import Protocol, UserError
+from rungwise.files import contents, lock, make_folder, read_json, write_json
 from rungwise.lab import baselines
 from rungwise.lab import results as results_module
 from rungwise.lab.ladder import Rung
 from rungwise.lab.results import RESULTS, Result
-from rungwise.runs import read_json, write_json
 from rungwise.words import Split, WordList, split
 
 SETTINGS = "climb.json"
@@ -75,13 +76,8 @@ class Progress:
 
 
 def open_directory(climb: Climb) -> list[Result]:
-    """Make the output directory, or go on with it; one that holds another climb, or anything else, is refused."""
-    try:
-        climb.out.mkdir(parents=True, exist_ok=True)
-        occupied = any(climb.out.iterdir())
-    except OSError as error:
-        raise UserError(f"Cannot write to {climb.out}: {error.strerror}.") from None
-    if not occupied:
+    """Begin in an empty directory, or go on; one that holds another climb, or anything else, is refused."""
+    if not contents(climb.out):
         write_json(climb.out / SETTINGS, climb.settings())
         return []
     if not (climb.out / SETTINGS).exists():
@@ -131,6 +127,12 @@ def run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
     A result is appended to results.jsonl as soon as it is there, so a climb that is stopped loses only what was
     under way.
     """
+    make_folder(climb.out)
+    with lock(climb.out):
+        return _run(climb, report)
+
+
+def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
     from rungwise.train import choose_engine
 
     done = open_directory(climb)
@@ -206,8 +208,16 @@ def _begin(climb: Climb, messages: Any) -> None:
 
     global _climb, _parts, _messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end us: nobody would take our results, and a new climb does the work again."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _work(number: int, task: Task) -> list[Result]:

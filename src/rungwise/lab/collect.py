@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from rungwise.config import UserError
-from rungwise.runs import METRICS, atomic, read_lines
+from rungwise.files import atomic, read_lines
+from rungwise.runs import METRICS
 
 SCORES = "scores.parquet"
 """Of one run: word (index in the list), tokens (scored ones), nats (summed over them)."""

@@ -18,13 +18,13 @@ import numpy as np
 import polars as pl
 
 from rungwise.config import Protocol, UserError, get_protocol
+from rungwise.files import read_json
 from rungwise.lab import results as results_module
 from rungwise.lab.baselines import BASELINES
 from rungwise.lab.collect import CURVES, WORDS, read_frame
 from rungwise.lab.ladder import RUNGS
 from rungwise.lab.results import RESULTS, Result, by_rung, matches
 from rungwise.lab.tune import TUNING
-from rungwise.runs import read_json
 from rungwise.words import NAMES_SHA256
 
 PEERS = "peers.json"

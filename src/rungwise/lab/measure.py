@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rungwise import runs
+from rungwise import files, runs
 from rungwise.batches import Tape
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
@@ -87,9 +87,9 @@ def _score_and_keep(climb: Climb, parts: Split, run: Run, curve: list[dict[str, 
     detail["samples"] = [[text, tag(climb, parts, text)] for text in samples]
     folder = climb.out / rung / f"seed-{seed}"
     runs.save(folder, run, samples)
-    runs.write_lines(folder / runs.METRICS, curve)
+    files.write_lines(folder / runs.METRICS, curve)
     frame = {"word": parts.test.astype(np.uint32), "tokens": test.lengths.astype(np.uint16), "nats": test.words}
-    with runs.atomic(folder / SCORES) as temporary:
+    with files.atomic(folder / SCORES) as temporary:
         pl.DataFrame(frame).cast({"nats": pl.Float32}).write_parquet(temporary)
     return {
         "train_loss": score_part(climb, run, parts.train).loss,

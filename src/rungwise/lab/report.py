@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rungwise.config import UserError
+from rungwise.files import write_text
 from rungwise.lab.document import Block, Facts, Paragraph, Section, Verdicts, Words, markdown, missing_all, shown
 from rungwise.lab.drawings import LADDER, counted, measured_rungs
 from rungwise.lab.evidence import PROTOCOL_ORDER, Evidence, Measured, read
@@ -19,7 +20,6 @@ from rungwise.lab.ladder import RUNGS, SELECTIONS
 from rungwise.lab.sections import protocol_section, steps
 from rungwise.lab.stats import summary
 from rungwise.lab.verdicts import SYMBOLS, signed
-from rungwise.runs import write_text
 
 MARKDOWN, HTML = "report.md", "report.html"
 TITLE = "What each rung is worth"

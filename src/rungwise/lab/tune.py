@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rungwise.files import write_json
 from rungwise.lab.ladder import Rung
 from rungwise.lab.results import Result, by_rung
-from rungwise.runs import write_json
 
 TUNING = "tuning.json"
 GRID = (3e-4, 1e-3, 3e-3, 1e-2)

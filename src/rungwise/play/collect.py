@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rungwise import runs, train, words
+from rungwise import files, runs, train, words
 from rungwise.batches import Tape
 from rungwise.config import ModelConfig, TrainConfig, UserError
 from rungwise.evaluate import score
@@ -156,7 +156,7 @@ def collect(
 def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision: str) -> dict[str, Any]:
     run, model = kept.run, kept.run.model
     name = str(run.info.get("rung", kept.folder.name))
-    rung, lines = RUNGS.get(name), runs.read_lines(kept.folder / runs.METRICS)
+    rung, lines = RUNGS.get(name), files.read_lines(kept.folder / runs.METRICS)
     mine = [r for r in kept.results if r.model == model.config.to_dict() and r.train == run.train_config.to_dict()]
     row = rows([rung], kept.results)[0] if rung and any(r.rung == name for r in mine) else None
     final = next((line["final_test_loss"] for line in lines if "final_test_loss" in line), None)
@@ -181,7 +181,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, tape) if tape else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
-        "snapshots": [line for line in runs.read_lines(kept.folder / SNAPSHOTS) if {"step", "samples"} <= line.keys()],
+        "snapshots": [line for line in files.read_lines(kept.folder / SNAPSHOTS) if {"step", "samples"} <= line.keys()],
     }
 
 

@@ -15,8 +15,8 @@ from string import Template
 from typing import Any
 
 from rungwise.config import UserError
+from rungwise.files import write_text
 from rungwise.play.collect import collect, find, find_list, latest
-from rungwise.runs import write_text
 
 SCRIPTS = (
     "forward.js", "text.js", "sample.js", "dom.js", "draw.js",

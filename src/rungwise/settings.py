@@ -1,0 +1,221 @@
+"""What a run of `rungwise train` is made of: fields of four configurations, from defaults, a file and flags. No torch.
+
+The same names everywhere: on the command line (--n-embd), in a configuration file (n_embd = 64), in Python
+(train(..., n_embd=64)). All are read off the dataclasses of config.py, so that a new field needs no word here.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+from rungwise import config as config_module
+from rungwise.config import (
+    MLP,
+    Batching,
+    ListConfig,
+    ModelConfig,
+    Norm,
+    Position,
+    RunConfig,
+    Schedule,
+    TrainConfig,
+    UserError,
+    closest,
+)
+
+KINDS = {"list": ListConfig, "run": RunConfig, "model": ModelConfig, "train": TrainConfig}
+"""Sections of a configuration file."""
+FROM_THE_LIST = ("vocab_size", "block_size")
+"""Fields of ModelConfig that nobody sets: the list does."""
+
+
+def fields(kind: type) -> tuple[str, ...]:
+    return tuple(name for name in kind.fields() if name not in FROM_THE_LIST)  # type: ignore[attr-defined]
+
+
+ALL = {name: section for section, kind in KINDS.items() for name in fields(kind)}
+"""Every field that can be set, and its section."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for; what was not is None or absent, and `model_and_train` fills it in."""
+
+    list: ListConfig
+    run: RunConfig
+    changes: Mapping[str, Any]
+    """Fields of ModelConfig and TrainConfig."""
+    where: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str) -> Settings:
+        """Check names and types. `values`: fields of any section; `where` they come from, for errors."""
+        parts: dict[str, dict[str, Any]] = {section: {} for section in KINDS}
+        for name, value in values.items():
+            if name not in ALL:
+                raise UserError(f"{where}: unknown field {name!r}; {closest(name, ALL)}")
+            parts[ALL[name]][name] = value
+        return cls(
+            ListConfig.from_dict(parts["list"], where),
+            RunConfig.from_dict(parts["run"], where),
+            parts["model"] | parts["train"],
+            where,
+        )
+
+    def suited_to(self, n_words: int) -> Settings:
+        """With what suits a list of so many training words, where nothing else was asked for."""
+        fitting = suited(n_words)
+        if self.changes.keys() & {"n_embd", "n_head", "head_size"}:  # these go together
+            fitting = {name: value for name, value in fitting.items() if name not in ("n_embd", "n_head")}
+        return dataclasses.replace(self, changes={**fitting, **self.changes})
+
+    def model_and_train(
+        self, model: ModelConfig, train: TrainConfig, vocab_size: int, block_size: int
+    ) -> tuple[ModelConfig, TrainConfig]:
+        """A rung's configurations with what was asked for, fitted to a list."""
+        values = {**self.changes, "vocab_size": vocab_size, "block_size": block_size}
+        if model.attention_width == model.n_embd:  # heads that share the width go on sharing it
+            model = model.replace(head_size=None)
+        return tuple(  # type: ignore[return-value]
+            type(base).from_dict(
+                base.to_dict() | {name: value for name, value in values.items() if name in base.fields()}, self.where
+            )
+            for base in (model, train)
+        )
+
+
+def suited(n_words: int) -> dict[str, Any]:
+    """What to change in the article's final recipe for a list of so many training words.
+
+    It was made for 25,000 to 30,000 words. Of fewer, a smaller model learns as much by heart in fewer steps (and the
+    best weights on the validation words are kept in any case); of many, no word is met often enough for dropout to
+    help, and larger batches see more of them.
+    """
+    if n_words < 3_000:
+        return {"n_embd": 32, "n_head": 2, "steps": 5_000}
+    if n_words > 200_000:
+        return {"dropout": 0.0, "batch_size": 128}
+    return {}
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Fields from a JSON or TOML file, flat or in sections; a run's own config.json is one, too."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except FileNotFoundError:
+        raise UserError(f"No configuration file at {str(path)!r}.") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read: nested too deep.") from None
+    except (OSError, ValueError) as error:  # no JSON, no TOML, no UTF-8, a path with a zero byte
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold an object with fields.")
+    if "format" in values:  # a run's: of the rest, what is measured or found out stays behind
+        values = {section: values.get(section) for section in KINDS}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in KINDS:
+            found[name] = value
+        elif not isinstance(value, dict):
+            raise UserError(f"{path}: section {name!r} must hold fields.")
+        else:
+            allowed = KINDS[name].fields()
+            if unknown := [field for field in value if field not in allowed]:
+                raise UserError(f"{path}: unknown field {unknown[0]!r} in {name!r}; {closest(unknown[0], allowed)}")
+            found |= {field: v for field, v in value.items() if field not in FROM_THE_LIST}
+    return found
+
+
+@functools.cache
+def documentation() -> dict[str, dict[str, str]]:
+    """The line under each field, by class: {"ModelConfig": {"n_embd": "Width of the residual stream.", ...}, ...}"""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(config_module)).body:
+        if isinstance(node, ast.ClassDef):
+            own = found.setdefault(node.name, {})
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(field.target, ast.Name)
+                    and isinstance(text, ast.Expr)
+                    and isinstance(text.value, ast.Constant)
+                ):
+                    own[field.target.id] = str(text.value.value)
+    return found
+
+
+def flags(section: str) -> type:
+    """A dataclass with the same fields, all None until they are given: what tyro makes flags of."""
+    import tyro
+
+    kind = KINDS[section]
+    hints, made = get_type_hints(kind), []
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name in fields(kind):
+        hint = hints[name]
+        if get_origin(hint) is Literal:  # read as text: an unknown one is answered by us, with the nearest known
+            metavar, hint = "{" + ",".join(get_args(hint)) + "}", str
+        else:
+            plain = next((t for t in get_args(hint) if t is not type(None)), hint)
+            metavar = "{True,False}" if plain is bool else plain.__name__.upper()
+        default = "" if defaults[name] is None else f" (default: {defaults[name]})"
+        text = documentation()[kind.__name__][name].replace("None:", "default:") + default
+        annotation = Annotated[hint | None, tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)]
+        made.append((name, annotation, dataclasses.field(default=None)))
+    titles = {"list": "the list", "run": "the run", "model": "the model", "train": "the training"}
+    return dataclasses.make_dataclass(f"{section.title()}Flags", made, namespace={"__doc__": titles[section]})
+
+
+def given(*flag_values: Any) -> dict[str, Any]:
+    """The fields that were given on the command line."""
+    return {
+        name: value for part in flag_values for name, value in dataclasses.asdict(part).items() if value is not None
+    }
+
+
+class Fields(TypedDict, total=False):
+    """The same fields for editors and type checkers; a test holds them to the dataclasses."""
+
+    encoding: str
+    column: str | None
+    max_length: int
+    rung: str | None
+    protocol: str
+    seed: int
+    engine: str
+    eval_every: int
+    patience: int
+    save_every: float
+    n_layer: int
+    n_head: int
+    n_embd: int
+    head_size: int | None
+    projection: bool
+    residual: bool
+    mlp: MLP
+    mlp_ratio: int
+    norm: Norm
+    position: Position
+    dropout: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    schedule: Schedule
+    warmup_steps: int
+    min_learning_rate: float
+    weight_decay: float
+    grad_clip: float
+    beta1: float
+    beta2: float
+    batching: Batching
+    window: int
