@@ -21,49 +21,10 @@ from rungwise.words import WordList
 
 torch.set_num_threads(1)
 
-WORDS = tuple(
-    [
-        "anna",
-        "bea",
-        "carl",
-        "dora",
-        "emil",
-        "fritz",
-        "gerd",
-        "hanna",
-        "ida",
-        "jan",
-        "karl",
-        "lena",
-        "mia",
-        "nina",
-        "otto",
-        "paul",
-        "rosa",
-        "sven",
-        "tina",
-        "udo",
-        "vera",
-        "wim",
-        "xaver",
-        "yara",
-        "zoe",
-        "ada",
-        "ben",
-        "cora",
-        "dirk",
-        "eva",
-        "finn",
-        "greta",
-        "hugo",
-        "ines",
-        "jule",
-        "kai",
-        "lisa",
-        "max",
-        "nele",
-        "olga",
-    ]
+WORDS = (
+    *("anna", "bea", "carl", "dora", "emil", "fritz", "gerd", "hanna", "ida", "jan", "karl", "lena", "mia", "nina"),
+    *("otto", "paul", "rosa", "sven", "tina", "udo", "vera", "wim", "xaver", "yara", "zoe", "ada", "ben", "cora"),
+    *("dirk", "eva", "finn", "greta", "hugo", "ines", "jule", "kai", "lisa", "max", "nele", "olga"),
 )
 TINY = {"n_embd": 8, "n_head": 2, "n_layer": 1, "steps": 20, "warmup_steps": 3, "engine": "torch", "batch_size": 4}
 

@@ -105,7 +105,8 @@ def results(folder: Path) -> dict[tuple[str, int], tuple[float, float]]:
     """Losses by rung and seed; each must be there once."""
     found = {}
     for line in read_lines(folder / "results.jsonl"):
-        assert (key := (line["rung"], line["seed"])) not in found
+        key = line["rung"], line["seed"]
+        assert key not in found
         found[key] = line["train_loss"], line["test_loss"]
     return found
 

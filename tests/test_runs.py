@@ -179,9 +179,9 @@ def test_what_is_there_stays_when_writing_fails(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="Cannot write .*a: No space left on device."):
+    with pytest.raises(UserError, match=r"Cannot write .*a: No space left on device."):
         write_text(path, "new")
-    with pytest.raises(UserError, match="Cannot write .*b: No space left on device."):
+    with pytest.raises(UserError, match=r"Cannot write .*b: No space left on device."):
         append_line(tmp_path / "b", {})
     assert path.read_text() == "old"
     assert not list(tmp_path.glob(".*"))
@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_line(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_directory_is_one_line(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="Cannot write to .*: Permission denied."):
+    with pytest.raises(UserError, match=r"Cannot write to .*: Permission denied."):
         files.make_folder(tmp_path / "run")
     tmp_path.chmod(0o700)
 
@@ -228,8 +228,11 @@ def test_the_second_process_is_refused(tmp_path):
 
 def test_a_killed_holder_lets_go_and_is_cleared_away(tmp_path):
     (tmp_path / ".model.safetensors.1.tmp").write_text("half")
-    code = f"import time, pathlib\nfrom rungwise.files import lock\nwith lock(pathlib.Path({str(tmp_path)!r})):\n print(1, flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
+    code = (
+        "import pathlib, sys, time; from rungwise.files import lock\n"
+        "with lock(pathlib.Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         with pytest.raises(UserError, match=f"id {holder.pid}"), lock(tmp_path):

@@ -7,6 +7,7 @@ import io
 import threading
 import time
 import unicodedata
+from itertools import chain, pairwise
 
 import numpy as np
 import polars as pl
@@ -88,15 +89,20 @@ def test_blank_lines_and_long_words_are_counted():
         read_bytes(b"ab\ncd\nef\ngh\nij"), PROTOCOLS["article"]))  # fmt: skip
 
 
+CONVERT = "convert it first, or name its --encoding."
+UTF16 = "it looks like UTF-16: --encoding utf-16."
+ANOTHER = "try another --encoding."
+
+
 @pytest.mark.parametrize(
     ("data", "encoding", "line"),
     [
-        (b"anna\nb\xffa\n", "utf-8", "some is not UTF-8: line 2, byte 7 of the file (0xff); convert it first, or name its --encoding."),
-        (b"\xef\xbb\xbfa\n\xc3(", "utf-8", "some is not UTF-8: line 2, byte 6 of the file (0xc3); convert it first, or name its --encoding."),
-        (b"anna\nbea\n\xe3\x81", "utf-8", "some is not UTF-8: line 3, byte 10 of the file (0xe3); convert it first, or name its --encoding."),
-        ("anna".encode("utf-16"), "utf-8", "some is not UTF-8: line 1, byte 1 of the file (0xff); it looks like UTF-16: --encoding utf-16."),
-        (b"anna\n\x81\xff", "shift_jis", "some is not shift_jis: line 2, byte 6 of the file (0x81); try another --encoding."),
-        ("a\nb".encode("utf-16") + b"\x00\xdc", "utf-16", "some is not utf-16: line 2, byte 9 of the file (0x00); try another --encoding."),
+        (b"anna\nb\xffa\n", "utf-8", f"some is not UTF-8: line 2, byte 7 of the file (0xff); {CONVERT}"),
+        (b"\xef\xbb\xbfa\n\xc3(", "utf-8", f"some is not UTF-8: line 2, byte 6 of the file (0xc3); {CONVERT}"),
+        (b"anna\nbea\n\xe3\x81", "utf-8", f"some is not UTF-8: line 3, byte 10 of the file (0xe3); {CONVERT}"),
+        ("anna".encode("utf-16"), "utf-8", f"some is not UTF-8: line 1, byte 1 of the file (0xff); {UTF16}"),
+        (b"anna\n\x81\xff", "shift_jis", f"some is not shift_jis: line 2, byte 6 of the file (0x81); {ANOTHER}"),
+        (b"\xff\xfea\0\n\0b\0\0\xdc", "utf-16", f"some is not utf-16: line 2, byte 9 of the file (0x00); {ANOTHER}"),
         (b"a", "klingon-5", "Unknown encoding 'klingon-5'; utf-8, utf-16, latin-1, cp1252 and shift-jis are some."),
         (b"a", "utf-88", "Unknown encoding 'utf-88'; did you mean 'utf8'?"),
         (b"a", "rot13", "Unknown encoding 'rot13'; did you mean 'rot13'?"),
@@ -226,7 +232,7 @@ def test_a_split_divides_the_list(some, seed, name):
         assert "needs at least" in str(error)
         return
     held = [[listed[i] for i in part] for part in (parts.train, parts.validation, parts.test)]
-    assert sorted(sum(held, [])) == sorted(pool)
+    assert sorted(chain(*held)) == sorted(pool)
     assert len(held[2]) == max(1, round(len(pool) * 0.1))
     assert len(held[1]) == (max(1, round(len(pool) * 0.1)) if protocol.distinct else 0)
     if protocol.distinct:
@@ -349,7 +355,7 @@ def test_word_hashes_tell_words_apart(lengths, salt):
     rng = np.random.default_rng(len(lengths))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     codes = rng.integers(2, 5, offsets[-1]).astype(np.uint8)
-    spelled = [codes[a:b].tobytes() for a, b in zip(offsets, offsets[1:], strict=False)]
+    spelled = [codes[a:b].tobytes() for a, b in pairwise(offsets)]
     hashes = hashing.hash_words(codes, offsets, salt)
     assert len(set(hashes.tolist())) == len(set(spelled))
     again = hashing.hash_words(codes.astype(np.uint16), offsets, salt)
