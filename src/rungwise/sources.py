@@ -51,10 +51,9 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
 
     pooch.get_logger().setLevel("ERROR")
     cache = Path(pooch.os_cache("rungwise"))
+    downloader: Any = pooch.HTTPDownloader(timeout=timeout)
     try:
-        found = pooch.retrieve(
-            url, f"sha256:{sha256}", "names.txt", cache, downloader=pooch.HTTPDownloader(timeout=timeout)
-        )
+        found = pooch.retrieve(url, f"sha256:{sha256}", "names.txt", cache, downloader=downloader)
     except OSError as error:  # requests' errors are OSErrors
         raise UserError(
             f"no download from {url}: {type(error).__name__}; set RUNGWISE_DATA_DIR to a folder with names.txt."
