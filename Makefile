@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: climb test test-long check bench docs results clean
+.PHONY: climb test test-long check bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -25,6 +25,14 @@ check: .venv/installed  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/installed  ## the site, in site/: chapters, the map, the log, and the page of the latest climb
+	$(BIN)/python scripts/write_docs.py
+	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
+	$(BIN)/zensical build
+
+bench: .venv/installed  ## beside makemore: make bench MAKEMORE=path/to/its/checkout
+	$(BIN)/python scripts/bench_peers.py $(MAKEMORE) --out results/peers-speed.json
 
 clean:
 	rm -rf .venv runs dist build site .pytest_cache .ruff_cache

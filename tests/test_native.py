@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from rungwise import native
-from rungwise.batches import dropout_mask
 from rungwise.config import ModelConfig, TrainConfig
+from rungwise.lab.ladder import RUNGS
 from rungwise.layers import Dropout
 from rungwise.model import Transformer
+from rungwise.train import mask_of
 from rungwise.words import PAD
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
@@ -46,6 +47,7 @@ CONFIGS = {
     "wide heads": ModelConfig(13, n_layer=2, n_head=2, n_embd=24, head_size=40, dropout=0.0),
     "many characters": ModelConfig(2003, n_layer=1, n_head=2, n_embd=20, dropout=0.1),
 }
+RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in RUNGS.values()}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 STEP = 7
 
@@ -90,14 +92,11 @@ def pad(packed, lengths):
 
 
 def set_masks(model, seed, step, batch, time):
-    """The masks of one step for every dropout of the model; its site is 2 * block, + 1 in the MLP."""
-    config = model.config
-    for i, block in enumerate(model.blocks):
-        for site, sublayer in ((2 * i, block.attention), (2 * i + 1, block.mlp)):
-            if isinstance(getattr(sublayer, "dropout", None), Dropout):
-                width = config.n_embd if site % 2 else config.output_width
-                mask = dropout_mask(config.dropout, seed, step, site, (batch, time, width))
-                sublayer.dropout.keep = torch.as_tensor(mask, dtype=next(model.parameters()).dtype)
+    """The masks of one step for every dropout of the model."""
+    for name, module in model.named_modules():
+        if isinstance(module, Dropout):
+            mask = mask_of(name, model.config, seed, step, batch, time)
+            module.keep = torch.as_tensor(mask, dtype=next(model.parameters()).dtype)
 
 
 def oracle_loss(model, inputs, targets, lengths, seed=0, step=None):
@@ -114,9 +113,17 @@ def gradients_of(model):
 
 
 @every_config
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("longest", [17, 70])
+@pytest.mark.parametrize(("training", "longest"), [(True, 17), (True, 70), (False, 17)])
 def test_loss_and_every_gradient_are_those_of_pytorch(engine, config, training, longest):
+    check_gradients(engine, config, training, longest)
+
+
+@pytest.mark.parametrize("config", RUNG_MODELS, ids=RUNG_MODELS.values())
+def test_loss_and_every_gradient_are_those_of_pytorch_on_every_rung(engine, config):
+    check_gradients(engine, config, training=True, longest=15)
+
+
+def check_gradients(engine, config, training, longest):
     batch = draw_words(config, 13, longest)
     step = STEP if training else None
     model = model_of(config)
@@ -148,9 +155,7 @@ def test_steps_are_those_of_adamw_after_clipping(engine, name, clip):
     inputs, targets, lengths = draw_words(config, len(rates) * batch)
     model = model_of(config)
     state = native.State.fresh(parameters_of(model))
-    losses = engine.train_block(
-        config, train, state, inputs, targets, lengths.reshape(-1, batch), first_step, 3, rates
-    )
+    losses = engine.train_block(config, train, state, inputs, targets, lengths.reshape(-1, batch), first_step, 3, rates)
 
     optimiser = torch.optim.AdamW(model.parameters(), betas=(0.8, 0.95), weight_decay=0.1)
     ends = np.cumsum(lengths.reshape(-1, batch).sum(1))
@@ -198,7 +203,7 @@ def test_two_blocks_of_steps_are_one_long_block(engine):
 def test_score_is_pytorchs_log_likelihood_of_every_token(engine, config, longest):
     inputs, targets, lengths = draw_words(config, 300 if longest == 17 else 20, longest)
     model = model_of(config).eval()
-    nats = engine.score(config, parameters_of(model), inputs, targets, lengths)
+    nats, _ = engine.score(config, parameters_of(model), inputs, targets, lengths)
     with torch.no_grad():
         logits = model.double()(pad(inputs, lengths))
     inside = torch.arange(logits.shape[1]) < torch.as_tensor(lengths)[:, None]
@@ -206,17 +211,17 @@ def test_score_is_pytorchs_log_likelihood_of_every_token(engine, config, longest
     np.testing.assert_allclose(nats, expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_score_does_not_depend_on_the_company(engine):
+def test_score_does_not_depend_on_the_company_but_for_rounding(engine):
     config = CONFIGS["primes"]
     inputs, targets, lengths = draw_words(config, 50)
     parameters = parameters_of(model_of(config))
-    together = engine.score(config, parameters, inputs, targets, lengths)
+    together, _ = engine.score(config, parameters, inputs, targets, lengths)
     ends = np.cumsum(lengths)
     alone = [
-        engine.score(config, parameters, inputs[end - n : end], targets[end - n : end], lengths[i : i + 1])
+        engine.score(config, parameters, inputs[end - n : end], targets[end - n : end], lengths[i : i + 1])[0]
         for i, (n, end) in enumerate(zip(lengths, ends, strict=True))
     ]
-    np.testing.assert_array_equal(np.concatenate(alone), together)
+    np.testing.assert_allclose(np.concatenate(alone), together, rtol=1e-6, atol=1e-6)
 
 
 def test_threads_and_repetition_give_the_same_bits(engine):
@@ -235,7 +240,7 @@ def test_threads_and_repetition_give_the_same_bits(engine):
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         at_once = list(pool.map(train_seed, (1, 2, 1)))
     assert (alone[0][0] != alone[1][0]).any()
-    for (losses, state), (other_losses, other_state) in zip(alone + [alone[0]], at_once + [alone[2]], strict=True):
+    for (losses, state), (other_losses, other_state) in zip([*alone, alone[0]], [*at_once, alone[2]], strict=True):
         np.testing.assert_array_equal(losses, other_losses)
         for name, value in state.parameters.items():
             np.testing.assert_array_equal(value, other_state.parameters[name])
@@ -246,7 +251,7 @@ def test_a_diverged_run_shows_as_nan(engine):
     parameters["blocks.0.mlp.f.up.weight"][0, 0] = np.nan
     batch = draw_words(SMALL, 5)
     assert np.isnan(engine.loss_and_gradients(SMALL, parameters, *batch)[0])
-    assert np.isnan(engine.score(SMALL, parameters, *batch)).all()
+    assert np.isnan(engine.score(SMALL, parameters, *batch)[0]).all()
 
 
 @every_config
@@ -283,9 +288,7 @@ def test_it_is_built_in_an_empty_cache_and_by_several_at_once(tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("RUNGWISE_NATIVE", None)
     command = [sys.executable, "-c", "from rungwise import native; print(native.why_not())"]
-    running = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0].strip() for process in running] == ["None", "None"]
     made = [path.name for path in (tmp_path / "rungwise").iterdir()]
     assert len(made) == 1

@@ -99,11 +99,7 @@ def test_summary_and_paired_cover(n):
     difference = noisy(-0.03, 0.01, n)
     base = noisy(2.1, 0.1, n, seed=1)
     assert 0.93 <= covered([stats.summary(x) for x in base], 2.1) <= 0.97
-    assert (
-        0.93
-        <= covered([stats.paired(a, a + d) for a, d in zip(base, difference, strict=True)], -0.03)
-        <= 0.97
-    )
+    assert 0.93 <= covered([stats.paired(a, a + d) for a, d in zip(base, difference, strict=True)], -0.03) <= 0.97
 
 
 def test_paired_p_errs_as_often_as_it_says():
@@ -138,9 +134,7 @@ def test_equivalence_keeps_its_level_at_the_margin(true):
 def test_equivalence_has_power_inside_and_none_from_noise():
     assert np.mean([stats.equivalence(d).equivalent for d in noisy(0, 0.003, 5)]) > 0.95
     noise = noisy(0, 0.1, 5, experiments=300)
-    assert (
-        np.mean([stats.paired(np.zeros(5), d).p > 0.05 for d in noise]) > 0.9
-    )  # "no significant difference" ...
+    assert np.mean([stats.paired(np.zeros(5), d).p > 0.05 for d in noise]) > 0.9  # "no significant difference" ...
     assert not any(stats.equivalence(d).equivalent for d in noise)  # ... shows nothing
 
 
@@ -192,9 +186,7 @@ def test_bootstrap_words_memory_is_bounded():
 
 
 def test_bootstrap_words_resamples_the_tokens_with_their_words():
-    got = stats.bootstrap_words(
-        [4.0, 8.0, 20.0], [2.0, 4.0, 10.0], [4, 8, 20]
-    )  # 0.5 nats a token, in all words
+    got = stats.bootstrap_words([4.0, 8.0, 20.0], [2.0, 4.0, 10.0], [4, 8, 20])  # 0.5 nats a token, in all words
     assert astuple(got) == (-0.5, -0.5, -0.5)
 
 

@@ -82,12 +82,14 @@ def draw(tape: Tape, config: TrainConfig, seed: int, block: int) -> tuple[np.nda
     return starts, np.full(shape, config.window)
 
 
-_ROW_STRIDE = 1 << 16
-"""Rows of the mask are numbered batch * stride + time, so that trimming a batch does not move its masks."""
+_STRIDE = 1 << 16
+"""Places are numbered (batch * stride + time) * stride + time, so that trimming a batch does not move its masks."""
+SITES_A_BLOCK = 3
+"""Where a block drops: 0 what attention adds, 1 what the MLP adds, 2 attention's weights; site = 3 * block + which."""
 
 
 def mask_key(seed: int, step: int, site: int) -> np.uint64:
-    """What the masks of one sublayer (site = 2 * block, + 1 for its MLP) at one step of one seed are drawn from."""
+    """What the masks of one site at one step of one seed are drawn from."""
     key = np.array([derive_seed(seed, "dropout")], dtype=np.uint64)
     for part in (step, site):
         key = mix64(key + np.array([part + 1], dtype=np.uint64) * GOLDEN)
@@ -95,15 +97,28 @@ def mask_key(seed: int, step: int, site: int) -> np.uint64:
 
 
 def dropout_mask(p: float, seed: int, step: int, site: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """What dropout multiplies by, (B, T, D) float32: 0 with probability p, else 1 / (1 - p).
-
-    Random numbers are a function of (seed, step, site, place), 16 bits an element: p is rounded to 1/65536. That
-    is several times cheaper than a stateful generator, and each engine can draw the same masks in any order.
-    """
+    """What dropout multiplies a sublayer's output by, (B, T, D) float32: 0 with probability p, else 1 / (1 - p)."""
     batch, time, width = shape
-    threshold = round(p * 65536)
-    a_row = -(-width // 4)  # 64-bit numbers that a row of masks takes
-    rows = np.arange(batch, dtype=np.uint64)[:, None] * np.uint64(_ROW_STRIDE) + np.arange(time, dtype=np.uint64)
-    counters = rows[..., None] * np.uint64(a_row) + np.arange(1, a_row + 1, dtype=np.uint64)
-    bits = mix64(mask_key(seed, step, site) + counters * GOLDEN).astype("<u8").view("<u2")[..., :width]
+    return _mask(p, mask_key(seed, step, site), _rows(batch, time), width)
+
+
+def attention_mask(p: float, seed: int, step: int, site: int, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """What dropout multiplies attention's weights by, (B, H, T, S) float32: queries at T, keys at S."""
+    batch, heads, queries, keys = shape
+    places = _rows(batch, queries)[..., None] * np.uint64(_STRIDE) + np.arange(keys, dtype=np.uint64)
+    return _mask(p, mask_key(seed, step, site), places, heads).transpose(0, 3, 1, 2)
+
+
+def _rows(batch: int, time: int) -> np.ndarray:
+    return np.arange(batch, dtype=np.uint64)[:, None] * np.uint64(_STRIDE) + np.arange(time, dtype=np.uint64)
+
+
+def _mask(p: float, key: np.uint64, places: np.ndarray, width: int) -> np.ndarray:
+    """(..., width) for places (...): a function of key, place and column, 16 bits an element: p in steps of 1/65536.
+
+    That is several times cheaper than a stateful generator, and each engine can draw the same masks in any order.
+    """
+    threshold, numbers = round(p * 65536), -(-width // 4)  # a 64-bit number holds four elements
+    counters = places[..., None] * np.uint64(numbers) + np.arange(1, numbers + 1, dtype=np.uint64)
+    bits = mix64(key + counters * GOLDEN).astype("<u8").view("<u2")[..., :width]
     return (bits >= threshold).astype(np.float32) * np.float32(65536 / (65536 - threshold))

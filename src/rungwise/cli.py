@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import os
@@ -40,10 +41,14 @@ class ClimbCommand:
     """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
     steps: int | None = None
     """Training steps, instead of each rung's own (5,000 for the article's eight)."""
-    protocol: str = "article"
-    """What is scored on which words: article, makemore or strict."""
+    protocol: str | None = None
+    """What is scored on which words: article (default), makemore or strict (default with --tune)."""
     out: Path | None = None
     """Directory for results (default: runs/DATA-PROTOCOL)."""
+    ablate: bool = False
+    """Also take each part away from the full model, and show both ways side by side."""
+    tune: bool = False
+    """Give every rung the best of a small grid of learning rates, chosen on validation words."""
     engine: str = "auto"
     """auto, native (C++, needs a compiler) or torch."""
     processes: int | None = None
@@ -52,19 +57,9 @@ class ClimbCommand:
     """Print the results as JSON lines on standard output, everything else on standard error."""
 
     def run(self) -> None:
-        from rungwise.lab.show import climb
+        from rungwise.lab.show import Request, climb
 
-        climb(
-            self.data,
-            self.rungs,
-            self.seeds,
-            self.steps,
-            self.protocol,
-            self.out,
-            self.engine,
-            self.processes,
-            self.json,
-        )
+        climb(Request(**dataclasses.asdict(self)))
 
 
 @dataclass
@@ -204,6 +199,29 @@ class DataCommand:
 
 
 @dataclass
+class ReportCommand:
+    """Write report.md and report.html, one self-contained page, from what climbs measured.
+
+    Of several climbs, one a protocol, it makes one report, whose verdicts draw on all.
+    """
+
+    paths: Positional[tuple[Path, ...]]
+    """Directories that `rungwise climb` wrote, or their results.jsonl."""
+    out: Path | None = None
+    """Directory for the report (default: beside the first results)."""
+    peers: Path | None = None
+    """Measured figures of other projects (default: peers.json beside the results, or one level up)."""
+
+    def run(self) -> None:
+        from rungwise.lab.report import write
+
+        if not self.paths:
+            raise UserError("Nothing to report on; give a climb's directory, such as runs/names-article.")
+        for path in write(self.paths, self.out, self.peers):
+            print(f"Wrote {path}")
+
+
+@dataclass
 class LadderCommand:
     """List the rungs: what each changes, and why."""
 
@@ -213,13 +231,42 @@ class LadderCommand:
         ladder()
 
 
+@dataclass
+class PlayCommand:
+    """Look inside: write one HTML page with the trained models in it, which works from disk, without network."""
+
+    runs: Positional[tuple[Path, ...]] = ()
+    """A climb's directory, or single runs (default: the latest climb under runs/)."""
+    out: Path | None = None
+    """The page (default: play.html in the first directory)."""
+    data: str | None = None
+    """The list of these runs, where it is a file (tells new words from training words)."""
+    seed: int = 0
+    """Which seed of a climb to show; where a rung lacks it, its first."""
+    precision: Literal["float16", "float32"] = "float16"
+    """Of the weights in the page; float32 doubles its size."""
+    chapters: str | None = None
+    """Where the chapters of docs/rungs/ can be read: every rung then links to its own."""
+    serve: bool = False
+    """Show the page on 127.0.0.1, too."""
+    port: int = 8000
+    """Where to serve it (0: any free port)."""
+
+    def run(self) -> None:
+        from rungwise.play.page import play
+
+        play(self.runs, self.out, self.data, self.seed, self.precision, self.chapters, self.serve, self.port)
+
+
 COMMANDS = {
     "climb": ClimbCommand,
     "train": TrainCommand,
     "sample": SampleCommand,
     "eval": EvalCommand,
     "data": DataCommand,
+    "report": ReportCommand,
     "ladder": LadderCommand,
+    "play": PlayCommand,
 }
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
 

@@ -109,7 +109,7 @@ class ModelConfig(_Config):
     position: Position = "rope"
     """How a model knows the order of characters: RoPE rotates queries and keys; none leaves the causal mask alone."""
     dropout: float = 0.2
-    """Share of what attention and MLP add to the stream that training drops."""
+    """Share that training drops, of attention's weights and of what attention and MLP add to the stream."""
 
     def __post_init__(self) -> None:
         self._require("vocab_size", self.vocab_size >= 3, "at least 3 (PAD, END and a character)")

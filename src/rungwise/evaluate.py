@@ -8,10 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from rungwise import native
 from rungwise.batches import Tape
 from rungwise.model import Transformer
 
 TOKENS_A_BATCH = 1 << 15
+WORDS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +26,11 @@ class Scores:
     """(tokens,) float64: -log probability of each token, all words one after the other."""
     correct: np.ndarray
     """(tokens,) bool: was it the most probable one?"""
+
+    def without_first(self) -> Scores:
+        """The same, but for the first scored token of each word."""
+        rest = self.position > 0
+        return Scores(self.lengths - 1, self.nats[rest], self.correct[rest])
 
     @property
     def loss(self) -> float:
@@ -64,9 +71,31 @@ def _means(index: np.ndarray, values: np.ndarray) -> list[float | None]:
     return [float(total / n) if n else None for total, n in zip(sums, counts, strict=True)]
 
 
+def score(model: Transformer, tape: Tape, engine: str = "auto") -> Scores:
+    """Score every word of a tape: in C++ where there is a compiler and the model is on the CPU, else in PyTorch."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    use_native = engine == "native" or (engine == "auto" and on_cpu and not native.why_not())
+    nats, correct = (_score_native if use_native else _score_torch)(model, tape)
+    return Scores(tape.lengths, nats, correct)
+
+
+def _score_native(model: Transformer, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
+    """Many words at once, so that common beginnings are computed once; not all, so that memory stays flat."""
+    parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    nats, correct = np.empty(tape.n_tokens), np.empty(tape.n_tokens, dtype=bool)
+    position = 0
+    for begin in range(0, len(tape.starts), WORDS_AT_ONCE):
+        starts, lengths = (x[begin : begin + WORDS_AT_ONCE] for x in (tape.starts, tape.lengths))
+        found = native.load().score(model.config, parameters, *tape.packed(starts, lengths), lengths)
+        here = slice(position, position + len(found[0]))
+        nats[here], correct[here] = found
+        position = here.stop
+    return nats, correct
+
+
 @torch.no_grad()
-def score(model: Transformer, tape: Tape) -> Scores:
-    """Score every word of a tape. Words of like length go together, so that little is padding."""
+def _score_torch(model: Transformer, tape: Tape) -> tuple[np.ndarray, np.ndarray]:
+    """Words of like length go together, so that little is padding."""
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -88,4 +117,4 @@ def score(model: Transformer, tape: Tape) -> Scores:
         nats[at] = loss.cpu().numpy()[inside]
         correct[at] = (logits.argmax(-1) == target).cpu().numpy()[inside]
     model.train(was_training)
-    return Scores(tape.lengths, nats, correct)
+    return nats, correct

@@ -1,6 +1,7 @@
 """The parts of a transformer, each small, each tested against an oracle.
 
-Dimensions: B batch, T time (positions of a word), D n_embd, H heads, K head size, V vocabulary.
+Dimensions: B batch, T time (positions of a word), D n_embd, H heads, K head size, V vocabulary, and A for what
+attention gives: D, or H * K where there is no projection.
 "Off" is another small module, chosen where the model is built, so that no forward pass asks what it is.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import math
 from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ from rungwise.config import ModelConfig
 ROPE_BASE = 10_000.0
 
 
+@runtime_checkable
 class Memory(Interface):
     """What attention has seen before: nothing in training, a key-value cache in generation."""
 
@@ -65,8 +68,8 @@ class RoPE(nn.Module):
 class Dropout(nn.Module):
     """Inverted dropout (Srivastava et al. 2014) whose mask can be handed in.
 
-    Training sets `keep` (B, T, D; 0 or 1 / (1 - p)) for each step, so that every replica, engine and resumed run
-    draws the same masks (batches.dropout_masks). Where none is set, PyTorch draws one.
+    Training sets `keep` (as x; 0 or 1 / (1 - p)) for each step, so that every replica, engine and resumed run
+    drops the same elements (batches.dropout_mask). Where none is set, PyTorch draws a mask.
     """
 
     keep: Tensor
@@ -76,10 +79,14 @@ class Dropout(nn.Module):
         self.p = p
         self.register_buffer("keep", torch.empty(0), persistent=False)
 
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
         if self.training and self.keep.numel():
             return x * self.keep
         return F.dropout(x, self.p, self.training)
+
+
+def make_dropout(config: ModelConfig) -> nn.Module:
+    return Dropout(config.dropout) if config.dropout else nn.Identity()
 
 
 class Attention(nn.Module):
@@ -90,6 +97,7 @@ class Attention(nn.Module):
         self.n_head, self.head_size = config.n_head, config.head_width
         self.qkv = nn.Linear(config.n_embd, 3 * config.attention_width, bias=False)
         self.position = RoPE(self.head_size) if config.position == "rope" else NoPosition()
+        self.dropout = make_dropout(config)
         self.projection = nn.Linear(config.attention_width, config.n_embd) if config.projection else nn.Identity()
 
     def weights(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> tuple[Tensor, Tensor]:
@@ -100,9 +108,9 @@ class Attention(nn.Module):
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1 + start)
         return scores.masked_fill(later, -math.inf).softmax(dim=-1), v
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         weights, v = self.weights(x, memory, start)
-        return self.projection((weights @ v).transpose(-3, -2).flatten(-2))
+        return self.projection((self.dropout(weights) @ v).transpose(-3, -2).flatten(-2))
 
 
 class MLP(nn.Module):
@@ -125,9 +133,9 @@ class Plain(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.n_embd) if config.norm == "layernorm" else nn.Identity()
         self.f = f
-        self.dropout = Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.dropout = make_dropout(config)
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         return self.dropout(self.f(self.norm(x), memory, start))
 
 

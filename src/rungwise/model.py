@@ -24,7 +24,7 @@ class Block(nn.Module):
         self.attention = join(config, Attention(config))
         self.mlp = join(config, MLP(config)) if config.mlp != "none" else Skip()
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         x = self.attention(x, memory, start)
         return self.mlp(x, memory, start)
 

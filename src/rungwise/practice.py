@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
-from rungwise import runs, words
+from rungwise import files, runs, words
 from rungwise.batches import Tape
 from rungwise.config import ListConfig, RunConfig, UserError, get_protocol
 from rungwise.evaluate import score
@@ -194,9 +194,9 @@ class _Job:
                 losses[name] = score(run.model, Tape.of(listed, part, protocol)).loss
         seed = self.session.run.seed
         samples = [w.text for w in draw_words(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
-        lines = [line for line in runs.read_lines(out / METRICS) if "final_test_loss" not in line]
+        lines = [line for line in files.read_lines(out / METRICS) if "final_test_loss" not in line]
         final = {f"final_{name}_loss": loss for name, loss in losses.items()}
-        runs.write_lines(out / METRICS, [*lines, {"step": standing.step, "best_step": standing.best_step, **final}])
+        files.write_lines(out / METRICS, [*lines, {"step": standing.step, "best_step": standing.best_step, **final}])
         runs.save_samples(out, samples)
         self.say(_summary(standing.step, standing.best_step, seconds, losses, len(parts.train)))
         self.say("Some words of its own: " + " ".join(samples[:10]))

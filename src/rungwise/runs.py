@@ -25,11 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
-from rungwise.files import append_line as append_line
-from rungwise.files import atomic as atomic
 from rungwise.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
-from rungwise.files import read_lines as read_lines
-from rungwise.files import write_lines as write_lines
 from rungwise.known import KnownWords
 from rungwise.words import FIRST_CHARACTER, Vocabulary, WordList
 

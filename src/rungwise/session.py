@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from rungwise import runs
+from rungwise import files, runs
 from rungwise.batches import Tape
 from rungwise.config import ModelConfig, RunConfig, TrainConfig, UserError
 from rungwise.evaluate import score
@@ -93,7 +93,7 @@ class Session:
         try:
             tensors, about = read_tensors(path)
         except FileNotFoundError:
-            runs.write_lines(self.folder / METRICS, [])
+            files.write_lines(self.folder / METRICS, [])
             return
         expected = {name: array.shape for name, array in self.engine.state().items()}
         pending = tensors.pop("pending", np.empty(0))
@@ -106,8 +106,8 @@ class Session:
         self.engine.load_state(tensors, self.standing.step)
         # What was written after the checkpoint will be written again.
         before = range(self.standing.step + 1)
-        lines = [line for line in runs.read_lines(self.folder / METRICS) if line.get("step") in before]
-        runs.write_lines(self.folder / METRICS, [line for line in lines if "train_loss" in line])
+        lines = [line for line in files.read_lines(self.folder / METRICS) if line.get("step") in before]
+        files.write_lines(self.folder / METRICS, [line for line in lines if "train_loss" in line])
 
     def train(self, advance: Callable[[int, str], None]) -> None:
         """To the end, or until somebody stops it; Stopped is raised once everything is saved."""
@@ -154,7 +154,7 @@ class Session:
                 s.best_loss, s.best_step, s.stale = loss, s.step, 0
                 self.save_weights()
         s.pending = []
-        runs.append_line(self.folder / METRICS, {"step": s.step, **values})
+        files.append_line(self.folder / METRICS, {"step": s.step, **values})
         self.observe(s.step, values)
 
     def save_weights(self) -> None:

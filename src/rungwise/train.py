@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from rungwise import native
-from rungwise.batches import STEPS_A_BLOCK, Tape, draw, dropout_mask
+from rungwise.batches import SITES_A_BLOCK, STEPS_A_BLOCK, Tape, attention_mask, draw, dropout_mask
 from rungwise.config import ModelConfig, TrainConfig, UserError, closest
+from rungwise.layers import Dropout
 from rungwise.model import Transformer
 from rungwise.words import PAD
 
@@ -37,6 +38,17 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     cosine = (1 + math.cos(math.pi * progress)) / 2
     return config.min_learning_rate + (config.learning_rate - config.min_learning_rate) * cosine
+
+
+def mask_of(name: str, config: ModelConfig, seed: int, step: int, batch: int, time: int) -> np.ndarray:
+    """What a Dropout module, by its name in the model, multiplies by: blocks.N.attention.dropout (what attention
+    adds), blocks.N.mlp.dropout (what the MLP adds) or blocks.N.attention.f.dropout (attention's weights)."""
+    _, block, *where, _ = name.split(".")
+    site = SITES_A_BLOCK * int(block) + (["attention"], ["mlp"], ["attention", "f"]).index(where)
+    if where[-1] == "f":
+        return attention_mask(config.dropout, seed, step, site, (batch, config.n_head, time, time))
+    width = config.n_embd if where[-1] == "mlp" else config.output_width
+    return dropout_mask(config.dropout, seed, step, site, (batch, time, width))
 
 
 class Engine(Interface):
@@ -96,18 +108,12 @@ class TorchEngine:
         return self.block[1], self.block[2]
 
     def _masks(self, step: int, time: int) -> dict[str, Tensor]:
-        """What the dropout modules multiply by at this step, (R, B, T, D) each."""
-        p = self.model.config.dropout
-        if not p:
-            return {}
-        shape = (self.config.batch_size, time, self.model.config.n_embd)
-        names = [name for name, _ in self.model.named_buffers() if name.endswith("dropout.keep")]
-        masks = {}
-        for name in names:
-            _, layer, sublayer, *_ = name.split(".")
-            site = 2 * int(layer) + (sublayer == "mlp")
-            stacked = np.stack([dropout_mask(p, seed, step, site, shape) for seed in self.seeds])
-            masks[name] = torch.from_numpy(stacked).to(self.device)
+        """What the dropout modules multiply by at this step, (R, ...) each."""
+        config, masks = self.model.config, {}
+        for name, module in self.model.named_modules():
+            if isinstance(module, Dropout):
+                drawn = [mask_of(name, config, seed, step, self.config.batch_size, time) for seed in self.seeds]
+                masks[f"{name}.keep"] = torch.from_numpy(np.stack(drawn)).to(self.device)
         return masks
 
     def _clip(self) -> None:

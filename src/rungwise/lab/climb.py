@@ -17,6 +17,7 @@ from typing import Any
 
 from rungwise.config import Protocol, UserError
 from rungwise.files import contents, lock, make_folder, read_json, write_json
+from rungwise.lab import baselines
 from rungwise.lab import results as results_module
 from rungwise.lab.ladder import Rung
 from rungwise.lab.results import RESULTS, Result
@@ -92,6 +93,11 @@ def open_directory(climb: Climb) -> list[Result]:
     return [r for r in found if r.rung not in wanted or results_module.matches(r, wanted[r.rung], climb.steps)]
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cost(rung: Rung, steps: int | None) -> float:
     """Relative cost of a replica, for the estimate of the time left: multiply-adds grow with the blocks' parameters."""
     m = rung.model
@@ -130,10 +136,9 @@ def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
     from rungwise.train import choose_engine
 
     done = open_directory(climb)
-    split(climb.words, climb.protocol, climb.split_seed)  # a list too short to split is refused before work begins
-    processes = (
-        climb.processes or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
+    baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
+    processes = climb.processes or cores()
     tasks = plan(climb, done, processes, choose_engine(climb.engine) == "native")
     total = sum(cost(t.rung, climb.steps) * len(t.seeds) for t in tasks)
     report(Progress(done, [], 0.0 if tasks else 1.0, None))

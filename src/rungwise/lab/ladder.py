@@ -116,7 +116,8 @@ _rung("scaled", "64 / 4 heads", "scaling", "gelu", dict(n_embd=64, n_head=4, lea
 _rung("dropout-5k", "+ dropout 0.2", "scaling", "scaled", dict(dropout=0.2),
       "Training drops a fifth of what each sublayer adds, so that no feature can rely on another.",
       "Srivastava et al. 2014", Published(202_780, 1.95, 2.00),
-      "Where dropout sits is not published; here, on what attention and MLP add to the stream. " + _INFERRED_SLOW)
+      "Where dropout sits is not published in full; here, on attention's weights and on what attention and MLP add "
+      "to the stream. " + _INFERRED_SLOW)
 _rung("dropout-20k", "+ dropout, 20k steps", "scaling", "dropout-5k", dict(steps=20_000),
       "A regularised model learns more slowly and for longer.", YI, Published(202_780, 1.75, 1.85), _INFERRED_SLOW)
 _rung("final", "+ schedule, clipping", "scaling", "dropout-20k",

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rungwise import runs
+from rungwise import files, runs
 from rungwise.batches import Tape
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
 from rungwise.lab.climb import Climb, Task
+from rungwise.lab.collect import SCORES
 from rungwise.lab.results import Result
 from rungwise.model import count_parameters
 from rungwise.runs import Run
 from rungwise.train import make_engine, models, train
 from rungwise.words import Split
 
-SCORES = "scores.parquet"
 N_SAMPLES = 10
 
 
@@ -66,38 +66,50 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
                 split_seed=climb.split_seed,
                 model=model_config.to_dict(),
                 train=config.to_dict(),
-                **_score_and_keep(climb, parts, run, tape, lines),
+                **_score_and_keep(climb, parts, run, lines),
                 **runs.origin(words),
             )
         )
     return found
 
 
-def _score_and_keep(climb: Climb, parts: Split, run: Run, tape: Tape, curve: list[dict[str, Any]]) -> dict[str, Any]:
+def _score_and_keep(climb: Climb, parts: Split, run: Run, curve: list[dict[str, Any]]) -> dict[str, Any]:
     """Score one replica on every part, write its run directory, and return its losses and their detail."""
     model, words, config = run.model, climb.words, run.train_config
     seed, rung = run.info["seed"], run.info["rung"]
-    test_tape = Tape.of(words, parts.test, climb.protocol)
-    test = score(model, test_tape)
+    test = score_part(climb, run, parts.test)
     detail = _detail(climb, parts, test)
     if config.batching == "stream":
-        detail["stream_test_loss"] = score(model, test_tape.windows(config.window)).loss
+        alone = Tape.of(words, parts.test, climb.protocol)
+        detail["test_loss_alone"] = score(model, alone).loss
+        detail["stream_test_loss"] = score(model, alone.windows(config.window)).loss
     samples = [w.text for w in generate(model, words.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
     detail["samples"] = [[text, tag(climb, parts, text)] for text in samples]
     folder = climb.out / rung / f"seed-{seed}"
     runs.save(folder, run, samples)
-    runs.write_lines(folder / runs.METRICS, curve)
+    files.write_lines(folder / runs.METRICS, curve)
     frame = {"word": parts.test.astype(np.uint32), "tokens": test.lengths.astype(np.uint16), "nats": test.words}
-    with runs.atomic(folder / SCORES) as temporary:
+    with files.atomic(folder / SCORES) as temporary:
         pl.DataFrame(frame).cast({"nats": pl.Float32}).write_parquet(temporary)
     return {
-        "train_loss": score(model, tape).loss,
-        "val_loss": score(model, Tape.of(words, parts.validation, climb.protocol)).loss
-        if len(parts.validation)
-        else None,
+        "train_loss": score_part(climb, run, parts.train).loss,
+        "val_loss": score_part(climb, run, parts.validation).loss if len(parts.validation) else None,
         "test_loss": test.loss,
         "detail": detail,
     }
+
+
+def score_part(climb: Climb, run: Run, indices: np.ndarray) -> Scores:
+    """Score words as the protocol says.
+
+    A model of the stream has met every word behind an END; a bare word it takes for the middle of one. Where the
+    protocol feeds no start, such a model is fed that END all the same, and the same characters are scored.
+    """
+    protocol = climb.protocol
+    if run.train_config.batching == "words" or protocol.start_token:
+        return score(run.model, Tape.of(climb.words, indices, protocol))
+    behind_end = Tape.of(climb.words, indices, protocol.replace(start_token=True))
+    return score(run.model, behind_end).without_first()
 
 
 def _detail(climb: Climb, parts: Split, test: Scores) -> dict[str, Any]:

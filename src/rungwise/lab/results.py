@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rungwise.config import UserError
+from rungwise.files import append_line, read_lines
 from rungwise.lab.ladder import Rung
-from rungwise.runs import append_line, read_lines
 
 RESULTS = "results.jsonl"
 

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -16,72 +17,149 @@ from rich.text import Text
 
 from rungwise import words
 from rungwise.config import UserError, get_protocol
+from rungwise.lab import baselines, tune
 from rungwise.lab import climb as climbing
-from rungwise.lab.ladder import RUNGS, Rung, select
-from rungwise.lab.results import RESULTS, Result, by_rung
-from rungwise.lab.tables import HEADER, rows
+from rungwise.lab.collect import collect
+from rungwise.lab.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
+from rungwise.lab.results import RESULTS, Result, by_rung, paired_losses
+from rungwise.lab.stats import paired, summary
+from rungwise.lab.tables import HEADER, rows, show
 from rungwise.progress import PLAIN_EVERY, duration
 
+PLAIN_WIDTH = 120
+"""Of tables that go to a file or a pipe."""
 
-def climb(
-    data: str,
-    rung_names: str,
-    seeds: int,
-    steps: int | None,
-    protocol_name: str,
-    out: Path | None,
-    engine: str,
-    processes: int | None,
-    as_json: bool,
-) -> None:
-    """Climb and show. Everything but --json's lines goes to standard output, or to standard error beside them."""
-    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
-    if seeds < 1:
-        raise UserError(f"seeds must be at least 1, but is {seeds}.")
-    if steps is not None and steps < 1:
-        raise UserError(f"steps must be at least 1, but is {steps}.")
-    rungs, protocol = select(rung_names), get_protocol(protocol_name)
-    listed = words.load(data)
-    parts = words.split(listed, protocol)
-    console.print(words.describe(listed, parts), markup=False)
-    out = (
-        out
-        or Path("runs") / f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{f'-{steps}' if steps else ''}"
-    )
-    plan = climbing.Climb(listed, protocol, rungs, range(seeds), out, steps, engine=engine, processes=processes)
-    console.print(
-        f"Protocol {protocol.name}: {protocol.scored} are scored. Losses are nats a character, exact over the whole "
-        f"split, mean of {seeds} seed{'s' * (seeds > 1)} ± half the 95 % interval; the step is the paired change in "
-        "test loss.",
-        markup=False,
-    )
-    screen = LiveScreen(console, rungs, seeds) if console.is_terminal else PlainScreen(console, rungs, seeds)
-    with screen:
-        results = climbing.run(plan, screen.report)
-    results = [r for r in results if r.rung in {rung.name for rung in rungs} and r.seed < seeds]
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of `rungwise climb`."""
+
+    data: str
+    rungs: str
+    seeds: int
+    steps: int | None
+    protocol: str | None
+    out: Path | None
+    ablate: bool
+    tune: bool
+    engine: str
+    processes: int | None
+    json: bool
+
+
+def climb(request: Request) -> None:
+    """Climb and show: on standard output, or on standard error beside --json's lines."""
+    console = Console(stderr=request.json, soft_wrap=True, highlight=False)
     if not console.is_terminal:
-        console.print(table(rungs, results, seeds))
-    show_samples(console, rungs, results)
+        console.width = PLAIN_WIDTH
+    rungs, plan = prepare(request)
+    parts = words.split(plan.words, plan.protocol)
+    console.print(words.describe(plan.words, parts), markup=False)
     console.print(
-        f"Wrote {out / RESULTS} ({len(results)} results, {duration(screen.elapsed)}), and the runs beside it.",
+        f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
+        f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± half the 95 % interval; the step "
+        "is the paired change in test loss.",
         markup=False,
     )
-    if as_json:
+    screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
+    with screen:
+        everything = climbing.run(plan, screen.report)
+    collect(plan.out)
+    wanted = {rung.name for rung in plan.rungs}
+    results = [r for r in everything if r.rung in wanted and r.seed < request.seeds]
+    if not console.is_terminal:
+        console.print(table(plan, results))
+    if request.ablate:
+        console.print(ablation_table(results))
+    if request.tune:
+        tune.write(plan.out, rungs, results)
+        console.print(tuning_table(rungs, results))
+    show_samples(console, rungs, results)
+    path = plan.out / RESULTS
+    console.print(
+        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and the runs beside it.", markup=False
+    )
+    if request.json:
         for result in results:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
 
 
-def table(rungs: Sequence[Rung], results: Sequence[Result], seeds: int) -> Table:
-    """The ladder as a rich table; rungs that still train show how many seeds are there."""
-    groups = by_rung(r for r in results if r.seed < seeds)
-    found = Table(box=None, pad_edge=False)
-    for i, name in enumerate(HEADER):
-        found.add_column(name, justify="left" if i < 2 else "right", no_wrap=i != 3)
-    for row in rows(rungs, [r for group in groups.values() for r in group]):
+def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
+    """The rungs that are asked for, and the climb that measures them and whatever stands beside them."""
+    for field in ("seeds", "steps", "processes"):
+        if (value := getattr(request, field)) is not None and value < 1:
+            raise UserError(f"{field} must be at least 1, but is {value}.")
+    rungs = select(request.rungs)
+    protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"))
+    if request.tune and not protocol.val_fraction:
+        raise UserError(f"--tune chooses on validation words, and protocol {protocol.name} has none; use strict.")
+    measured = {rung.name: rung for rung in [*rungs, *(select("article,ablations") if request.ablate else [])]}
+    if request.tune:
+        measured |= {rung.name: rung for rung in tune.variants(rungs)}
+    listed = words.load(request.data)
+    steps = f"-{request.steps}" if request.steps else ""
+    out = request.out or Path("runs") / f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}"
+    plan = climbing.Climb(
+        listed,
+        protocol,
+        list(measured.values()),
+        range(request.seeds),
+        out,
+        request.steps,
+        engine=request.engine,
+        processes=request.processes,
+    )
+    return rungs, plan
+
+
+def table(plan: climbing.Climb, results: Sequence[Result]) -> Table:
+    """The ladder, and below it what counting gives; a rung that still trains says how many seeds are there."""
+    groups = by_rung(r for r in results if r.seed in plan.seeds)
+    found = _table(*HEADER, left=2)
+    shown = [rung for rung in plan.rungs if not tune.is_variant(rung)]
+    for row in rows(shown, [r for group in groups.values() for r in group]):
         n = len(groups.get(row.rung.name, []))
-        style = "" if n == seeds else "dim"
         cells = row.cells()
-        found.add_row(*cells[:4], *(cells[4:] if n else (f"0 of {seeds}", "", "")), style=style)
+        style = "" if n == len(plan.seeds) else "dim"
+        found.add_row(*cells[:4], *(cells[4:] if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
+    for order, losses in baselines.read(plan.out).items():
+        found.add_row(
+            f"{order}-gram, counted", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
+        )
+    return found
+
+
+def ablation_table(results: Sequence[Result]) -> Table:
+    """What a part is worth when it is added to the ladder, and when it is taken from the full model."""
+    groups = by_rung(results)
+    found = _table("part", "full model without it", "test", "what it is worth there", left=2)
+    for part, name in LEAVE_ONE_OUT.items():
+        with_it, without = paired_losses(groups.get(FULL, []), groups.get(name, []))
+        if with_it:
+            found.add_row(part, name, show(summary(without)), show(paired(without, with_it), signed=True))
+    return found
+
+
+def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
+    """Every rung at the learning rate that validation liked best."""
+    chosen = tune.best(rungs, results)
+    found = _table("rung", "stands on", "best rate", "validation", "test", "step", left=2)
+    for rung in rungs:
+        if rung.name in chosen:
+            rate, mine = chosen[rung.name]
+            before, after = paired_losses(chosen[rung.on][1] if rung.on in chosen else [], mine)
+            edge = " (edge)" if rate in (tune.GRID[0], tune.GRID[-1]) else ""
+            validation = [r.val_loss for r in mine if r.val_loss is not None]
+            step = show(paired(before, after), signed=True) if before else ""
+            test = show(summary([r.test_loss for r in mine]))
+            found.add_row(rung.title, rung.on or "", f"{rate:g}{edge}", show(summary(validation)), test, step)
+    return found
+
+
+def _table(*names: str, left: int) -> Table:
+    found = Table(box=None, pad_edge=False)
+    for i, name in enumerate(names):
+        found.add_column(name, justify="left" if i < left else "right", overflow="fold", min_width=min(len(name), 9))
     return found
 
 
@@ -102,8 +180,8 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
 class PlainScreen:
     """A line for every finished rung, and one every few seconds with the time left."""
 
-    def __init__(self, console: Console, rungs: Sequence[Rung], seeds: int) -> None:
-        self.console, self.rungs, self.seeds = console, rungs, seeds
+    def __init__(self, console: Console, plan: climbing.Climb) -> None:
+        self.console, self.plan = console, plan
         self.began = self.last = time.monotonic()
         self.shown: set[str] = set()
 
@@ -115,9 +193,9 @@ class PlainScreen:
         return time.monotonic() - self.began
 
     def report(self, progress: climbing.Progress) -> None:
-        groups = by_rung(r for r in progress.done if r.seed < self.seeds)
-        for rung in self.rungs:
-            if len(groups.get(rung.name, [])) == self.seeds and rung.name not in self.shown:
+        groups = by_rung(r for r in progress.done if r.seed in self.plan.seeds)
+        for rung in self.plan.rungs:
+            if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
                 self.shown.add(rung.name)
                 row = rows([rung], [r for group in groups.values() for r in group])[0]
                 cells = zip(HEADER, row.cells(), strict=True)
@@ -145,7 +223,7 @@ class LiveScreen(PlainScreen):
     def report(self, progress: climbing.Progress) -> None:
         left = f"{duration(progress.seconds_left)} left" if progress.seconds_left is not None else "estimating ..."
         remark = f"{progress.share:.0%} done, {duration(self.elapsed)} so far, {left}" if progress.share < 1 else ""
-        self.live.update(Group(table(self.rungs, progress.done, self.seeds), Text(remark)))
+        self.live.update(Group(table(self.plan, progress.done), Text(remark)))
 
 
 def ladder() -> None:

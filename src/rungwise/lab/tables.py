@@ -20,7 +20,7 @@ class Row:
     rung: Rung
     n_params: int | None
     published: bool
-    """Shown only beside results on the article's own list."""
+    """Are the article's figures shown? Only beside results on its own list, scored in its way."""
     train: Summary | None
     test: Summary | None
     step: Difference | None
@@ -57,7 +57,7 @@ def rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[Row]:
             Row(
                 rung,
                 mine[0].n_params if mine else None,
-                bool(results) and results[0].data_sha256 == NAMES_SHA256,
+                bool(mine) and mine[0].data_sha256 == NAMES_SHA256 and mine[0].protocol == "article",
                 summary([r.train_loss for r in mine]) if mine else None,
                 summary([r.test_loss for r in mine]) if mine else None,
                 paired(before, after) if before else None,

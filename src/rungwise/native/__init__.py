@@ -30,7 +30,7 @@ import numpy as np
 
 from rungwise.config import ModelConfig, TrainConfig, derive_seed
 
-SOURCE = Path(__file__).with_name("engine.cpp")
+SOURCES = [Path(__file__).with_name(name) for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """None that would hide a NaN: a diverged run must show as one."""
@@ -207,18 +207,22 @@ class Engine:
         inputs: np.ndarray,
         targets: np.ndarray,
         lengths: np.ndarray,
-    ) -> np.ndarray:
-        """-ln p of each target, (tokens,) float32 nats, without dropout. Each distinct prefix is computed once."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """-ln p of each target, (tokens,) float32 nats, without dropout, and was it the likeliest, (tokens,) bool.
+
+        Each distinct prefix is computed once.
+        """
         inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
-        nats = np.empty(len(targets), np.float32)
+        nats, correct = np.empty(len(targets), np.float32), np.empty(len(targets), np.bool_)
         self._library.rungwise_score(
             ctypes.byref(_Shape.of(model_config)),
             _pointers(model_config, parameters),
             *(_address(array) for array in (inputs, targets, lengths)),
             ctypes.c_int(lengths.size),
             _address(nats),
+            _address(correct),
         )
-        return nats
+        return nats, correct
 
 
 def _address(array: np.ndarray) -> ctypes.c_void_p:
@@ -268,7 +272,7 @@ def load() -> Engine:
 
 def _settings() -> tuple[str | None, ...]:
     """The environment that decides which engine is meant."""
-    return tuple(map(os.environ.get, ("RUNGWISE_NATIVE", "CXX", "XDG_CACHE_HOME", "HOME", "PATH")))
+    return tuple(map(os.environ.get, ("RUNGWISE_NATIVE", "CXX", "CXXFLAGS", "XDG_CACHE_HOME", "HOME", "PATH")))
 
 
 @functools.cache
@@ -285,8 +289,8 @@ def _found(settings: tuple[str | None, ...]) -> Engine | str:
 def _build() -> Path:
     """The library in the user's cache, compiled first where it is not there."""
     compiler = _compiler()
-    command = [*compiler, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native"]
-    source = SOURCE.read_bytes()
+    command = [*compiler, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native", *_words("CXXFLAGS")]
+    source = [path.read_bytes() for path in SOURCES]
     version = _run([*compiler, "--version"])
     key = hashlib.sha256(repr((source, command, version, platform.machine(), _cpu())).encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rungwise"
@@ -296,13 +300,13 @@ def _build() -> Path:
         # Compiled aside and renamed: a second process at the same time does the same work, and neither sees half.
         with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as aside:
             made = Path(aside) / library.name
-            _run([*command, str(SOURCE), "-o", str(made)])
+            _run([*command, str(SOURCES[0]), "-o", str(made)])
             made.replace(library)
     return library
 
 
 def _compiler() -> list[str]:
-    if named := os.environ.get("CXX", "").split():
+    if named := _words("CXX"):
         if not shutil.which(named[0]):
             raise NoEngine(f"the compiler $CXX, {named[0]!r}, was not found.")
         return named
@@ -323,6 +327,10 @@ def _run(command: list[str]) -> str:
         errors = [line for line in lines if "error" in line] or lines or [f"exit status {done.returncode}"]
         raise NoEngine(f"{command[0]} failed: {errors[0].strip()}")
     return done.stdout
+
+
+def _words(variable: str) -> list[str]:
+    return os.environ.get(variable, "").split()
 
 
 def _is_arm() -> bool:

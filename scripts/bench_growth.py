@@ -1,0 +1,115 @@
+"""How the cost of a step grows, on both engines, one thread: python scripts/bench_growth.py --out results/performance
+
+Sweeps replicas, n_embd, n_layer, the length of words and of the list, one at a time from the article's final model
+without dropout; writes growth.json and growth.svg. All points of a round are measured one after the other; the
+figures are medians over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rungwise import words
+from rungwise.batches import Tape
+from rungwise.config import ModelConfig, TrainConfig, get_protocol
+from rungwise.evaluate import score
+from rungwise.train import make_engine, models
+
+SWEEPS = {
+    "replicas": (1, 2, 4, 8, 16),
+    "n_embd": (16, 32, 64, 128),
+    "n_layer": (1, 2, 4, 8),
+    "word length": (4, 8, 16, 32),
+    "words in the list": (1_000, 10_000, 100_000, 1_000_000),
+}
+BASE = {"replicas": 1, "n_embd": 64, "n_layer": 4, "word length": 8, "words in the list": 10_000}
+STEPS = {"native": 48, "torch": 12}
+
+
+def make_list(n: int, length: int) -> words.WordList:
+    """n random words of up to `length` letters, uniformly."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 2 * length, size=n).clip(1, 63)
+    letters = rng.integers(97, 123, size=int(lengths.sum()), dtype=np.uint8).tobytes()
+    ends = np.cumsum(lengths)
+    text = b"\n".join(letters[end - n : end] for n, end in zip(lengths.tolist(), ends.tolist(), strict=True))
+    return words.read(io.BytesIO(text), "random")
+
+
+def measure(point: dict[str, int], engine_name: str, listed: words.WordList) -> tuple[float, float]:
+    """ms a step and replica, and microseconds a token to score the test part."""
+    protocol, replicas = get_protocol("makemore"), point["replicas"]
+    parts = words.split(listed, protocol)
+    model_config = ModelConfig(
+        len(listed.vocabulary), listed.block_size, point["n_layer"], 4, point["n_embd"], dropout=0.0
+    )
+    config = TrainConfig(schedule="constant")
+    engine = make_engine(model_config, config, Tape.of(listed, parts.train, protocol), range(replicas), engine_name)
+    engine.run(0, [1e-3] * 2)
+    steps = STEPS[engine_name]
+    began = time.perf_counter()
+    engine.run(2, [1e-3] * steps)
+    ms = (time.perf_counter() - began) * 1000 / steps / replicas
+    test = Tape.of(listed, parts.test, protocol)
+    model = models(engine, model_config, replicas)[0]
+    began = time.perf_counter()
+    score(model, test, engine_name)
+    return ms, (time.perf_counter() - began) * 1e6 / test.n_tokens
+
+
+def plot(medians: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "rungwise"
+    figure, axes = plt.subplots(1, len(SWEEPS), figsize=(15, 3), sharey=True)
+    for axis, (what, by_engine) in zip(axes, medians.items(), strict=True):
+        for engine, values in by_engine.items():
+            axis.loglog([int(x) for x in values], list(values.values()), "o-", label=engine)
+        axis.set_xlabel(what)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("ms a step and replica")
+    axes[0].legend()
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    steps: dict[tuple[str, str, int], list[float]] = {}
+    scores: dict[tuple[str, str, int], list[float]] = {}
+    for _ in range(options.rounds):
+        for what, values in SWEEPS.items():
+            for value in values:
+                point = BASE | {what: value}
+                listed = make_list(point["words in the list"], point["word length"])
+                for engine in STEPS:
+                    ms, us = measure(point, engine, listed)
+                    steps.setdefault((what, engine, value), []).append(ms)
+                    scores.setdefault((what, engine, value), []).append(us)
+                    print(f"{what} {value}, {engine}: {ms:.2f} ms a step, {us:.2f} us a token scored", flush=True)
+
+    def medians(measured: dict[tuple[str, str, int], list[float]]) -> dict[str, dict[str, dict[str, float]]]:
+        return {
+            what: {e: {str(v): round(statistics.median(measured[what, e, v]), 3) for v in values} for e in STEPS}
+            for what, values in SWEEPS.items()
+        }
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    about = {"rounds": options.rounds, "base": BASE, "ms_a_step": medians(steps), "us_a_scored_token": medians(scores)}
+    (options.out / "growth.json").write_text(json.dumps(about, indent=1) + "\n")
+    plot(about["ms_a_step"], options.out / "growth.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+// Vectors of floats, memory for them, and the matrix product. Plain C++ with the vector types of GCC and Clang.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16, TILE_VECTORS = 4;  // 6 x 4 results of 32 registers
+#elif defined(__AVX__)
+constexpr int WIDTH = 8, TILE_VECTORS = 2;   // 6 x 2 of 16
+#elif defined(__aarch64__)
+constexpr int WIDTH = 4, TILE_VECTORS = 4;   // 6 x 4 of 32
+#else
+constexpr int WIDTH = 4, TILE_VECTORS = 2;
+#endif
+constexpr int TILE_ROWS = 6;
+
+typedef float Vec __attribute__((vector_size(WIDTH * sizeof(float)), may_alias));
+typedef int32_t IntVec __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+typedef uint64_t Bits __attribute__((vector_size(WIDTH * sizeof(uint16_t))));  // 16 random bits a lane
+typedef uint16_t Halves __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first lane takes a number's lowest bits");
+
+#define INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+INLINE Vec load(const float* p) { Vec x; std::memcpy(&x, p, sizeof x); return x; }
+INLINE void save(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
+INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+
+INLINE IntVec lane_numbers() {
+    IntVec x;
+    for (int i = 0; i < WIDTH; ++i) x[i] = i;
+    return x;
+}
+
+INLINE void accumulate(Vec x, float* to) { save(to, load(to) + x); }
+INLINE void accumulate(const float* from, float* to, int n) {
+    for (int j = 0; j < n; j += WIDTH) accumulate(load(from + j), to + j);
+}
+
+constexpr long padded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
+
+// Floats from one row to the next. Wide rows take an odd number of vectors: at a power of two, a column of tiles
+// would fall into a few sets of the cache.
+constexpr long stride(long columns) {
+    long vectors = padded(columns) / WIDTH;
+    return (vectors > TILE_VECTORS ? vectors | 1 : vectors) * WIDTH;
+}
+
+// Zeroed, aligned to a cache line, freed with its owner.
+class Memory {
+public:
+    Memory() = default;
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    ~Memory() { for (void* block : blocks_) ::operator delete(block, std::align_val_t(64)); }
+
+    float* floats(long n) {
+        size_t bytes = (n + WIDTH) * sizeof(float);
+        blocks_.push_back(nullptr);
+        blocks_.back() = ::operator new(bytes, std::align_val_t(64));
+        std::memset(blocks_.back(), 0, bytes);
+        return static_cast<float*>(blocks_.back());
+    }
+
+private:
+    std::vector<void*> blocks_;
+};
+
+struct Matrix {
+    float* data = nullptr;
+    long ld = 0;  // floats from one row to the next
+    float* row(long i) const { return data + i * ld; }
+};
+
+// e^x to 1e-7 for x <= 0, by 2^n e^r with |r| <= ln(2)/2; below -87 it stays at e^-87. A NaN stays a NaN.
+INLINE Vec exponential(Vec x) {
+    const Vec low = Vec{} - 87.0f;
+    x = x < low ? low : x;
+    Vec shift = Vec{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+    Vec n = (x * 1.44269504f + shift) - shift;
+    Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    Vec p = r * 1.3814617739e-3f + 8.3687132306e-3f;
+    p = p * r + 4.1668387543e-2f;
+    p = p * r + 1.6666520662e-1f;
+    p = p * r + 4.9999993450e-1f;
+    p = p * r * r + r + 1.0f;
+    IntVec exponent = (__builtin_convertvector(n, IntVec) + 127) << 23;
+    Vec scale;
+    std::memcpy(&scale, &exponent, sizeof scale);
+    return p * scale;
+}
+
+using Lanes = std::make_integer_sequence<int, WIDTH>;
+
+// A shuffle whose lane i takes lane from(i) of a, or from(i) - WIDTH of b.
+template <class From, int... I>
+INLINE Vec shuffle(Vec a, Vec b, From from, std::integer_sequence<int, I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, from(I)...);
+#else
+    return __builtin_shuffle(a, b, IntVec{from(I)...});
+#endif
+}
+
+// Across the lanes, by halves.
+template <int DISTANCE = WIDTH / 2>
+INLINE float sum(Vec x) {
+    x += shuffle(x, x, [](int l) constexpr { return l ^ DISTANCE; }, Lanes{});
+    if constexpr (DISTANCE > 1) return sum<DISTANCE / 2>(x);
+    else return x[0];
+}
+template <int DISTANCE = WIDTH / 2>
+INLINE float largest(Vec x) {
+    x = larger(x, shuffle(x, x, [](int l) constexpr { return l ^ DISTANCE; }, Lanes{}));
+    if constexpr (DISTANCE > 1) return largest<DISTANCE / 2>(x);
+    else return x[0];
+}
+
+// Swap off-diagonal DISTANCE x DISTANCE blocks, then half the distance: a transposed square of WIDTH x WIDTH.
+template <int DISTANCE = WIDTH / 2>
+INLINE void transpose(Vec (&square)[WIDTH]) {
+    UNROLL for (int i = 0; i < WIDTH; ++i) {
+        if (i & DISTANCE) continue;
+        Vec a = square[i], b = square[i + DISTANCE];
+        square[i] = shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH - DISTANCE : l; }, Lanes{});
+        square[i + DISTANCE] =
+            shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH : l + DISTANCE; }, Lanes{});
+    }
+    if constexpr (DISTANCE > 1) transpose<DISTANCE / 2>(square);
+}
+
+// What is done to a result on its way out, each where there is one: (result + bias) * times + plus.
+struct Finish {
+    const float* bias = nullptr;  // (columns,)
+    Matrix times, plus;           // (rows, columns)
+};
+
+// A tile of ROWS x (VECTORS * WIDTH) results at (row, column), which stay in registers over the whole sum.
+template <int ROWS, int VECTORS>
+static void tile(const float* a, long a_row, long a_column, Matrix b, Matrix c, int row, int column, int depth,
+                 const Finish& finish) {
+    a += row * a_row;
+    Vec sums[ROWS][VECTORS];
+    UNROLL for (int i = 0; i < ROWS; ++i)
+        UNROLL for (int j = 0; j < VECTORS; ++j)
+            sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
+    for (int k = 0; k < depth; ++k) {
+        Vec right[VECTORS];
+        UNROLL for (int j = 0; j < VECTORS; ++j) right[j] = load(b.row(k) + column + j * WIDTH);
+        UNROLL for (int i = 0; i < ROWS; ++i) {
+            float left = a[i * a_row + k * a_column];
+            UNROLL for (int j = 0; j < VECTORS; ++j) sums[i][j] += left * right[j];
+        }
+    }
+    UNROLL for (int i = 0; i < ROWS; ++i)
+        UNROLL for (int j = 0; j < VECTORS; ++j) {
+            const int at = column + j * WIDTH;
+            if (finish.times.data) sums[i][j] *= load(finish.times.row(row + i) + at);
+            if (finish.plus.data) sums[i][j] += load(finish.plus.row(row + i) + at);
+            save(c.row(row + i) + at, sums[i][j]);
+        }
+}
+
+// c (rows x columns, columns rounded up to WIDTH) = a b, finished. `a` is read by strides, so that it may be a
+// transposed matrix.
+static void multiply(const float* a, long a_row, long a_column, Matrix b, Matrix c, int rows, int depth, int columns,
+                     const Finish& finish = {}) {
+    auto strip = [&](auto vectors, int column) {
+        int row = 0;
+        auto next = [&](auto n) {
+            tile<decltype(n)::value, decltype(vectors)::value>(a, a_row, a_column, b, c, row, column, depth, finish);
+            row += decltype(n)::value;
+        };
+        while (row + TILE_ROWS <= rows) next(std::integral_constant<int, TILE_ROWS>{});
+        if (row + 4 <= rows) next(std::integral_constant<int, 4>{});
+        while (row < rows) next(std::integral_constant<int, 1>{});
+    };
+    int column = 0;
+    const int end = int(padded(columns));
+    for (; column + TILE_VECTORS * WIDTH <= end; column += TILE_VECTORS * WIDTH)
+        strip(std::integral_constant<int, TILE_VECTORS>{}, column);
+    if (TILE_VECTORS > 2 && column + 2 * WIDTH <= end) {
+        strip(std::integral_constant<int, 2>{}, column);
+        column += 2 * WIDTH;
+    }
+    for (; column < end; column += WIDTH) strip(std::integral_constant<int, 1>{}, column);
+}

@@ -1,0 +1,166 @@
+// What goes in: shapes, parameters, and batches of words as rows.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "matrix.h"
+
+// SplitMix64's finaliser, as batches.mix64.
+template <class T>
+INLINE T mix64(T x) {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
+
+enum class Activation : int32_t { none, relu, gelu };
+
+struct Shape {  // as _Shape in __init__.py
+    int32_t vocab_size, n_layer, n_head, n_embd, head_size, hidden;
+    Activation activation;
+    int32_t projection, residual, norm, rope;
+    int32_t dropout;  // in 1/65536, as in batches.dropout_mask
+    int attention() const { return n_head * head_size; }
+};
+
+struct Optimiser {  // as _Optimiser in __init__.py
+    double beta1, beta2, weight_decay, grad_clip;
+};
+
+struct Tensor {
+    long at = 0;  // where it lies in each of the arrays of Parameters
+    int rows = 0, columns = 0;
+    long ld = 0;
+    Matrix transposed = {};  // of a linear layer's weight: (columns, rows)
+    bool empty() const { return rows == 0; }
+};
+
+// All tensors of a kind in one padded array, so that the optimiser is one loop. Tensors are registered in the order
+// of Transformer.named_parameters(), which is that of the pointers handed in.
+struct Parameters {
+    std::vector<Tensor> tensors;
+    long size = 0;
+
+    Tensor add(int rows, int columns, Matrix transposed = {}) {
+        Tensor t{size, rows, columns, stride(columns), transposed};
+        size += rows * t.ld;
+        tensors.push_back(t);
+        return t;
+    }
+    void read(const float* const* from, float* to) const {
+        for (size_t n = 0; n < tensors.size(); ++n) {
+            const Tensor& t = tensors[n];
+            for (long i = 0; i < t.rows; ++i) std::copy_n(from[n] + i * t.columns, t.columns, to + t.at + i * t.ld);
+        }
+    }
+    void write(const float* from, float* const* to) const {
+        for (size_t n = 0; n < tensors.size(); ++n) {
+            const Tensor& t = tensors[n];
+            for (long i = 0; i < t.rows; ++i) std::copy_n(from + t.at + i * t.ld, t.columns, to[n] + i * t.columns);
+        }
+    }
+};
+
+// A word, or a window of the stream: what is read, and what follows each of its tokens.
+struct Sequence {
+    const int *inputs, *targets;
+    int length;  // T
+    bool operator<(const Sequence& other) const {
+        return std::lexicographical_compare(inputs, inputs + length, other.inputs, other.inputs + other.length);
+    }
+};
+
+// From tokens packed one after the other.
+static std::vector<Sequence> unpack(const int* inputs, const int* targets, const int* lengths, long n) {
+    std::vector<Sequence> found;
+    for (long i = 0; i < n; inputs += lengths[i], targets += lengths[i], ++i)
+        found.push_back({inputs, targets, lengths[i]});
+    return found;
+}
+
+// What the largest of the batches of n sequences can need.
+struct Room {
+    int rows = 0, length = 0;
+    long weights = 0;  // of attention
+
+    Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
+        for (size_t from = 0; from < sequences.size(); from += n) {
+            Room one;
+            for (size_t i = from; i < std::min(sequences.size(), from + n); ++i) {
+                const int T = sequences[i].length;
+                one.rows += T;
+                one.weights += shape.n_head * T * padded(T);
+                length = std::max(length, T);
+            }
+            rows = std::max(rows, one.rows), weights = std::max(weights, one.weights);
+        }
+    }
+
+private:
+    Room() = default;
+};
+
+struct Word {
+    int path;      // where its rows begin in Batch::paths
+    int length;    // T
+    int first;     // its rows before this one belong to an earlier word with the same beginning
+    long weights;  // where its attention weights begin
+};
+
+struct Batch {
+    std::vector<int> token, position;  // of each row
+    std::vector<uint64_t> place;       // of each row: number in the batch * 65536 + time, for dropout
+    std::vector<int> uses;             // of each row: words that it is part of
+    std::vector<int> distinct, which;  // distinct tokens; each row's place among them
+    std::vector<int> paths, targets;   // of each token of each word: its row, and what comes next
+    std::vector<Word> words;
+    int rows() const { return int(token.size()); }
+
+    explicit Batch(const Shape& shape) : n_head_(shape.n_head), seen_(shape.vocab_size, -1) {}
+
+    // `shared`: the words are sorted, and each takes over the rows of the beginning that it has in common with the
+    // one before. In that order no earlier word has more in common with it.
+    void fill(const Sequence* sequences, int n, bool shared) {
+        for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->clear();
+        place.clear(), words.clear();
+        long weights = 0;
+        for (int w = 0; w < n; ++w) {
+            const Sequence& now = sequences[w];
+            const int path = int(paths.size());
+            int first = 0;
+            if (shared && w) {
+                const Sequence& before = sequences[w - 1];
+                const int shorter = std::min(now.length, before.length);
+                while (first < shorter && now.inputs[first] == before.inputs[first]) ++first;
+                for (int t = 0; t < first; ++t) {
+                    paths.push_back(paths[words.back().path + t]);
+                    ++uses[paths.back()];
+                }
+            }
+            for (int t = first; t < now.length; ++t) {
+                paths.push_back(rows());
+                add_row(now.inputs[t], t, uint64_t(w) * 65536 + t);
+            }
+            targets.insert(targets.end(), now.targets, now.targets + now.length);
+            words.push_back({path, now.length, first, weights});
+            weights += long(n_head_) * now.length * padded(now.length - first);
+        }
+        for (int each : distinct) seen_[each] = -1;
+    }
+
+private:
+    void add_row(int its_token, int time, uint64_t its_place) {
+        if (seen_[its_token] < 0) {
+            seen_[its_token] = int(distinct.size());
+            distinct.push_back(its_token);
+        }
+        token.push_back(its_token), which.push_back(seen_[its_token]);
+        position.push_back(time), place.push_back(its_place), uses.push_back(1);
+    }
+
+    int n_head_;
+    std::vector<int> seen_;  // place of each token of the vocabulary among the distinct ones, or -1
+};

@@ -1,0 +1,66 @@
+// Attend: whom each character looks at, in every layer and head.
+
+import { byId, el, percent, replace } from "./dom.js";
+import { readWord } from "./sample.js";
+import { direction } from "./text.js";
+
+export function attend(app) {
+  const ids = app.ids("attend-note");
+  const rung = app.rung();
+  const rope = rung.model.position === "rope";
+  byId("attend-rope").hidden = !rope;
+  byId("attend-position").textContent = rope
+    ? "This rung has RoPE: queries and keys are turned by their position, so a head can prefer the character just before."
+    : "This rung has no RoPE: a score depends on the characters alone; only the mask over what comes later tells the order.";
+  const model = rope && app.state.blind ? { ...app.model(), config: { ...rung.model, position: "none" } } : app.model();
+  const steps = ids.length ? readWord(app.list, model, ids) : [];
+  const [layer, head] = chosen(app.state.head, rung.model);
+  const show = (l, h) => replace(byId("attend-weights"), steps.length ? table(app, steps, l, h) : []);
+  replace(byId("attend-heads"), steps.length ? heads(app, steps, rung.model, layer, head, show) : []);
+  show(layer, head);
+}
+
+/** Layer and head, from 0, of a state such as "2.1"; the last layer's first where the rung has no such head. */
+function chosen(state, { n_layer, n_head }) {
+  const [layer, head] = state.split(".").map((number) => Number(number) - 1);
+  return layer in Array(n_layer).fill() && head in Array(n_head).fill() ? [layer, head] : [n_layer - 1, 0];
+}
+
+function heads(app, steps, { n_layer, n_head }, layer, head, show) {
+  const button = (l, h) => {
+    const mine = l === layer && h === head;
+    const key = `${l + 1}.${h + 1}`;
+    const choose = () => key !== app.state.head && app.set({ head: key });
+    return el("button", { type: "button", class: `head ${direction(app.state.word)}`, "data-key": key, "aria-pressed": String(mine), "aria-label": `Layer ${l + 1}, head ${h + 1}`,
+      onclick: choose, onfocus: choose, onpointerenter: () => show(l, h), onpointerleave: () => show(layer, head) },
+    picture(steps, l, h), el("span", {}, `head ${h + 1}`));
+  };
+  return Array.from({ length: n_layer }, (_, l) => el("div", { class: "layer" }, el("span", { class: "soft" }, `layer ${l + 1}`),
+    Array.from({ length: n_head }, (_, h) => button(l, h))));
+}
+
+/** All weights of a head in one small square: a row a character, the darker the more it looks there. */
+function picture(steps, layer, head) {
+  const canvas = el("canvas", { width: steps.length, height: steps.length, "aria-hidden": "true" });
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = getComputedStyle(document.body).getPropertyValue("--accent");
+  steps.forEach(({ attention }, t) => attention[layer][head].forEach((weight, s) => {
+    pen.globalAlpha = Math.max(0.04, weight);
+    pen.fillRect(s, t, 1, 1);
+  }));
+  return canvas;
+}
+
+function table(app, steps, layer, head) {
+  const sign = (t) => (app.list.start_token && t === 0 ? "start" : app.glyph(steps[t].token));
+  const cells = (t) => steps.map((_, s) => {
+    const weight = steps[t].attention[layer][head][s];
+    if (weight === undefined) return el("td", { class: "later" });
+    const shown = weight >= 0.005 ? Math.round(weight * 100) : "\u00b7";
+    return el("td", { "--share": weight, title: `${sign(t)} looks at ${sign(s)}: ${percent(weight)}` }, shown);
+  });
+  const said = `Layer ${layer + 1}, head ${head + 1}: what each character (row) takes from itself and those before it (columns), in percent`;
+  return [el("p", { class: "soft small", id: "attend-said" }, said), el("table", { class: "weights", dir: direction(app.state.word), "aria-labelledby": "attend-said" },
+    el("thead", {}, el("tr", {}, el("td", {}), steps.map((_, s) => el("th", { scope: "col" }, el("bdi", {}, sign(s)))))),
+    el("tbody", {}, steps.map((_, t) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, sign(t))), cells(t)))))];
+}

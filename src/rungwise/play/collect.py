@@ -1,0 +1,268 @@
+"""Runs -> what the page embeds: the list, and for every rung its configuration, code, figures, weights and curve."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import math
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rungwise import files, runs, train, words
+from rungwise.batches import Tape
+from rungwise.config import ModelConfig, TrainConfig, UserError
+from rungwise.evaluate import score
+from rungwise.lab import results as results_module
+from rungwise.lab.climb import SETTINGS
+from rungwise.lab.ladder import RUNGS, SELECTIONS, Rung
+from rungwise.lab.results import RESULTS, Result
+from rungwise.lab.stats import Summary
+from rungwise.lab.tables import rows
+from rungwise.layers import MLP, Attention, Dropout, Plain, Residual, RoPE
+from rungwise.model import Transformer, count_parameters
+from rungwise.runs import Run
+from rungwise.words import WordList
+
+SNAPSHOTS = "snapshots.jsonl"
+"""In a run directory, where a climb kept them: {"step": n, "samples": [ten words]} at log-spaced steps."""
+QUANTILES = 200
+RANKED = 10_000
+"""So many training words, drawn at random, make a rung's table of likelihoods: ranks to within a percent or so."""
+MOST_BITS = 1 << 22
+"""Of the filter that tells training words from new ones: 700 kB in the page."""
+
+GROUND: tuple[Callable[..., Any], ...] = (Attention.weights, Attention.forward, Transformer.forward)
+CODE: dict[str, tuple[Callable[..., Any], ...]] = {
+    "n_embd": (Transformer.__init__,),
+    "n_head": (Attention.weights,),
+    "n_layer": (Transformer.forward,),
+    "projection": (Attention.forward,),
+    "residual": (Residual,),
+    "mlp": (MLP,),
+    "norm": (Plain,),
+    "position": (RoPE,),
+    "dropout": (Dropout,),
+    "schedule": (train.learning_rate,),
+    "grad_clip": (train.TorchEngine._clip,),
+    "batching": (Tape.windows,),
+}
+"""Where the code stands that a field of the configurations switches. A field that is not here changes a number only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A run on disk, and the results of the climb that it belongs to."""
+
+    folder: Path
+    run: Run
+    results: Sequence[Result] = ()
+
+
+def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
+    """The runs to show, in the ladder's order: of a climb one a rung, with `seed` or else the first seed there is."""
+    found = []
+    for folder in folders:
+        if (folder / SETTINGS).exists():
+            results = results_module.read(folder / RESULTS)
+            by_rung: dict[Path, list[Path]] = {}
+            for config in folder.glob(f"*/seed-*/{runs.CONFIG}"):
+                by_rung.setdefault(config.parent.parent, []).append(config.parent)
+            for seeds in by_rung.values():
+                seeds.sort(key=lambda path: (path.name != f"seed-{seed}", len(path.name), path.name))
+                found.append(Kept(seeds[0], runs.load(seeds[0]), results))
+        else:
+            found.append(Kept(folder, runs.load(folder)))
+    if not found:
+        raise UserError(f"No run in {', '.join(map(str, folders))}; rungwise climb leaves some.")
+    first = found[0].run
+    for kept in found:
+        if (kept.run.info.get("data_sha256"), kept.run.protocol) != (first.info.get("data_sha256"), first.protocol):
+            raise UserError(f"{found[0].folder} and {kept.folder} differ in list or protocol; one page shows one.")
+    order = {name: i for i, name in enumerate(RUNGS)}
+    return sorted(found, key=lambda kept: order.get(kept.run.info.get("rung", ""), len(order)))
+
+
+def latest(parent: Path = Path("runs")) -> Path:
+    """The climb in which something was measured last."""
+    climbs = [path for path in parent.glob("*") if (path / SETTINGS).exists() and (path / RESULTS).exists()]
+    if not climbs:
+        raise UserError(f"No climb under {parent}/; run rungwise climb first, or give a run's directory.")
+    return max(climbs, key=lambda path: (path / RESULTS).stat().st_mtime)
+
+
+def find_list(run: Run, source: str | None) -> WordList | None:
+    """The list that a run was trained on; None, and a word about it, where it is not at hand."""
+    name, sha256 = str(run.info.get("data")), run.info.get("data_sha256")
+    try:
+        listed = words.load(source or name)
+    except UserError:
+        if source:
+            raise
+        listed = None
+    if listed and listed.sha256 == sha256:
+        return listed
+    if source:
+        raise UserError(f"{source} is not the list of these runs ({name}): its SHA-256 differs.")
+    print(
+        f"The list {name} is not at hand: the page will show neither ranks nor which words stand in training. "
+        "Give it as --data FILE.",
+        file=sys.stderr,
+    )
+    return None
+
+
+def collect(
+    found: Sequence[Kept], listed: WordList | None, precision: str, chapters: str | None = None
+) -> dict[str, Any]:
+    """Everything that the page shows, as JSON-like values. `chapters`: the address under which docs/rungs/ stands."""
+    run = found[0].run
+    parts = words.split(listed, run.protocol, run.info.get("split_seed", 0)) if listed else None
+    tape = None
+    if listed and parts:
+        ranked = np.random.default_rng(0).permutation(parts.train)[:RANKED]
+        tape = Tape.of(listed, ranked, run.protocol)
+    shown = {kept.run.info.get("rung"): kept.run for kept in found}
+    rungs = [_rung(kept, shown, tape, precision) for kept in found]
+    for rung in rungs:
+        rung["chapter"] = f"{chapters}{rung['name']}/" if chapters and rung["name"] in SELECTIONS["all"] else None
+    names = [rung["name"] for rung in rungs]
+    for i, rung in enumerate(rungs):
+        if earlier := names[:i].count(names[i]):
+            rung["name"], rung["title"] = f"{names[i]}-{earlier + 1}", f"{rung['title']} ({earlier + 1})"
+    return {
+        "list": {
+            "name": run.info.get("data"),
+            "characters": run.vocabulary.characters,
+            "firsts": run.firsts.tolist(),
+            "block_size": run.model.config.block_size,
+            "start_token": run.protocol.start_token,
+            "protocol": run.protocol.name,
+            "scored": run.protocol.scored,
+            "n_train": int(run.firsts.sum()),
+            "example": _example(listed) if listed else "",
+            "members": _members(listed, parts.train) if listed and parts else None,
+        },
+        "precision": precision,
+        "rungs": rungs,
+    }
+
+
+def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision: str) -> dict[str, Any]:
+    run, model = kept.run, kept.run.model
+    name = str(run.info.get("rung", kept.folder.name))
+    rung, lines = RUNGS.get(name), files.read_lines(kept.folder / runs.METRICS)
+    mine = [r for r in kept.results if r.model == model.config.to_dict() and r.train == run.train_config.to_dict()]
+    row = rows([rung], kept.results)[0] if rung and any(r.rung == name for r in mine) else None
+    final = next((line["final_test_loss"] for line in lines if "final_test_loss" in line), None)
+    return {
+        "name": name,
+        "title": rung.title if rung else name,
+        "on": rung.on if rung else None,
+        "why": rung.why if rung else "",
+        "source": rung.source if rung else "",
+        "changes": _changes(rung, _settings(run), shown.get(rung.on)) if rung else [],
+        "code": _code(rung) if rung else [],
+        "model": {**model.config.to_dict(), "head_size": model.config.head_width},
+        "train": run.train_config.to_dict(),
+        "seed": run.info.get("seed"),
+        "n_params": count_parameters(model),
+        "train_loss": _interval(row.train) if row else None,
+        "test_loss": _interval(row.test) if row else final and {"mean": final, "n": 1, "half": None},
+        "step": {"mean": row.step.mean, "half": (row.step.high - row.step.low) / 2 if row.step.n > 1 else None}
+        if row and row.step
+        else None,
+        "published": rung.published.test if rung and rung.published and row and row.published else None,
+        "weights": _weights(run, precision),
+        "quantiles": _quantiles(run, tape) if tape else None,
+        "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
+        "snapshots": [line for line in files.read_lines(kept.folder / SNAPSHOTS) if {"step", "samples"} <= line.keys()],
+    }
+
+
+def _interval(value: Summary | None) -> dict[str, Any] | None:
+    return value and {"mean": value.mean, "n": value.n, "half": (value.high - value.low) / 2 if value.n > 1 else None}
+
+
+def _changes(rung: Rung, after: dict[str, Any], below: Run | None) -> list[dict[str, Any]]:
+    """Fields that differ from the rung below, as trained where it is shown (a tuned climb sets its own learning
+    rates), else as the ladder has it. The ground has nothing below it."""
+    before = _settings(below or RUNGS[rung.on]) if rung.on else {}
+    fields = [field for field in after if after[field] != before.get(field)] if below else rung.changes
+    return [{"field": field, "before": before.get(field), "after": after[field]} for field in fields]
+
+
+def _settings(trained: Run | Rung) -> dict[str, Any]:
+    train = trained.train if isinstance(trained, Rung) else trained.train_config
+    return {**(trained.model if isinstance(trained, Rung) else trained.model.config).to_dict(), **train.to_dict()}
+
+
+def _code(rung: Rung) -> list[dict[str, str]]:
+    """The source of what a rung switches on, read from the modules themselves."""
+    fields = [field for field in (*ModelConfig.fields(), *TrainConfig.fields()) if field in rung.changes]
+    wanted = dict.fromkeys(part for field in fields for part in CODE.get(field, ())) if rung.on else GROUND
+    return [
+        {
+            "where": f"{part.__module__.removeprefix('rungwise.')}.py, {part.__qualname__}",
+            "text": textwrap.dedent(inspect.getsource(part)),
+        }
+        for part in wanted
+    ]
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def _weights(run: Run, precision: str) -> dict[str, Any]:
+    """All parameters in one little-endian array, and where each lies in it."""
+    state = run.model.state_dict()
+    with np.errstate(over="ignore"):
+        flat = np.concatenate([p.numpy().ravel() for p in state.values()]).astype(np.dtype(precision).newbyteorder("<"))
+    if not np.isfinite(flat).all():
+        raise UserError("A weight is too large for float16; use --precision float32.")
+    return {"layout": [[name, list(p.shape)] for name, p in state.items()], "data": _base64(flat)}
+
+
+def _quantiles(run: Run, tape: Tape) -> list[float]:
+    """Log-likelihoods of training words at evenly spaced ranks: enough to tell where any word would stand."""
+    return np.quantile(-score(run.model, tape).words, np.linspace(0, 1, QUANTILES + 1)).round(3).tolist()
+
+
+def _example(listed: WordList) -> str:
+    """A word to begin with: the first of middling length."""
+    middling = np.abs(listed.lengths - np.median(listed.lengths))
+    return listed[int(middling.argmin())]
+
+
+def _members(listed: WordList, indices: np.ndarray) -> dict[str, Any]:
+    """A Bloom filter (Bloom 1970) of the training words: a few bits a word, no word missed, few wrongly found."""
+    distinct = np.unique(listed.identities[indices])
+    n = len(distinct)
+    n_bits = max(64, min(16 * n, MOST_BITS))
+    n_hashes = max(1, round(n_bits / n * math.log(2)))
+    first, second = _hashes(listed, distinct)
+    bits = np.zeros(n_bits, dtype=bool)
+    for i in range(n_hashes):
+        bits[(first + np.uint64(i) * second) % np.uint64(n_bits)] = True
+    rate = (1 - math.exp(-n_hashes * n / n_bits)) ** n_hashes
+    packed = np.packbits(bits, bitorder="little")
+    return {"bits": n_bits, "hashes": n_hashes, "false_positives": rate, "data": _base64(packed)}
+
+
+def _hashes(listed: WordList, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two 32-bit FNV-1a hashes of the token ids of each word, as text.js computes them."""
+    lengths, found = listed.lengths[indices], []
+    for basis in (0x811C9DC5, 0x01000193):
+        h = np.full(len(indices), basis, dtype=np.uint32)
+        for t in range(int(lengths.max())):
+            inside = lengths > t
+            ids = listed.codes[listed.offsets[indices[inside]] + t].astype(np.uint32)
+            h[inside] = (h[inside] ^ ids) * np.uint32(0x01000193)
+        found.append(h.astype(np.uint64))
+    return found[0], found[1] | np.uint64(1)

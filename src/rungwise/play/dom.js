@@ -1,0 +1,70 @@
+// Small tools for what is shown. Text only ever becomes text nodes and attributes, never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element. Properties: `on*` are listeners, `--*` custom CSS properties, the rest attributes; false leaves one out. */
+export function el(tag, properties = {}, ...children) {
+  return fill(document.createElement(tag), properties, children);
+}
+
+export function svg(tag, properties = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), properties, children);
+}
+
+function fill(element, properties, children) {
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name.startsWith("--")) element.style.setProperty(name, value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+/** Put new children in, and give the focus back to the one that had it, by its data-key. */
+export function replace(element, ...children) {
+  const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  element.replaceChildren(...children.flat().filter(Boolean));
+  if (key) [...element.querySelectorAll("[data-key]")].find((child) => child.dataset.key === key)?.focus();
+}
+
+/** A word of the list, as text in its own direction. */
+export const word = (text, ...more) => el("bdi", { class: "word", dir: "auto" }, text, ...more);
+
+export const count = (n) => n.toLocaleString("en");
+export const percent = (p) => (p >= 0.995 ? "100 %" : p >= 0.0995 ? `${Math.round(p * 100)} %` : `${(p * 100).toFixed(1)} %`);
+export const minus = (x, digits) => x.toFixed(digits).replace("-", "\u2212");
+
+/** mean, and half the width of its 95 % interval where there are several seeds. */
+export function interval(value, signed = false) {
+  if (!value) return "";
+  const mean = (signed && value.mean > 0 ? "+" : "") + minus(value.mean, 3);
+  return value.half === null ? mean : `${mean} \u00b1 ${value.half.toFixed(3)}`;
+}
+
+/** The most probable next tokens as bars; `actual` is marked, and shown even where it is not among them. */
+export function bars(app, probabilities, n, actual) {
+  const ranked = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
+  const shown = ranked.slice(0, n);
+  if (actual !== undefined && !shown.includes(actual)) shown.splice(n - 1, 1, actual);
+  return el("ol", { class: "bars" }, shown.map((id) =>
+    el("li", { class: id === actual && "actual", "--share": probabilities[id] },
+      word(app.glyph(id)), el("span", { class: "number" }, percent(probabilities[id])))));
+}
+
+/** A plot's horizontal lines, each with its number, and what is plotted above them. */
+export function axes({ width, left, y, yTicks, yLabel }) {
+  return svg("g", { class: "axes" }, svg("text", { x: left, y: 11 }, yLabel), yTicks.map((tick) => [
+    svg("line", { x1: left, x2: width, y1: y(tick), y2: y(tick) }),
+    svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, tick.toFixed(1)),
+  ]));
+}
+
+export function ticks(low, high, size) {
+  const found = [];
+  for (let i = Math.ceil(low / size - 1e-9); i * size <= high + 1e-9; i++) found.push(i * size);
+  return found;
+}

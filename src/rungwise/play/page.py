@@ -1,0 +1,113 @@
+"""One HTML file out of the data and the files beside this one. It fetches nothing, and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import html
+import json
+import re
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from rungwise.config import UserError
+from rungwise.files import write_text
+from rungwise.play.collect import collect, find, find_list, latest
+
+SCRIPTS = (
+    "forward.js", "text.js", "sample.js", "dom.js", "draw.js",
+    "climb.js", "predict.js", "attend.js", "flow.js", "generate.js", "train.js", "main.js",
+)  # fmt: skip
+"""Each after those that it imports."""
+
+
+def play(
+    folders: tuple[Path, ...],
+    out: Path | None,
+    data: str | None,
+    seed: int,
+    precision: str,
+    chapters: str | None,
+    serve_it: bool,
+    port: int,
+) -> None:
+    """Write the page of a climb or of runs, by default of the latest climb, and say where it is."""
+    folders = folders or (latest(),)
+    found = find(folders, seed)
+    page = build(collect(found, find_list(found[0].run, data), precision, chapters))
+    out = out or folders[0] / "play.html"
+    write_text(out, page)
+    size = len(page.encode()) / 1e6
+    print(f"Wrote {out}: {len(found)} rung{'s' * (len(found) > 1)}, {size:.1f} MB. Open it in any browser.")
+    if serve_it:
+        serve(page.encode(), port)
+
+
+def build(data: dict[str, Any]) -> str:
+    """The page. Words reach it as JSON that cannot close its element, and are only ever shown as text."""
+    style, script = _file("page.css"), _script()
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return Template(_file("page.html")).substitute(
+        policy=policy,
+        title=html.escape(f"{data['list']['name']}: inside the ladder"),
+        style=style,
+        data=json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        script=script,
+    )
+
+
+def _file(name: str) -> str:
+    return resources.files("rungwise.play").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """The modules in one: an inline module cannot import another, so each becomes a function that gives its exports."""
+    return "const modules = {};\n" + "".join(_module(name) for name in SCRIPTS)
+
+
+def _module(name: str) -> str:
+    text = _file(name)
+    exports = ", ".join(re.findall(r"^export (?:async )?(?:function|const) (\w+)", text, re.MULTILINE))
+    body = re.sub(r'^import (.*) from "\./(.*)";$', r'const \1 = modules["\2"];', text, flags=re.MULTILINE)
+    body = re.sub(r"^export ", "", body, flags=re.MULTILINE)
+    return f'modules["{name}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def serve(page: bytes, port: int) -> None:
+    """Show the page on this machine only, until Ctrl-C."""
+    server = make_server(page, port)
+    print(f"Serving http://127.0.0.1:{server.server_port}/ (Ctrl-C ends)", flush=True)
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+def make_server(page: bytes, port: int) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            # Another site's name that was made to point here (DNS rebinding) must not read the page.
+            host = (self.headers.get("Host") or "").split(":")[0]
+            status = 200 if self.path == "/" and host in ("127.0.0.1", "localhost") else 404
+            body = page if status == 200 else b"Not found\n"
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html; charset=utf-8" if status == 200 else "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"Cannot serve on port {port}: {error}; give another --port.") from None

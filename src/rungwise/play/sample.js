@@ -1,0 +1,66 @@
+// Drawing words from a model, and reading one, as generate.py and evaluate.py do.
+
+import { newMemory, softmax, step } from "./forward.js";
+import { END, PAD } from "./text.js";
+
+/** Numbers in [0, 1) that a seed and a word's number fix: a counter through Murmur3's finaliser. */
+export function randomNumbers(seed, number) {
+  let counter = mix(mix(seed | 0) + number);
+  return () => mix((counter = (counter + 0x9e3779b9) | 0)) / 2 ** 32;
+}
+
+function mix(x) {
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+/** A word as the model meets it: tokens fed, what came of each, and the token that in truth followed. */
+export function readWord(list, model, ids) {
+  const tokens = list.start_token ? [END, ...ids] : ids;
+  const memory = newMemory(model);
+  return tokens.map((token, t) => {
+    const found = step(model, token, memory);
+    const probabilities = softmax(found.logits);
+    const next = tokens[t + 1] ?? END;
+    return { token, next, ...found, probabilities, surprise: -Math.log(probabilities[next]) };
+  });
+}
+
+/** Draw one word. Its log-likelihood is the model's own (temperature 1, nothing cut off), given characters apart. */
+export function drawWord(list, model, random, { temperature = 1, topK = 0, topP = 1, prefix = [] } = {}) {
+  const ids = [...prefix];
+  if (!list.start_token && !ids.length) ids.push(pick(list.firsts, random));
+  const given = list.start_token ? [END, ...ids] : ids;
+  const memory = newMemory(model);
+  let logLikelihood = 0;
+  let logits;
+  for (const token of given) ({ logits } = step(model, token, memory));
+  for (;;) {
+    logits[PAD] = -Infinity;
+    if (!ids.length) logits[END] = -Infinity; // a word has at least one character
+    const full = ids.length >= list.block_size - 1; // no room for another: the word ends, whatever was drawn
+    const token = full ? END : choose(logits, random, temperature, topK, topP);
+    logLikelihood += Math.log(softmax(logits)[token]);
+    if (token === END) return { ids, logLikelihood };
+    ids.push(token);
+    ({ logits } = step(model, token, memory));
+  }
+}
+
+function choose(logits, random, temperature, topK, topP) {
+  if (temperature === 0) return logits.indexOf(Math.max(...logits));
+  const ranked = [...logits.keys()].sort((a, b) => logits[b] - logits[a]);
+  const kept = topK ? ranked.slice(0, topK) : ranked;
+  const probabilities = softmax(kept.map((id) => logits[id] / temperature));
+  let mass = 0;
+  const cut = probabilities.findIndex((p) => (mass += p) >= topP); // the mass before the next already suffices
+  return kept[pick(cut < 0 ? probabilities : probabilities.slice(0, cut + 1), random)];
+}
+
+/** An index, with probability in proportion to its weight. */
+function pick(weights, random) {
+  let left = random() * weights.reduce((a, b) => a + b, 0);
+  const found = weights.findIndex((weight) => (left -= weight) < 0);
+  return found < 0 ? weights.length - 1 : found;
+}

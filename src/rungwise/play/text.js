@@ -1,0 +1,63 @@
+// Words as tokens and as text. The alphabet is one of code points, as in words.py, never of UTF-16 units.
+
+import { bytesOf } from "./forward.js";
+
+export const PAD = 0;
+export const END = 1;
+const FIRST_CHARACTER = 2;
+
+/** The list as the page has it, and what is looked up often. */
+export function openList(values) {
+  const characters = [...values.characters];
+  const ids = new Map(characters.map((character, i) => [character, i + FIRST_CHARACTER]));
+  const members = values.members && { ...values.members, filter: bytesOf(values.members.data) };
+  return { ...values, characters, ids, members };
+}
+
+/** The ids of a word, and the characters that the list does not have. Capitals are forgiven. */
+export function encode(list, word) {
+  const found = { ids: [], unknown: [], cut: false };
+  for (const character of word.trim().normalize("NFC")) {
+    const id = list.ids.get(character) ?? list.ids.get(character.toLowerCase());
+    if (id === undefined) found.unknown.push(character);
+    else found.ids.push(id);
+  }
+  found.cut = found.ids.length > list.block_size - 1;
+  found.ids = found.ids.slice(0, list.block_size - 1);
+  return found;
+}
+
+export const decode = (list, ids) => ids.map((id) => list.characters[id - FIRST_CHARACTER]).join("");
+
+/** A token as one can see it: combining marks on a circle, spaces and controls by name. */
+export function glyph(list, id) {
+  if (id === END) return "end";
+  if (id === PAD) return "pad";
+  const character = list.characters[id - FIRST_CHARACTER];
+  if (character === " ") return "space";
+  if (/^\p{M}$/u.test(character)) return `\u25cc${character}`;
+  if (/^[\p{C}\p{Z}]$/u.test(character)) return `U+${character.codePointAt(0).toString(16).toUpperCase()}`;
+  return character;
+}
+
+/** Which way a word runs: that of its first letter with a direction (the right-to-left blocks of Unicode). */
+export function direction(word) {
+  const letter = word.match(/\p{L}/u)?.[0] ?? "";
+  return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(letter) ? "rtl" : "ltr";
+}
+
+/** Does a word stand in training? Null where the page does not know; wrongly true at the rate that the filter states. */
+export function inTraining(list, ids) {
+  if (!list.members) return null;
+  const { bits, hashes, filter } = list.members;
+  const [first, second] = [fnv1a(ids, 0x811c9dc5), (fnv1a(ids, 0x01000193) | 1) >>> 0];
+  for (let i = 0; i < hashes; i++) {
+    const bit = (first + i * second) % bits;
+    if (!(filter[bit >> 3] & (1 << (bit & 7)))) return false;
+  }
+  return true;
+}
+
+function fnv1a(ids, basis) {
+  return ids.reduce((h, id) => Math.imul(h ^ id, 0x01000193), basis) >>> 0;
+}

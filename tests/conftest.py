@@ -1,0 +1,38 @@
+"""Shared fixtures. Shapes in the signatures of the model's rooms are checked whenever a test runs them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook(["rungwise.layers", "rungwise.model"], "beartype.beartype")
+
+from rungwise.config import Protocol, get_protocol  # noqa: E402
+from rungwise.words import WordList, read  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tests run side by side, one a core."""
+    torch.set_num_threads(1)
+
+
+def make_words(n: int = 211, seed: int = 0, alphabet: str = "abcdefg.") -> WordList:
+    """A list of n random words of 1 to 7 characters, some of them repeated."""
+    rng = np.random.default_rng(seed)
+    drawn = ["".join(rng.choice(list(alphabet), size=rng.integers(1, 8))) for _ in range(n)]
+    return read(io.BytesIO("\n".join(drawn).encode()), "made-up")
+
+
+@pytest.fixture
+def words() -> WordList:
+    return make_words()
+
+
+@pytest.fixture(params=["article", "makemore", "strict"])
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    return get_protocol(request.param)

@@ -1,0 +1,83 @@
+"""Runs to look inside: untrained models of any rung, saved as a climb saves them, and what a climb leaves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rungwise import files, runs
+from rungwise.batches import Tape
+from rungwise.config import get_protocol
+from rungwise.evaluate import score
+from rungwise.lab import results
+from rungwise.lab.climb import Climb, open_directory
+from rungwise.lab.ladder import RUNGS, Rung, select
+from rungwise.lab.results import Result
+from rungwise.model import Transformer, count_parameters
+from rungwise.play.collect import SNAPSHOTS
+from rungwise.runs import Run
+from rungwise.words import WordList, read, split
+
+SYLLABLES = ("ka", "el", "mi", "ro", "an", "sha", "tu", "ri", "na", "bo")
+
+
+def made_up(n: int = 300) -> WordList:
+    """Words of one to four syllables."""
+    rng = np.random.default_rng(0)
+    return read_words("".join(rng.choice(SYLLABLES, size=rng.integers(1, 5))) for _ in range(n))
+
+
+def read_words(words: Iterable[str], name: str = "words.txt") -> WordList:
+    return read(io.BytesIO("\n".join(words).encode()), name)
+
+
+def untrained(words: WordList, rung: Rung, protocol: str = "article", seed: int = 0) -> Run:
+    """A model as it begins, but with norms and biases that are not at their special values of 1 and 0."""
+    config = rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
+    model = Transformer(config, seed).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if ".norm." in name:
+                p.add_(torch.randn(p.shape, generator=generator) * 0.3)
+    firsts = words.first_counts(split(words, get_protocol(protocol)).train)
+    info = {"seed": seed, "rung": rung.name, "split_seed": 0, **runs.origin(words)}
+    return Run(model, words.vocabulary, get_protocol(protocol), firsts, rung.train, info)
+
+
+def save_untrained(folder: Path, words: WordList) -> list[Path]:
+    """A run directory for every rung of the ladder."""
+    for rung in RUNGS.values():
+        runs.save(folder / rung.name, untrained(words, rung), [])
+    return [folder / name for name in RUNGS]
+
+
+def small_climb(
+    out: Path, words: WordList, rungs: str, seeds: Sequence[int] = (0, 1), protocol: str = "article"
+) -> Path:
+    """What a climb leaves, of models that were not trained: their scores are real, their curves made up."""
+    climb = Climb(words, get_protocol(protocol), select(rungs), seeds, out)
+    open_directory(climb)
+    parts = split(words, climb.protocol)
+    tape = Tape.of(words, parts.test, climb.protocol)
+    for rung, seed in ((rung, seed) for rung in climb.rungs for seed in seeds):
+        run, folder = untrained(words, rung, protocol, seed), out / rung.name / f"seed-{seed}"
+        runs.save(folder, run, [])
+        files.write_lines(folder / runs.METRICS, [{"step": n, "train_loss": 3 - n / 1e4} for n in (256, 512, 5000)])
+        samples = [words[i] for i in range(10)]
+        files.write_lines(folder / SNAPSHOTS, [{"step": n, "samples": samples} for n in (1, 100)])
+        loss, model = score(run.model, tape).loss, run.model
+        results.append(
+            out / results.RESULTS,
+            Result(
+                rung=rung.name, seed=seed, n_params=count_parameters(model), steps=rung.train.steps, protocol=protocol,
+                train_loss=loss, val_loss=None, test_loss=loss, tokens_per_s=1.0, ms_per_step=1.0, data=words.name,
+                data_sha256=words.sha256, versions={}, git_revision=None, date=runs.now(), engine="none", split_seed=0,
+                model=model.config.to_dict(), train=rung.train.to_dict(), detail={},
+            ),
+        )  # fmt: skip
+    return out

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+
+from rungwise.batches import STEPS_A_BLOCK, Tape, attention_mask, draw, dropout_mask
+from rungwise.config import TrainConfig, UserError
+from rungwise.words import END, PAD
+
+
+def expected_pairs(words, indices, protocol):
+    """What a loop in plain Python over unpadded words feeds and predicts."""
+    pairs = []
+    for i in indices:
+        ids = [*([END] if protocol.start_token else []), *words.vocabulary.encode(words[i]).tolist(), END]
+        pairs.append((ids[:-1], ids[1:]))
+    return pairs
+
+
+def test_padded_batches_hold_each_word_and_pad(words, protocol):
+    indices = np.random.default_rng(1).permutation(len(words))[:13]
+    tape = Tape.of(words, indices, protocol)
+    inputs, targets = tape.padded(tape.starts, tape.lengths, words.block_size + 2)
+    for row, (fed, predicted) in enumerate(expected_pairs(words, indices, protocol)):
+        assert inputs[row, : len(fed)].tolist() == fed
+        assert targets[row, : len(fed)].tolist() == predicted
+        assert (inputs[row, len(fed) :] == PAD).all()
+        assert (targets[row, len(fed) :] == PAD).all()
+
+
+def test_packed_batches_hold_the_same_tokens(words, protocol):
+    tape = Tape.of(words, np.arange(17), protocol)
+    chosen = np.array([[3, 1, 4], [1, 5, 9]])
+    inputs, targets = tape.packed(tape.starts[chosen], tape.lengths[chosen])
+    pairs = expected_pairs(words, chosen.ravel(), protocol)
+    assert inputs.tolist() == [token for fed, _ in pairs for token in fed]
+    assert targets.tolist() == [token for _, predicted in pairs for token in predicted]
+
+
+def test_every_word_is_scored_once(words, protocol):
+    tape = Tape.of(words, np.arange(len(words)), protocol)
+    assert tape.n_tokens == words.lengths.sum() + len(words) * protocol.start_token
+
+
+def test_windows_score_each_token_of_the_stream_once(words, protocol):
+    tape = Tape.of(words, np.arange(23), protocol).windows(7)
+    _, targets = tape.packed(tape.starts, tape.lengths)
+    stream = [token for i in range(23) for token in [*words.vocabulary.encode(words[i]).tolist(), END]]
+    assert targets.tolist() == stream[1:]
+
+
+@pytest.mark.parametrize("batching", ["words", "stream"])
+def test_draws_depend_on_seed_and_block_alone(words, protocol, batching):
+    tape = Tape.of(words, np.arange(len(words)), protocol)
+    config = TrainConfig(batching=batching, batch_size=5, window=11)
+    first = draw(tape, config, seed=3, block=2)
+    again = draw(tape, config.replace(learning_rate=0.5, steps=7), seed=3, block=2)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert first[0].shape == first[1].shape == (STEPS_A_BLOCK, 5)
+    for other in (draw(tape, config, seed=4, block=2), draw(tape, config, seed=3, block=1)):
+        assert (first[0] != other[0]).any()
+
+
+def test_draws_reach_every_word_and_stay_on_the_tape(words, protocol):
+    tape = Tape.of(words, np.arange(len(words)), protocol)
+    starts, _ = draw(tape, TrainConfig(), seed=0, block=0)
+    assert set(starts.ravel()) == set(tape.starts)
+    starts, lengths = draw(tape, TrainConfig(batching="stream", window=13), seed=0, block=0)
+    assert starts.min() == 1
+    assert (starts + lengths).max() == len(tape.tokens) - 1
+
+
+def test_a_stream_shorter_than_a_window_is_refused(words, protocol):
+    tape = Tape.of(words, np.arange(1), protocol)
+    with pytest.raises(UserError, match="window"):
+        draw(tape, TrainConfig(batching="stream", window=64), seed=0, block=0)
+
+
+def splitmix64(x: int) -> int:
+    """Steele et al. 2014, figure 17 (the finaliser), in Python's integers."""
+    mask = (1 << 64) - 1
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return x ^ (x >> 31)
+
+
+def test_masks_are_the_documented_function_of_their_place():
+    from rungwise.config import derive_seed
+
+    golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
+    p, seed, step, site, (batch, time, width) = 0.3, 5, 7, 2, (3, 5, 11)
+    key = derive_seed(seed, "dropout")
+    key = splitmix64((key + golden * (step + 1)) & mask)
+    key = splitmix64((key + golden * (site + 1)) & mask)
+    kept = dropout_mask(p, seed, step, site, (batch, time, width))
+    for b, t, d in [(0, 0, 0), (1, 2, 3), (2, 4, 10), (0, 3, 7)]:
+        counter = (b * 65536 + t) * 3 + d // 4 + 1  # 11 columns take three numbers of four each
+        lane = (splitmix64((key + golden * counter) & mask) >> (16 * (d % 4))) & 0xFFFF
+        assert (kept[b, t, d] > 0) == (lane >= round(p * 65536))
+
+
+def test_masks_drop_their_share_and_keep_the_mean():
+    kept = dropout_mask(0.2, 0, 0, 0, (61, 17, 67))
+    n = kept.size
+    assert abs((kept == 0).mean() - 0.2) < 4 * (0.2 * 0.8 / n) ** 0.5
+    assert abs(kept.mean() - 1) < 4 * (0.25 / n) ** 0.5
+    assert abs(np.corrcoef(kept[:, :, 0].ravel(), kept[:, :, 1].ravel())[0, 1]) < 0.12
+
+
+def test_masks_do_not_move_with_trimming_and_differ_between_sites_and_steps():
+    wide = dropout_mask(0.5, 1, 2, 3, (7, 13, 5))
+    assert (dropout_mask(0.5, 1, 2, 3, (7, 11, 5)) == wide[:, :11]).all()
+    for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
+        assert (dropout_mask(0.5, *other, (7, 13, 5)) != wide).any()
+
+
+def test_masks_of_attention_are_the_same_function_of_batch_query_key_and_head():
+    from rungwise.config import derive_seed
+
+    golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
+    p, seed, step, site, (batch, heads, queries, keys) = 0.4, 1, 2, 5, (2, 5, 3, 7)
+    key = derive_seed(seed, "dropout")
+    for part in (step, site):
+        key = splitmix64((key + golden * (part + 1)) & mask)
+    kept = attention_mask(p, seed, step, site, (batch, heads, queries, keys))
+    for b, h, t, s in [(0, 0, 0, 0), (1, 4, 2, 6), (1, 3, 0, 5)]:
+        counter = ((b * 65536 + t) * 65536 + s) * 2 + h // 4 + 1  # 5 heads take two numbers of four each
+        lane = (splitmix64((key + golden * counter) & mask) >> (16 * (h % 4))) & 0xFFFF
+        assert (kept[b, h, t, s] > 0) == (lane >= round(p * 65536))
+    assert (attention_mask(p, seed, step, site, (2, 5, 2, 4)) == kept[:, :, :2, :4]).all()

@@ -1,0 +1,152 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from conftest import make_words
+from rungwise.config import UserError, get_protocol
+from rungwise.lab import baselines, tune
+from rungwise.lab.climb import Climb, cores, cost, open_directory, plan, run
+from rungwise.lab.ladder import RUNGS, get_rung, select
+from rungwise.lab.results import RESULTS, Result, by_rung, matches, paired_losses, read
+from rungwise.lab.tables import markdown, rows
+from rungwise.runs import load
+from rungwise.words import NAMES_SHA256
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    """A real climb of two rungs and two seeds in worker processes."""
+    climb = setting(tmp_path_factory.mktemp("climb") / "out")
+    seen = []
+    run(climb, seen.append)
+    return climb, seen
+
+
+def setting(out, **changes) -> Climb:
+    rungs = select(["baseline", "2-heads"])
+    return Climb(**{
+        "words": make_words(), "protocol": get_protocol("strict"), "rungs": rungs, "seeds": [0, 1], "out": out,
+        "steps": 7, "processes": 2, **changes,
+    })  # fmt: skip
+
+
+def test_a_climb_leaves_every_result_and_run(climbed):
+    climb, seen = climbed
+    results = read(climb.out / RESULTS)
+    assert {(r.rung, r.seed) for r in results} == {(n, s) for n in ("baseline", "2-heads") for s in (0, 1)}
+    for r in results:
+        assert r.steps == 7
+        assert r.data_sha256 == climb.words.sha256
+        assert r.protocol == "strict"
+        assert all(math.isfinite(x) for x in (r.train_loss, r.val_loss, r.test_loss, r.tokens_per_s, r.ms_per_step))
+        assert len(r.detail["samples"]) == 10
+        kept = load(climb.out / r.rung / f"seed-{r.seed}")
+        assert kept.info["seed"] == r.seed
+        assert kept.vocabulary == climb.words.vocabulary
+    assert seen[-1].share == pytest.approx(1)
+    assert baselines.read(climb.out).keys() == set(range(1, 8))
+
+
+def test_a_climb_goes_on_with_what_is_missing(climbed):
+    climb, _ = climbed
+    before = (climb.out / RESULTS).read_text()
+    run(climb, lambda _: None)
+    assert (climb.out / RESULTS).read_text() == before
+    with (climb.out / RESULTS).open("a") as file:
+        file.write('{"rung": "baseline", "se')  # a line whose writing was cut short
+    run(dataclasses.replace(climb, seeds=[0, 1, 2]), lambda _: None)
+    assert len(read(climb.out / RESULTS)) == 6
+
+
+def test_replicas_under_pytorch_and_native_agree(climbed, tmp_path):
+    """Which engine, and how the work is divided, changes nothing but rounding."""
+    climb, _ = climbed
+    other = setting(tmp_path / "torch", engine="torch", processes=1, rungs=select(["2-heads"]))
+    theirs = {(r.rung, r.seed): r for r in run(other, lambda _: None)}
+    for r in read(climb.out / RESULTS):
+        if (r.rung, r.seed) in theirs:
+            assert r.test_loss == pytest.approx(theirs[r.rung, r.seed].test_loss, abs=2e-4)
+
+
+@pytest.mark.parametrize("change", [{"steps": 8}, {"protocol": get_protocol("article")}, {"words": make_words(seed=9)}])
+def test_another_climbs_directory_is_refused(climbed, change):
+    climb, _ = climbed
+    with pytest.raises(UserError, match="holds another climb"):
+        open_directory(dataclasses.replace(climb, **change))
+
+
+def test_a_directory_with_anything_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="something else"):
+        open_directory(setting(tmp_path))
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("n_done", [0, 1, 5])
+def test_the_plan_holds_each_missing_run_once(tmp_path, native, n_done):
+    climb = setting(tmp_path, rungs=select("article"), seeds=range(5))
+    done = [made_up("baseline", seed) for seed in range(n_done)]
+    tasks = plan(climb, done, 2, native)
+    planned = [(task.rung.name, seed) for task in tasks for seed in task.seeds]
+    assert len(planned) == len(set(planned)) == 40 - n_done
+    assert not {("baseline", seed) for seed in range(n_done)} & set(planned)
+
+
+def test_cost_follows_size_and_steps():
+    assert cost(get_rung("baseline"), None) < cost(get_rung("gelu"), None) < cost(get_rung("scaled"), None)
+    assert cost(get_rung("gelu"), 10) == pytest.approx(2 * cost(get_rung("gelu"), 5))
+    assert cores() >= 1
+
+
+def made_up(on: str, seed: int, test_loss: float = 2.0, **changes) -> Result:
+    of = get_rung(on)
+    return Result(**{
+        "rung": on, "seed": seed, "n_params": 1, "steps": of.train.steps, "protocol": "article", "train_loss": 1.9,
+        "val_loss": None, "test_loss": test_loss, "tokens_per_s": 1.0, "ms_per_step": 1.0, "data": "names",
+        "data_sha256": NAMES_SHA256, "versions": {}, "git_revision": None, "date": "2026-01-01", "engine": "torch",
+        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), "detail": {"samples": []}, **changes,
+    })  # fmt: skip
+
+
+def test_results_of_a_changed_rung_do_not_count():
+    assert matches(made_up("gelu", 0), RUNGS["gelu"], None)
+    assert not matches(made_up("gelu", 0, model=RUNGS["rope"].model.to_dict()), RUNGS["gelu"], None)
+    assert not matches(made_up("gelu", 0), RUNGS["gelu"], 17)
+
+
+def test_steps_are_paired_by_seed():
+    results = [made_up("baseline", s, 2.3 + 0.1 * s) for s in range(4)]
+    results += [made_up("2-heads", s, 2.2 + 0.1 * s) for s in (3, 1, 2)]
+    row = rows(select(["2-heads"]), results)[0]
+    assert (row.step.n, row.step.mean) == (3, pytest.approx(-0.1))
+    assert row.step.sd == pytest.approx(0, abs=1e-12)
+    groups = by_rung(results)
+    assert paired_losses(groups["baseline"], groups["2-heads"])[0] == pytest.approx([2.4, 2.5, 2.6])
+
+
+def test_published_figures_stand_beside_the_articles_list_and_protocol_only():
+    assert "2.35 / 2.35" in markdown(select("baseline"), [made_up("baseline", 0)])
+    for change in ({"data_sha256": "0" * 64}, {"protocol": "strict"}):
+        assert "2.35 / 2.35" not in markdown(select("baseline"), [made_up("baseline", 0, **change)])
+
+
+def test_tuning_looks_at_validation_alone():
+    rungs = select(["baseline"])
+    variants = tune.variants(rungs)
+    assert [v.train.learning_rate for v in variants] == [rate for rate in tune.GRID if rate != 1e-3]
+    results = [made_up("baseline", s, 1.0, val_loss=2.0) for s in (0, 1)]
+    for variant in variants:
+        good = variant.train.learning_rate == 3e-3
+        changed = {"rung": variant.name, "train": variant.train.to_dict(), "val_loss": 1.5 if good else 2.5}
+        results += [made_up("baseline", s, 3.0, **changed) for s in (0, 1)]
+    rate, mine = tune.best(rungs, results)["baseline"]
+    assert rate == 3e-3
+    assert [r.test_loss for r in mine] == [3.0, 3.0]
+
+
+def test_a_result_from_another_version_is_named(tmp_path):
+    (tmp_path / RESULTS).write_text(json.dumps({"rung": "baseline"}) + "\n")
+    with pytest.raises(UserError, match="result 1 has no 'seed'"):
+        read(tmp_path / RESULTS)

@@ -1,0 +1,65 @@
+"""README and documentation say what the code does: their commands run, their numbers are generated."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conftest import make_words
+from rungwise.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands():
+    """Lines of the README's shell blocks that call rungwise."""
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("rungwise "):
+                yield line.split("#")[0].strip()
+
+
+def test_the_readmes_commands_run(tmp_path, monkeypatch, capsys):
+    """In their order, in an empty folder, on a list of one's own; training is cut to a few steps."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "towns.txt").write_text("".join(f"{word}\n" for word in make_words()), encoding="utf-8")
+    found = list(commands())
+    assert len(found) >= 3
+    for command in found:
+        _, verb, *options = shlex.split(command)
+        options = [option.replace("runs/names-article", "runs/towns-article-3") for option in options]
+        short = {"train": ["--steps", "3"], "climb": ["--steps", "3", "--seeds", "2"]}.get(verb, [])
+        main([verb, *options, *short])
+        if verb == "sample":
+            assert len(capsys.readouterr().out.splitlines()) == 20
+        capsys.readouterr()
+
+
+def writer():
+    spec = importlib.util.spec_from_file_location("write_docs", ROOT / "scripts/write_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_documentation_is_what_the_code_generates():
+    for path, text in writer().documents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run python scripts/write_docs.py"
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/architecture.md", "docs/log.md", "CHANGELOG.md", "LICENSE"])
+def test_links_in_the_documentation_lead_somewhere(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+        assert ((ROOT / path).parent / target).exists(), target
+
+
+def test_the_map_names_every_room():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "src/rungwise").rglob("*.py")):
+        name = path.relative_to(ROOT / "src/rungwise")
+        room = f"{name.parent}/" if name.parent.name in ("native", "play", "export") else str(name)
+        assert room in text or name.name.startswith("__"), f"docs/architecture.md does not name {room}"

@@ -1,0 +1,152 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from conftest import make_words
+from rungwise import native
+from rungwise.batches import Tape, draw
+from rungwise.config import TrainConfig, UserError, get_protocol
+from rungwise.lab.ladder import RUNGS, get_rung
+from rungwise.layers import Dropout
+from rungwise.model import Transformer
+from rungwise.train import TorchEngine, choose_engine, learning_rate, make_engine, mask_of, models, train
+from rungwise.words import split
+
+needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason=str(native.why_not()))
+ENGINES = ["torch", pytest.param("native", marks=needs_compiler)]
+every_rung = pytest.mark.parametrize("rung", RUNGS.values(), ids=lambda rung: rung.name)
+
+
+def setting(rung, protocol_name="strict", **changes):
+    """The rung's configurations on a small list, and the list's training tape."""
+    words, protocol = make_words(), get_protocol(protocol_name)
+    model = rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
+    return model, rung.train.replace(**changes), Tape.of(words, split(words, protocol).train, protocol)
+
+
+def plain_loop(model_config, config, tape, seed):
+    """One replica as anybody would write it: torch.optim.AdamW, clip_grad_norm_, a word at a time, no padding."""
+    model = Transformer(model_config, seed).train()
+    optimiser = torch.optim.AdamW(
+        model.parameters(), betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
+    )
+    drawn, losses = draw(tape, config, seed, 0), []
+    drops = {name: module for name, module in model.named_modules() if isinstance(module, Dropout)}
+    for step in range(config.steps):
+        total, n = torch.zeros(()), 0
+        for b in range(config.batch_size):
+            start, length = (int(x[step, b]) for x in drawn)
+            ids = torch.from_numpy(tape.tokens[start : start + length + 1].astype(np.int64))
+            for name, module in drops.items():
+                kept = mask_of(name, model_config, seed, step, config.batch_size, length)
+                module.keep = torch.from_numpy(kept[b : b + 1])
+            total = total + F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum")
+            n += length
+        loss = total / n
+        optimiser.zero_grad()
+        loss.backward()
+        if config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+        optimiser.param_groups[0]["lr"] = learning_rate(config, step)
+        optimiser.step()
+        losses.append(loss.item())
+    return model, losses
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@every_rung
+def test_an_engine_takes_the_steps_of_a_plain_loop(rung, engine):
+    """Masked loss over padded batches, stacked replicas, native arithmetic: all as a loop over unpadded words."""
+    model_config, config, tape = setting(rung, steps=3, batch_size=5, warmup_steps=2)
+    expected, expected_losses = plain_loop(model_config, config, tape, seed=7)
+    runner, losses = make_engine(model_config, config, tape, [7], engine), []
+    train(runner, config, lambda step, block: losses.extend(block[:, 0]))
+    np.testing.assert_allclose(losses, expected_losses, rtol=2e-5)
+    for name, value in models(runner, model_config, 1)[0].state_dict().items():
+        # Adam divides by the gradient's own size: where that is next to nothing, a rounding error moves a weight.
+        difference = (value - expected.state_dict()[name]).abs()
+        assert difference.mean() < 2e-5, name
+        assert difference.max() < 3.1 * config.learning_rate, name
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["baseline", "4-layers", "final", "stream"])
+def test_four_replicas_are_four_single_runs(name, engine):
+    model_config, config, tape = setting(get_rung(name), steps=4, batch_size=5)
+    together = make_engine(model_config, config, tape, [3, 1, 4, 5], engine)
+    train(together, config)
+    for r, seed in enumerate([3, 1, 4, 5]):
+        alone = make_engine(model_config, config, tape, [seed], engine)
+        train(alone, config)
+        for key, value in alone.state().items():
+            if key.startswith("param/"):
+                assert np.abs(value[0] - together.state()[key][r]).mean() < 1e-5, key
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["gelu", "final"])
+def test_same_seed_same_bits_and_another_seed_others(name, engine):
+    model_config, config, tape = setting(get_rung(name), steps=3, batch_size=5)
+    states = []
+    for seed in (2, 2, 3):
+        runner = make_engine(model_config, config, tape, [seed], engine)
+        train(runner, config)
+        states.append(runner.state())
+    assert all((states[0][key] == states[1][key]).all() for key in states[0])
+    assert any((states[0][key] != states[2][key]).any() for key in states[0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("stop", [1, 255, 256, 257])
+def test_going_on_from_a_state_changes_nothing(engine, stop):
+    """Bit for bit, wherever in a block it stopped, dropout and all."""
+    model_config, config, tape = setting(get_rung("final"), steps=259, batch_size=2)
+    model_config = model_config.replace(n_layer=1, n_embd=8, n_head=2)
+    whole = make_engine(model_config, config, tape, [0], engine)
+    train(whole, config)
+    begun = make_engine(model_config, config, tape, [0], engine)
+    for first in range(0, stop, 256):
+        begun.run(first, [learning_rate(config, s) for s in range(first, min(first + 256, stop))])
+    state = copy.deepcopy(begun.state())
+    resumed = make_engine(model_config, config, tape, [0], engine)
+    resumed.load_state(state, stop)
+    train(resumed, config, first_step=stop)
+    expected = whole.state()
+    assert all((value == expected[key]).all() for key, value in resumed.state().items())
+
+
+def test_schedule_by_hand():
+    config = TrainConfig(steps=12, warmup_steps=4, learning_rate=0.8, min_learning_rate=0.2, schedule="cosine")
+    rates = [learning_rate(config, step) for step in range(12)]
+    # Warm-up by quarters of the peak; then 8 steps of 0.2 + 0.6 (1 + cos(pi k / 8)) / 2.
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
+    assert rates[8] == pytest.approx(0.5)
+    assert rates[6] == pytest.approx(0.2 + 0.3 * (1 + math.sqrt(0.5)))
+    assert rates[11] == pytest.approx(0.2 + 0.3 * (1 + math.cos(math.pi * 7 / 8)))
+    assert {learning_rate(config.replace(schedule="constant"), step) for step in range(12)} == {0.8}
+    assert all(learning_rate(config.replace(warmup_steps=99), step) > 0 for step in range(12))
+
+
+def test_a_diverging_run_ends_with_one_line():
+    model_config, config, tape = setting(get_rung("4-layers-no-residual"), steps=300, learning_rate=9.9)
+    runner = TorchEngine(model_config, config, tape, [0])
+    with torch.no_grad():
+        runner.params["head.bias"][0] = float("inf")
+    with pytest.raises(UserError, match="diverged"):
+        train(runner, config)
+
+
+def test_engine_names():
+    assert choose_engine("torch") == "torch"
+    with pytest.raises(UserError, match="did you mean 'native'"):
+        choose_engine("nativ")
+
+
+def test_seeds_meet_the_same_batches_on_every_rung():
+    _, config, tape = setting(get_rung("baseline"))
+    _, other, _ = setting(get_rung("final"))
+    assert (draw(tape, config, 1, 0)[0] == draw(tape, other, 1, 0)[0]).all()
