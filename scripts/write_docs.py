@@ -53,6 +53,7 @@ def blocks(results: list[Result]) -> dict[str, str]:
         "ladder": markdown(select("article"), results) + about(results),
         "scaling": markdown(select("scaling"), results),
         "counted": counted(ARTICLE),
+        "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
         "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",
     }
 

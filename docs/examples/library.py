@@ -2,7 +2,7 @@
 
 from rungwise import generate, load, train
 
-run = train("given-names", "runs/example", n_embd=32, n_head=2, steps=300, patience=3)
+run = train("given-names", "runs/example", n_embd=32, n_head=2, steps=300, eval_every=100, patience=2)
 print(f"{sum(p.numel() for p in run.model.parameters()):,} parameters; alphabet {run.vocabulary.characters}")
 
 for word in generate(run, 10, temperature=0.8, prefix="ma", unique=True, new_only=True):
