@@ -5,6 +5,7 @@ Blocks between <!-- begin NAME --> and <!-- end NAME --> are generated, never ty
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from rungwise.lab.tables import markdown
 ROOT = Path(__file__).parent.parent
 ARTICLE = ROOT / "results/names-article"
 PEERS = ROOT / "results/peers.json"
+SPEED = ROOT / "results/peers-speed.json"
 
 
 def measured_folders() -> list[Path]:
@@ -76,6 +78,25 @@ def picture() -> str:
     return f"{opening}>{style}{rest}\n"
 
 
+def peers_table() -> str:
+    """Medians of scripts/bench_peers.py, a row each, and our ratio to makemore."""
+    if not SPEED.exists():
+        return "Not measured yet.\n"
+    measured = json.loads(SPEED.read_text(encoding="utf-8"))
+    medians: dict[str, float] = measured["medians"]
+    lines = ["| what | makemore | rungwise | ratio |", "|---|--:|--:|--:|"]
+    for what, ours in medians.items():
+        if not what.startswith("rungwise, "):
+            continue
+        told = what.removeprefix("rungwise, ")
+        names = told == "names a second"
+        peer = told if names else told.split(" parameters")[0] + " parameters, ms a step"
+        theirs = medians[f"makemore, {peer}"]
+        ratio = ours / theirs if names else theirs / ours
+        lines.append(f"| {told} | {theirs:,.4g} | {ours:,.4g} | {ratio:.1f}x |")
+    return "\n".join(lines) + f"\n\nMedians of {measured['rounds']} interleaved rounds on two cores.\n"
+
+
 def fill(text: str, generated: dict[str, str]) -> str:
     """The text with every generated block in its place."""
     for name, block in generated.items():
@@ -91,6 +112,8 @@ def documents() -> dict[Path, str]:
     found = {readme: fill(readme.read_text(encoding="utf-8"), blocks(results))}
     found[ROOT / "docs/ladder.svg"] = picture()
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
+    performance = ROOT / "docs/performance.md"
+    found[performance] = fill(performance.read_text(encoding="utf-8"), {"peers": peers_table()})
     links = []
     for name in chapters.CHAPTERS:
         rung = RUNGS[name]
