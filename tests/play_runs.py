@@ -18,7 +18,6 @@ from rungwise.lab.climb import Climb, open_directory
 from rungwise.lab.ladder import RUNGS, Rung, select
 from rungwise.lab.results import Result
 from rungwise.model import Transformer, count_parameters
-from rungwise.play.collect import SNAPSHOTS
 from rungwise.runs import Run
 from rungwise.words import WordList, read, split
 
@@ -69,7 +68,7 @@ def small_climb(
         runs.save(folder, run, [])
         files.write_lines(folder / runs.METRICS, [{"step": n, "train_loss": 3 - n / 1e4} for n in (256, 512, 5000)])
         samples = [words[i] for i in range(10)]
-        files.write_lines(folder / SNAPSHOTS, [{"step": n, "samples": samples} for n in (1, 100)])
+        files.write_lines(folder / runs.SNAPSHOTS, [{"step": n, "samples": samples} for n in (1, 100)])
         loss, model = score(run.model, tape).loss, run.model
         results.append(
             out / results.RESULTS,

@@ -2,16 +2,19 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from conftest import make_words
 from rungwise.config import UserError, get_protocol
+from rungwise.files import read_lines
 from rungwise.lab import baselines, tune
 from rungwise.lab.climb import Climb, cores, cost, open_directory, plan, run
 from rungwise.lab.ladder import RUNGS, get_rung, select
+from rungwise.lab.measure import block_means
 from rungwise.lab.results import RESULTS, Result, by_rung, matches, paired_losses, read
 from rungwise.lab.tables import markdown, rows
-from rungwise.runs import load
+from rungwise.runs import SNAPSHOTS, load
 from rungwise.words import NAMES_SHA256
 
 
@@ -150,3 +153,25 @@ def test_a_result_from_another_version_is_named(tmp_path):
     (tmp_path / RESULTS).write_text(json.dumps({"rung": "baseline"}) + "\n")
     with pytest.raises(UserError, match="result 1 has no 'seed'"):
         read(tmp_path / RESULTS)
+
+
+def test_snapshots_change_nothing_but_what_is_kept(climbed, tmp_path):
+    """Words drawn on the way, at log-spaced steps; the training is the same to the bit."""
+    climb, _ = climbed
+    kept = setting(tmp_path / "kept", rungs=select(["baseline"]), seeds=[0], snapshots=True)
+    result = run(kept, lambda _: None)[0]
+    plain = next(r for r in read(climb.out / RESULTS) if (r.rung, r.seed) == ("baseline", 0))
+    assert (result.train_loss, result.test_loss) == (plain.train_loss, plain.test_loss)
+    lines = read_lines(kept.out / "baseline/seed-0" / SNAPSHOTS)
+    assert [line["step"] for line in lines] == [0, 1, 2, 5, 7]
+    assert all(len(line["samples"]) == 10 for line in lines)
+    assert lines[-1]["samples"] == [text for text, _ in result.detail["samples"]]
+
+
+def test_curves_are_means_of_whole_blocks():
+    losses = np.arange(600.0)[:, None] * [1, 2]
+    (first, a), (second, b), (third, c) = block_means(losses)
+    assert (first, second, third) == (256, 512, 600)
+    assert a.tolist() == [127.5, 255.0]
+    assert b.tolist() == [383.5, 767.0]
+    assert c.tolist() == [555.5, 1111.0]

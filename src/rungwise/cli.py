@@ -53,6 +53,8 @@ class ClimbCommand:
     """auto, native (C++, needs a compiler) or torch."""
     processes: int | None = None
     """Worker processes (default: one a core)."""
+    snapshots: bool = False
+    """Keep words drawn at steps 0, 1, 2, 5, 10, ...: the page that looks inside shows spelling emerge."""
     json: bool = False
     """Print the results as JSON lines on standard output, everything else on standard error."""
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rungwise.model import Transformer
 
 FORMAT = 1
+SNAPSHOTS = "snapshots.jsonl"
+"""Where a climb was asked for them: {"step": n, "samples": [ten words]} at log-spaced steps."""
 CONFIG, VOCABULARY, WEIGHTS, METRICS, SAMPLES, CHECKPOINT = (
     *("config.json", "vocabulary.json", "model.safetensors", "metrics.jsonl", "samples.txt"),
     "checkpoint.safetensors",

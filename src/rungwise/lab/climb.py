@@ -41,6 +41,8 @@ class Climb:
     engine: str = "auto"
     processes: int | None = None
     """None: one a core."""
+    snapshots: bool = False
+    """Keep words drawn at log-spaced steps, too."""
 
     def settings(self) -> dict[str, Any]:
         """What all results of one directory have in common."""

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from rungwise import files, runs
-from rungwise.batches import Tape
+from rungwise.batches import STEPS_A_BLOCK, Tape
+from rungwise.config import ModelConfig
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
 from rungwise.lab.climb import Climb, Task
@@ -18,7 +19,7 @@ from rungwise.lab.collect import SCORES
 from rungwise.lab.results import Result
 from rungwise.model import count_parameters
 from rungwise.runs import Run
-from rungwise.train import make_engine, models, train
+from rungwise.train import Engine, make_engine, models, train
 from rungwise.words import Split
 
 N_SAMPLES = 10
@@ -31,19 +32,26 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
     config = rung.train if climb.steps is None else rung.train.replace(steps=climb.steps)
     tape = Tape.of(words, parts.train, climb.protocol)
     engine = make_engine(model_config, config, tape, task.seeds, climb.engine)
-    curve: list[tuple[int, np.ndarray]] = []
+    losses: list[np.ndarray] = []
+    snapshots: list[list[dict[str, Any]]] = [[] for _ in task.seeds]
 
-    def after_block(step: int, losses: np.ndarray) -> None:
-        curve.append((step, losses.mean(axis=0)))
+    def after_block(step: int, of_block: np.ndarray) -> None:
+        losses.append(of_block)
         tell(step / config.steps)
 
-    began = time.perf_counter()
-    train(engine, config, after_block)
-    ms_per_step = (time.perf_counter() - began) * 1000 / config.steps / len(task.seeds)
+    seconds, first_step = 0.0, 0
+    for stop in [*(snapshot_steps(config.steps) if climb.snapshots else []), config.steps]:
+        began = time.perf_counter()
+        train(engine, config, after_block, first_step, stop)
+        seconds, first_step = seconds + time.perf_counter() - began, stop
+        if climb.snapshots:
+            _take_snapshots(climb, parts, task, engine, model_config, stop, snapshots)
+    ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
+    curve = block_means(np.concatenate(losses))
     tokens_a_step = config.batch_size * (tape.lengths.mean() if config.batching == "words" else config.window)
     found = []
     for r, (seed, model) in enumerate(zip(task.seeds, models(engine, model_config, len(task.seeds)), strict=True)):
-        lines = [{"step": step, "train_loss": float(losses[r])} for step, losses in curve]
+        lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
         run = Run(
             model,
             words.vocabulary,
@@ -66,14 +74,43 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
                 split_seed=climb.split_seed,
                 model=model_config.to_dict(),
                 train=config.to_dict(),
-                **_score_and_keep(climb, parts, run, lines),
+                **_score_and_keep(climb, parts, run, lines, snapshots[r]),
                 **runs.origin(words),
             )
         )
     return found
 
 
-def _score_and_keep(climb: Climb, parts: Split, run: Run, curve: list[dict[str, Any]]) -> dict[str, Any]:
+def snapshot_steps(steps: int) -> list[int]:
+    """Log-spaced steps before the last at which words are drawn: 0, 1, 2, 5, 10, 20, 50, ..."""
+    return [0, *(m * 10**k for k in range(9) for m in (1, 2, 5) if m * 10**k < steps)]
+
+
+def block_means(losses: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(steps, R) losses as (step, mean of the block of steps that ends there, (R,))."""
+    ends = [*range(STEPS_A_BLOCK, len(losses), STEPS_A_BLOCK), len(losses)]
+    return [(end, losses[(end - 1) // STEPS_A_BLOCK * STEPS_A_BLOCK : end].mean(axis=0)) for end in ends]
+
+
+def _take_snapshots(
+    climb: Climb,
+    parts: Split,
+    task: Task,
+    engine: Engine,
+    model_config: ModelConfig,
+    step: int,
+    snapshots: list[list[dict[str, Any]]],
+) -> None:
+    """Ten words of each replica as it is now; the same draw each time, so that one sees the words change."""
+    firsts = None if climb.protocol.start_token else climb.words.first_counts(parts.train)
+    for seed, model, kept in zip(task.seeds, models(engine, model_config, len(task.seeds)), snapshots, strict=True):
+        drawn = [word.text for word in generate(model, climb.words.vocabulary, N_SAMPLES, firsts, seed=seed)]
+        kept.append({"step": step, "samples": drawn})
+
+
+def _score_and_keep(
+    climb: Climb, parts: Split, run: Run, curve: list[dict[str, Any]], snapshots: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Score one replica on every part, write its run directory, and return its losses and their detail."""
     model, words, config = run.model, climb.words, run.train_config
     seed, rung = run.info["seed"], run.info["rung"]
@@ -88,6 +125,8 @@ def _score_and_keep(climb: Climb, parts: Split, run: Run, curve: list[dict[str, 
     folder = climb.out / rung / f"seed-{seed}"
     runs.save(folder, run, samples)
     files.write_lines(folder / runs.METRICS, curve)
+    if snapshots:
+        files.write_lines(folder / runs.SNAPSHOTS, snapshots)
     frame = {"word": parts.test.astype(np.uint32), "tokens": test.lengths.astype(np.uint16), "nats": test.words}
     with files.atomic(folder / SCORES) as temporary:
         pl.DataFrame(frame).cast({"nats": pl.Float32}).write_parquet(temporary)

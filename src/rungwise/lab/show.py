@@ -44,6 +44,7 @@ class Request:
     tune: bool
     engine: str
     processes: int | None
+    snapshots: bool
     json: bool
 
 
@@ -108,6 +109,7 @@ def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
         request.steps,
         engine=request.engine,
         processes=request.processes,
+        snapshots=request.snapshots,
     )
     return rungs, plan
 

@@ -30,8 +30,6 @@ from rungwise.runs import Run
 from rungwise.train import TorchEngine, learning_rate
 from rungwise.words import WordList
 
-SNAPSHOTS = "snapshots.jsonl"
-"""In a run directory, where a climb kept them: {"step": n, "samples": [ten words]} at log-spaced steps."""
 QUANTILES = 200
 RANKED = 10_000
 """So many training words, drawn at random, make a rung's table of likelihoods: ranks to within a percent or so."""
@@ -182,7 +180,9 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, tape) if tape else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
-        "snapshots": [line for line in files.read_lines(kept.folder / SNAPSHOTS) if {"step", "samples"} <= line.keys()],
+        "snapshots": [
+            line for line in files.read_lines(kept.folder / runs.SNAPSHOTS) if {"step", "samples"} <= line.keys()
+        ],
     }
 
 
