@@ -9,7 +9,23 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src/rungwise"
 ROOMS = sorted(SOURCE.rglob("*.py"))
-ENGINE = {"config", "words", "counts", "layers", "model", "batches", "evaluate", "train", "generate", "runs", "native"}
+ENGINE = {
+    "config",
+    "words",
+    "counts",
+    "layers",
+    "model",
+    "batches",
+    "evaluate",
+    "train",
+    "generate",
+    "runs",
+    "native",
+    "files",
+    "hashing",
+    "known",
+    "sources",
+}
 LABORATORY = {
     f"lab.{room}" for room in ("ladder", "stats", "collect", "evidence", "findings", "report", "tables", "results")
 }

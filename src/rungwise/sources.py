@@ -51,8 +51,8 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
 
     pooch.get_logger().setLevel("ERROR")
     cache = Path(pooch.os_cache("rungwise"))
-    downloader: Any = pooch.HTTPDownloader(timeout=timeout)
     try:
+        downloader: Any = pooch.HTTPDownloader(timeout=timeout)  # pooch's own protocol names its parameters otherwise
         found = pooch.retrieve(url, f"sha256:{sha256}", "names.txt", cache, downloader=downloader)
     except OSError as error:  # requests' errors are OSErrors
         raise UserError(

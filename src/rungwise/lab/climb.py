@@ -77,6 +77,7 @@ class Progress:
 
 def open_directory(climb: Climb) -> list[Result]:
     """Begin in an empty directory, or go on; one that holds another climb, or anything else, is refused."""
+    make_folder(climb.out)
     if not contents(climb.out):
         write_json(climb.out / SETTINGS, climb.settings())
         return []

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rungwise import files, runs, train, words
+from rungwise import files, runs, words
 from rungwise.batches import Tape
 from rungwise.config import ModelConfig, TrainConfig, UserError
 from rungwise.evaluate import score
@@ -27,6 +27,7 @@ from rungwise.lab.tables import rows
 from rungwise.layers import MLP, Attention, Dropout, Plain, Residual, RoPE
 from rungwise.model import Transformer, count_parameters
 from rungwise.runs import Run
+from rungwise.train import TorchEngine, learning_rate
 from rungwise.words import WordList
 
 SNAPSHOTS = "snapshots.jsonl"
@@ -48,8 +49,8 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "norm": (Plain,),
     "position": (RoPE,),
     "dropout": (Dropout,),
-    "schedule": (train.learning_rate,),
-    "grad_clip": (train.TorchEngine._clip,),
+    "schedule": (learning_rate,),
+    "grad_clip": (TorchEngine._clip,),
     "batching": (Tape.windows,),
 }
 """Where the code stands that a field of the configurations switches. A field that is not here changes a number only."""

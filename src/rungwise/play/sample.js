@@ -27,7 +27,7 @@ export function readWord(list, model, ids) {
   });
 }
 
-/** Draw one word. Its log-likelihood is the model's own (temperature 1, nothing cut off), given characters apart. */
+/** Draw one word. Its log-likelihood is the whole word's, as readWord has it: temperature 1, nothing cut off. */
 export function drawWord(list, model, random, { temperature = 1, topK = 0, topP = 1, prefix = [] } = {}) {
   const ids = [...prefix];
   if (!list.start_token && !ids.length) ids.push(pick(list.firsts, random));
@@ -35,13 +35,17 @@ export function drawWord(list, model, random, { temperature = 1, topK = 0, topP 
   const memory = newMemory(model);
   let logLikelihood = 0;
   let logits;
-  for (const token of given) ({ logits } = step(model, token, memory));
+  for (const token of given) {
+    if (logits) logLikelihood += Math.log(softmax(logits)[token]);
+    ({ logits } = step(model, token, memory));
+  }
   for (;;) {
+    const probabilities = softmax(logits);
     logits[PAD] = -Infinity;
     if (!ids.length) logits[END] = -Infinity; // a word has at least one character
     const full = ids.length >= list.block_size - 1; // no room for another: the word ends, whatever was drawn
     const token = full ? END : choose(logits, random, temperature, topK, topP);
-    logLikelihood += Math.log(softmax(logits)[token]);
+    logLikelihood += Math.log(probabilities[token]);
     if (token === END) return { ids, logLikelihood };
     ids.push(token);
     ({ logits } = step(model, token, memory));
