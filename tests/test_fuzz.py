@@ -1,6 +1,7 @@
 """Random bytes, and files with random damage, at every reader: the answer is a line, never a traceback."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from helpers import WORDS, command, tiny_run
 from rungwise.files import read_lines
 from rungwise.lab.results import read as read_results
 
-fuzz = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+N = int(os.environ.get("RUNGWISE_FUZZ", "20"))  # the examples of each; RUNGWISE_FUZZ=2000 for a night
+fuzz = settings(deadline=None, max_examples=N, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite

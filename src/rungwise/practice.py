@@ -166,8 +166,8 @@ class _Job:
             self.engine = make_engine(configs.model, configs.train, self.tape, [asked.seed], str(name))
         except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
             raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
-        observe = _tensorboard(out) if tensorboard else lambda step, values: None
-        self.session = Session(out, self.engine, configs.model, configs.train, asked, validation, observe)
+        self.session = Session(out, self.engine, configs.model, configs.train, asked, validation)
+        self.writer = _summary_writer() if tensorboard else None
 
     def run(self) -> Run:
         configs = self.configs
@@ -176,6 +176,8 @@ class _Job:
             f"Model of rung {rung}, {configs.train.steps:,} steps, engine {self.engine.name}; protocol "
             f"{configs.protocol.name}: {configs.protocol.scored} are scored, in nats a character."
         )
+        if self.writer is not None:
+            self.session.observe = _events(self.writer, self.out, self.session.standing.step)
         began = time.perf_counter()
         with bar(configs.train.steps, self.session.standing.step) as advance:
             self.session.train(advance)
@@ -211,17 +213,22 @@ def _summary(steps: int, best_step: int, seconds: float, losses: Mapping[str, fl
     return f"{steps:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
 
 
-def _tensorboard(out: Path) -> Callable[[int, Mapping[str, float]], None]:
+def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError("--tensorboard needs the package tensorboard: pip install 'rungwise[track]'") from None
-    writer = SummaryWriter(str(out / "tensorboard"))
+    return SummaryWriter
+
+
+def _events(writer: Any, out: Path, step: int) -> Callable[[int, Mapping[str, float]], None]:
+    """Writes what a look finds; events after `step`, of before a run was killed, are withdrawn."""
+    events = writer(str(out / "tensorboard"), purge_step=step + 1)
 
     def observe(step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            writer.add_scalar(name, value, step)
-        writer.flush()
+            events.add_scalar(name, value, step)
+        events.flush()
 
     return observe
 
