@@ -84,7 +84,7 @@ def test_a_run_that_was_cut_anywhere_ends_the_same(tmp_path, monkeypatch, engine
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch, number):
     begin(tmp_path / "whole")
-    honest = Session._after_block
+    before, honest = signal.getsignal(signal.SIGINT), Session._after_block
 
     def interrupt(self, step, losses):
         honest(self, step, losses)
@@ -100,7 +100,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch, number):
     )
     assert stopped.value.exit_status == 128 + number
     monkeypatch.undo()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     practice.resume(out, say=quiet, listed=listed())
     assert_same(tmp_path / "whole", out)
 
