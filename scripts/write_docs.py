@@ -93,7 +93,8 @@ def peers_table() -> str:
         peer = told if names else told.split(" parameters")[0] + " parameters, ms a step"
         theirs = medians[f"makemore, {peer}"]
         ratio = ours / theirs if names else theirs / ours
-        lines.append(f"| {told} | {theirs:,.4g} | {ours:,.4g} | {ratio:.1f}x |")
+        shown = [f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in (theirs, ours)]
+        lines.append(f"| {told.replace('1 seeds', '1 seed')} | {shown[0]} | {shown[1]} | {ratio:.1f}x |")
     return "\n".join(lines) + f"\n\nMedians of {measured['rounds']} interleaved rounds on two cores.\n"
 
 
