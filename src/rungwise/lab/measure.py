@@ -11,7 +11,7 @@ import polars as pl
 
 from rungwise import files, runs
 from rungwise.batches import STEPS_A_BLOCK, Tape
-from rungwise.config import ModelConfig
+from rungwise.config import ModelConfig, TrainConfig
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
 from rungwise.lab.climb import Climb, Task
@@ -32,22 +32,14 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
     config = rung.train if climb.steps is None else rung.train.replace(steps=climb.steps)
     tape = Tape.of(words, parts.train, climb.protocol)
     engine = make_engine(model_config, config, tape, task.seeds, climb.engine)
-    losses: list[np.ndarray] = []
     snapshots: list[list[dict[str, Any]]] = [[] for _ in task.seeds]
 
-    def after_block(step: int, of_block: np.ndarray) -> None:
-        losses.append(of_block)
-        tell(step / config.steps)
+    def look(step: int) -> None:
+        _take_snapshots(climb, parts, task, engine, model_config, step, snapshots)
 
-    seconds, first_step = 0.0, 0
-    for stop in [*(snapshot_steps(config.steps) if climb.snapshots else []), config.steps]:
-        began = time.perf_counter()
-        train(engine, config, after_block, first_step, stop)
-        seconds, first_step = seconds + time.perf_counter() - began, stop
-        if climb.snapshots:
-            _take_snapshots(climb, parts, task, engine, model_config, stop, snapshots)
+    losses, seconds = _train(engine, config, tell, look if climb.snapshots else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
-    curve = block_means(np.concatenate(losses))
+    curve = block_means(losses)
     tokens_a_step = config.batch_size * (tape.lengths.mean() if config.batching == "words" else config.window)
     found = []
     for r, (seed, model) in enumerate(zip(task.seeds, models(engine, model_config, len(task.seeds)), strict=True)):
@@ -79,6 +71,26 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
             )
         )
     return found
+
+
+def _train(
+    engine: Engine, config: TrainConfig, tell: Callable[[float], None], look: Callable[[int], None] | None
+) -> tuple[np.ndarray, float]:
+    """Train to the end, with looks on the way where they are wanted: (steps, R) losses, and seconds without looks."""
+    losses: list[np.ndarray] = []
+
+    def after_block(step: int, of_block: np.ndarray) -> None:
+        losses.append(of_block)
+        tell(step / config.steps)
+
+    seconds, first_step = 0.0, 0
+    for stop in [*(snapshot_steps(config.steps) if look else []), config.steps]:
+        began = time.perf_counter()
+        train(engine, config, after_block, first_step, stop)
+        seconds, first_step = seconds + time.perf_counter() - began, stop
+        if look:
+            look(stop)
+    return np.concatenate(losses), seconds
 
 
 def snapshot_steps(steps: int) -> list[int]:

@@ -53,13 +53,15 @@ def climb(request: Request) -> None:
     console = Console(stderr=request.json, soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
+    from rungwise.train import choose_engine  # torch: only where something is trained
+
     rungs, plan = prepare(request)
     parts = words.split(plan.words, plan.protocol)
     console.print(words.describe(plan.words, parts), markup=False)
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
         f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± half the 95 % interval; the step "
-        "is the paired change in test loss.",
+        f"is the paired change in test loss. Engine {choose_engine(plan.engine)}.",
         markup=False,
     )
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
