@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import made_up
 from conftest import make_words
 from rungwise.config import UserError, get_protocol
 from rungwise.files import read_lines
@@ -175,3 +176,16 @@ def test_curves_are_means_of_whole_blocks():
     assert a.tolist() == [127.5, 255.0]
     assert b.tolist() == [383.5, 767.0]
     assert c.tolist() == [555.5, 1111.0]
+
+
+def test_results_from_before_a_field_was_there_are_of_its_default(tmp_path):
+    """So that a component which comes later does not make what was measured without it worthless."""
+    folder = made_up.write_climb(tmp_path / "climb", losses={"gelu": 1.96})
+    lines = [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
+    for line in lines:
+        del line["model"]["final_norm"], line["train"]["window"]
+    (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert all(matches(result, RUNGS["gelu"], None) for result in read(folder / RESULTS))
+    lines[0]["model"]["final_norm"] = True
+    (folder / RESULTS).write_text(json.dumps(lines[0]) + "\n")
+    assert not any(matches(result, RUNGS["gelu"], None) for result in read(folder / RESULTS))
