@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-import made_up
 from conftest import make_words
 from rungwise.config import UserError, get_protocol
 from rungwise.files import read_lines
@@ -180,12 +179,10 @@ def test_curves_are_means_of_whole_blocks():
 
 def test_results_from_before_a_field_was_there_are_of_its_default(tmp_path):
     """So that a component which comes later does not make what was measured without it worthless."""
-    folder = made_up.write_climb(tmp_path / "climb", losses={"gelu": 1.96})
-    lines = [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
-    for line in lines:
-        del line["model"]["final_norm"], line["train"]["window"]
-    (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert all(matches(result, RUNGS["gelu"], None) for result in read(folder / RESULTS))
-    lines[0]["model"]["final_norm"] = True
-    (folder / RESULTS).write_text(json.dumps(lines[0]) + "\n")
-    assert not any(matches(result, RUNGS["gelu"], None) for result in read(folder / RESULTS))
+    line = dataclasses.asdict(made_up("gelu", 0))
+    del line["model"]["final_norm"], line["train"]["window"]
+    (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
+    assert [matches(result, RUNGS["gelu"], None) for result in read(tmp_path / RESULTS)] == [True]
+    line["model"]["final_norm"] = True
+    (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
+    assert [matches(result, RUNGS["gelu"], None) for result in read(tmp_path / RESULTS)] == [False]
