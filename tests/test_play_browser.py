@@ -238,8 +238,8 @@ def test_flow_ends_with_the_models_own_prediction(open_page: Any, climb: Path) -
     shown = page.locator(".stage").last.locator(".actual .number").inner_text()
     assert float(shown.split()[0]) == pytest.approx(p, abs=0.6)
     page = open_page(climb).go("view=flow&rung=baseline&word=kaelmi")
-    assert "Too wide" in page.locator(".stage").first.inner_text()
-    assert page.locator(".stage").last.locator(".bars li").count() == 4
+    assert "another width" in page.locator(".stage").first.inner_text()
+    assert page.locator(".stage").last.locator(".lens li").count() == 5
 
 
 def test_generate_tags_words_and_repeats_by_seed(open_page: Any, climb: Path, tmp_path: Path) -> None:

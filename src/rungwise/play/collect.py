@@ -153,7 +153,7 @@ def collect(
 
 
 def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision: str) -> dict[str, Any]:
-    run, model = kept.run, kept.run.model
+    run, model, config = kept.run, kept.run.model, kept.run.model.config
     name = str(run.info.get("rung", kept.folder.name))
     rung, lines = RUNGS.get(name), files.read_lines(kept.folder / runs.METRICS)
     mine = [r for r in kept.results if r.model == model.config.to_dict() and r.train == run.train_config.to_dict()]
@@ -167,7 +167,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         "source": rung.source if rung else "",
         "changes": _changes(rung, _settings(run), shown.get(rung.on)) if rung else [],
         "code": _code(rung) if rung else [],
-        "model": {**model.config.to_dict(), "head_size": model.config.head_width},
+        "model": {**config.to_dict(), "head_size": config.head_width, "mlp_hidden": config.mlp_ratio * config.n_embd},
         "train": run.train_config.to_dict(),
         "seed": run.info.get("seed"),
         "n_params": count_parameters(model),

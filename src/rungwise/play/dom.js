@@ -45,12 +45,12 @@ export function interval(value, signed = false) {
   return value.half === null ? mean : `${mean} \u00b1 ${value.half.toFixed(3)}`;
 }
 
-/** The most probable next tokens as bars; `actual` is marked, and shown even where it is not among them. */
-export function bars(app, probabilities, n, actual) {
+/** The most probable next tokens, in a style of page.css; `actual` is marked, and shown even where it is not among them. */
+export function likeliest(app, probabilities, n, actual, style) {
   const ranked = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
   const shown = ranked.slice(0, n);
-  if (actual !== undefined && !shown.includes(actual)) shown.splice(n - 1, 1, actual);
-  return el("ol", { class: "bars" }, shown.map((id) =>
+  if (!shown.includes(actual)) shown.splice(n - 1, 1, actual);
+  return el("ol", { class: style }, shown.map((id) =>
     el("li", { class: id === actual && "actual", "--share": probabilities[id] },
       word(app.glyph(id)), el("span", { class: "number" }, percent(probabilities[id])))));
 }

@@ -1,11 +1,11 @@
 // Flow: one position on its way through the blocks. What each part writes to the stream, and what could be read off.
 
-import { bars, byId, el, replace, word } from "./dom.js";
+import { byId, el, likeliest, replace, word } from "./dom.js";
 import { length, readOff, softmax } from "./forward.js";
 import { readWord } from "./sample.js";
 import { direction } from "./text.js";
 
-const N_BARS = 4;
+const N_TILES = 5;
 
 export function flow(app) {
   const ids = app.ids("flow-note");
@@ -33,12 +33,13 @@ function stages(app, { stages: found, next }) {
     const probabilities = logits && softmax(logits);
     const [stream, written] = norms[i];
     return el("li", { class: "card stage" },
-      el("div", {}, el("h3", {}, title(stage)),
+      el("h3", {}, title(stage)),
+      el("div", {},
         gauge(stage.layer < 0 ? "begins with" : residual ? "adds" : "writes anew", written, longest, "written"),
         residual && stage.layer >= 0 && gauge("stream now", stream, longest, "stream-now")),
-      el("div", {}, probabilities
-        ? bars(app, probabilities, N_BARS, next)
-        : el("p", { class: "soft" }, "Too wide for the last layer: nothing can be read off here.")));
+      probabilities
+        ? likeliest(app, probabilities, N_TILES, next, "lens")
+        : el("p", { class: "soft small" }, "This vector has another width than the last layer reads: nothing can be read off here."));
   });
 }
 
