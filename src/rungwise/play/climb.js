@@ -71,7 +71,7 @@ function footnote(app, rung) {
 function names(app, rung) {
   const drawn = Array.from({ length: N_NAMES }, (_, i) =>
     drawWord(app.list, app.model(rung), randomNumbers(app.state.seed, app.fresh * N_NAMES + i)));
-  return el("ul", { class: "names" }, drawn.map(({ ids }) =>
+  return el("ul", { class: "names", dir: app.list.direction }, drawn.map(({ ids }) =>
     el("li", {}, word(decode(app.list, ids)), inTraining(app.list, ids) && el("span", { class: "known", title: "in training" }, "\u2217"))));
 }
 

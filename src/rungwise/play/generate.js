@@ -50,6 +50,7 @@ function show(app) {
   byId("generate-said").textContent = kept.words.length
     ? `${kept.words.length} words` + (app.list.members ? `, ${kept.words.length - known} new, ${known} in training.` : ".") : "No words yet.";
   const several = new Set(kept.words.map(({ rung }) => rung)).size > 1;
+  byId("generate-words").dir = app.list.direction;
   replace(byId("generate-words"), kept.words.map(({ ids, rung, logLikelihood }, i) =>
     el("li", {}, word(decode(app.list, ids)),
       tags[i] !== null && el("span", { class: tags[i] ? "tag known" : "tag new" }, tags[i] ? "in training" : "new"),

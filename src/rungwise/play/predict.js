@@ -38,9 +38,9 @@ function summary(app, positions) {
   if (!quantiles) return el("p", {}, said, "The list was not at hand when this page was made, so there is no rank.");
   const below = quantiles.filter((value) => value < total).length;
   const share = Math.round((100 * below) / quantiles.length);
-  const above = Math.round(((1 - below / quantiles.length) * app.list.n_train) / 100) * 100;
+  const above = (1 - below / quantiles.length) * app.list.n_train;
   said.push(el("strong", {}, `More likely than ${share} % of the training words`),
-    `: its rank is about ${count(Math.max(1, above))} of ${count(app.list.n_train)}. Long words are less likely than short ones.`);
+    `: its rank is about ${count(Math.round(Number(Math.max(1, above).toPrecision(2))))} of ${count(app.list.n_train)}. Long words are less likely than short ones.`);
   return [el("p", {}, said), histogram(quantiles, total, share)];
 }
 

@@ -14,7 +14,7 @@ export function train(app) {
       el("caption", {}, `What ${rung.title} wrote after so many steps; \u2217 stands in training`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "step"), el("th", { scope: "col" }, "ten words"))),
       el("tbody", {}, rung.snapshots.map(({ step, samples }) =>
-        el("tr", {}, el("th", { scope: "row" }, count(step)), el("td", {}, samples.map((text) => written(app, text)))))))
+        el("tr", {}, el("th", { scope: "row" }, count(step)), el("td", { dir: app.list.direction }, samples.map((text) => written(app, text)))))))
     : el("p", { class: "soft" }, "This climb kept no words from along the way: rungwise climb --snapshots keeps them."));
 }
 
