@@ -1,111 +1,84 @@
 """A chapter a rung for docs/rungs/, around the ladder's own data: why, formula, code, measured loss, tries.
 
-Only the formula, the names of the code that matters and what to try stand here; everything else is taken from the
-ladder, from the source as it is, and from results/, so that it cannot drift.
+Only the formula and what to try stand here; everything else is taken from the ladder, from the source as it is (the
+code that the page of `rungwise play` shows, too), and from results/, so that it cannot drift.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rungwise.lab.ladder import RUNGS, Rung
 from rungwise.lab.results import Result
 from rungwise.lab.tables import rows, show
+from rungwise.play.collect import code
 
 
 @dataclass(frozen=True)
 class Chapter:
     formula: str
-    code: tuple[str, ...]
-    """module:object whose source is shown."""
     tries: tuple[str, ...]
 
 
 CHAPTERS = {
     "baseline": Chapter(
         "attention(x) = softmax(Q Kᵀ / √K) V, where Q, K, V are linear in x and later positions are masked",
-        ("rungwise.layers:Attention.weights",),
         ("rungwise train --rung baseline --steps 5000 --out runs/baseline", "rungwise sample runs/baseline -n 20"),
     ),
     "double-embd": Chapter(
         "n_embd 32 → 64: twice as many numbers a character, and a head of 32 instead of 16",
-        ("rungwise.model:Transformer.__init__",),
         ("rungwise climb --rungs baseline,double-embd --tune --out runs/width",),
     ),
     "2-heads": Chapter(
         "heads(x) = [attention₁(x), attention₂(x)] Wᵒ + b",
-        ("rungwise.layers:Attention.forward",),
         ("rungwise climb --rungs baseline,2-heads,2-heads-no-projection,1-head-projection --out runs/heads",),
     ),
     "4-layers": Chapter(
         "x ← x + attention(x), four times",
-        ("rungwise.model:Transformer.forward", "rungwise.layers:Residual"),
         ("rungwise climb --rungs 2-heads,2-heads-residual,4-layers-no-residual,4-layers --out runs/depth",),
     ),
     "mlp": Chapter(
         "x ← x + W₂ max(0, W₁ x + b₁) + b₂, with a hidden layer of 4 n_embd",
-        ("rungwise.layers:MLP", "rungwise.model:Block.forward"),
         ("rungwise climb --rungs 4-layers,mlp,gelu,without-mlp --out runs/mlp",),
     ),
     "layernorm": Chapter(
         "norm(x) = (x - mean(x)) / √(var(x) + ε) · g + b, before each sublayer: x ← x + f(norm(x))",
-        ("rungwise.layers:Plain",),
         ("rungwise climb --rungs mlp,layernorm --tune --out runs/layernorm",),
     ),
     "rope": Chapter(
         "pair j of a query or key at position m turns by the angle m · 10000^(-2j/K)",
-        ("rungwise.layers:RoPE.forward",),
         ("rungwise climb --rungs layernorm,rope,gelu,without-rope --out runs/rope",),
     ),
     "gelu": Chapter(
         "gelu(x) = x · Φ(x), Φ the normal distribution, instead of max(0, x)",
-        ("rungwise.layers:MLP.__init__",),
         ("rungwise climb --rungs rope,gelu --seeds 10 --out runs/gelu",),
     ),
     "scaled": Chapter(
         "n_embd 32 → 64 and 2 → 4 heads: 52,252 → 202,780 parameters",
-        ("rungwise.config:ModelConfig",),
         ("rungwise climb --rungs gelu,scaled,scaled-1e-3 --out runs/scaled",),
     ),
     "dropout-5k": Chapter(
         "dropout(x) = x · keep / (1 - p), each element of keep 0 with probability p, else 1; in training only",
-        ("rungwise.layers:Dropout.forward", "rungwise.batches:_mask"),
         ("rungwise climb --rungs scaled,dropout-5k --out runs/dropout",),
     ),
     "dropout-20k": Chapter(
         "the same for 20,000 steps",
-        ("rungwise.train:train",),
         ("rungwise climb --rungs scaled-20k,dropout-20k --out runs/longer",),
     ),
     "final": Chapter(
         "rate(t) = min + (peak - min) · (1 + cos(π t / T)) / 2 after a linear warm-up; g ← g · min(1, 1 / |g|)",
-        ("rungwise.train:learning_rate", "rungwise.train:TorchEngine._clip"),
         ("rungwise climb --rungs dropout-20k,final,final-peak-3e-4,final-no-clip --out runs/final",),
     ),
     "stream": Chapter(
         "… END a n n a END b o b END …, cut anywhere into windows of 16",
-        ("rungwise.batches:draw",),
         ("rungwise climb --rungs gelu,stream,stream-equal-tokens --out runs/stream",),
     ),
     "stream-equal-tokens": Chapter(
         "14 windows of 16 = 224 tokens a step, all of them real; 32 padded names hold about 228",
-        ("rungwise.batches:Tape",),
         ("rungwise climb --rungs gelu,stream-equal-tokens --seeds 5 --out runs/tokens",),
     ),
 }
-
-
-def source(reference: str) -> str:
-    """The source of `module:object`, without its docstring's indentation; as it is today."""
-    module, path = reference.split(":")
-    found = importlib.import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
-    return textwrap.dedent(inspect.getsource(found)).rstrip()
 
 
 def file_name(rung: Rung) -> str:
@@ -121,11 +94,15 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
     stands = (
         f"It stands on [{below.title}]({file_name(below)}) and changes" if below else "It stands on the ground, with"
     )
-    lines += [f"{stands} {changes}.", "", f"Source: {rung.source}.", "", "## The formula", "", f"> {about.formula}", ""]
+    link = f"../inside.html#view=climb&rung={rung.name}"
+    lines += [f"{stands} {changes}. Source: {rung.source}.", ""]
+    lines += [f"[See it from inside]({link}), on the page that `rungwise play` makes.", "", "## The formula", "", f"> {about.formula}", ""]
     lines += ["## The code that matters", ""]
-    for reference in about.code:
-        module = reference.split(":")[0].replace(".", "/")
-        lines += [f"`src/{module}.py`", "", "```python", source(reference), "```", ""]
+    for part in code(rung):
+        file, name = part["where"].split(", ")
+        lines += [f"`{name}` in `src/rungwise/{file}`:", "", "```python", part["text"].rstrip(), "```", ""]
+    if not code(rung):
+        lines += ["This rung changes numbers only: no other line of the code runs.", ""]
     lines += ["## What it did to the loss", ""]
     if row.test:
         seeds = row.test.n
@@ -143,6 +120,4 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
     if rung.inferred:
         lines += ["", f"What the article does not say: {rung.inferred}"]
     lines += ["", "## What to try", "", "```sh", *about.tries, "```", ""]
-    link = f"../inside.html#view=climb&rung={rung.name}"
-    lines += [f"[See it from inside]({link}): the page that `rungwise play` makes, with this rung on its slider.", ""]
     return "\n".join(lines)

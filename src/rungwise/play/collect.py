@@ -51,7 +51,7 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "grad_clip": (TorchEngine._clip,),
     "batching": (Tape.windows,),
 }
-"""Where the code stands that a field of the configurations switches. A field that is not here changes a number only."""
+"""Where the code stands that a field, or one value of it, switches. A field that is not here changes a number only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ def collect(
     shown = {kept.run.info.get("rung"): kept.run for kept in found}
     rungs = [_rung(kept, shown, tape, precision) for kept in found]
     for rung in rungs:
-        rung["chapter"] = f"{chapters}{rung['name']}/" if chapters and rung["name"] in SELECTIONS["all"] else None
+        rung["chapter"] = f"{chapters}{rung['name']}.html" if chapters and rung["name"] in SELECTIONS["all"] else None
     names = [rung["name"] for rung in rungs]
     for i, rung in enumerate(rungs):
         if earlier := names[:i].count(names[i]):
@@ -166,7 +166,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         "why": rung.why if rung else "",
         "source": rung.source if rung else "",
         "changes": _changes(rung, _settings(run), shown.get(rung.on)) if rung else [],
-        "code": _code(rung) if rung else [],
+        "code": code(rung) if rung else [],
         "model": {**config.to_dict(), "head_size": config.head_width, "mlp_hidden": config.mlp_ratio * config.n_embd},
         "train": run.train_config.to_dict(),
         "seed": run.info.get("seed"),
@@ -203,17 +203,21 @@ def _settings(trained: Run | Rung) -> dict[str, Any]:
     return {**(trained.model if isinstance(trained, Rung) else trained.model.config).to_dict(), **train.to_dict()}
 
 
-def _code(rung: Rung) -> list[dict[str, str]]:
-    """The source of what a rung switches on, read from the modules themselves."""
+def code(rung: Rung) -> list[dict[str, str]]:
+    """The source of what a rung switches on, read from the modules themselves; empty where only numbers change."""
     fields = [field for field in (*ModelConfig.fields(), *TrainConfig.fields()) if field in rung.changes]
-    wanted = dict.fromkeys(part for field in fields for part in CODE.get(field, ())) if rung.on else GROUND
+    wanted = dict.fromkeys(part for field in fields for part in _parts(field, rung.changes[field]))
     return [
         {
             "where": f"{part.__module__.removeprefix('rungwise.')}.py, {part.__qualname__}",
             "text": textwrap.dedent(inspect.getsource(part)),
         }
-        for part in wanted
+        for part in (wanted if rung.on else GROUND)
     ]
+
+
+def _parts(field: str, value: Any) -> tuple[Callable[..., Any], ...]:
+    return CODE.get(f"{field}={value}", CODE.get(field, ()))
 
 
 def _base64(values: np.ndarray) -> str:
