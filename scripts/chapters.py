@@ -96,7 +96,8 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
     )
     link = f"../inside.html#view=climb&rung={rung.name}"
     lines += [f"{stands} {changes}. Source: {rung.source}.", ""]
-    lines += [f"[See it from inside]({link}), on the page that `rungwise play` makes.", "", "## The formula", "", f"> {about.formula}", ""]
+    lines += [f"[See it from inside]({link}), on the page that `rungwise play` makes.", ""]
+    lines += ["## The formula", "", f"> {about.formula}", ""]
     lines += ["## The code that matters", ""]
     for part in code(rung):
         file, name = part["where"].split(", ")

@@ -35,7 +35,7 @@ function compared(app, rung) {
 
 function fillOptions(app, rung) {
   const below = app.find(rung.on);
-  const options = [["", below ? `the rung below (${below.title})` : "the rung below"], ["none", "nothing"],
+  const options = [["", below ? `the rung below (${below.title})` : "the rung below (none)"], ["none", "nothing"],
     ...app.rungs.map(({ name, title }) => [name, title])];
   byId("with").replaceChildren(...options.map(([value, text]) => el("option", { value, selected: value === app.state.with }, text)));
 }
