@@ -70,6 +70,30 @@ CHAPTERS = {
         "rate(t) = min + (peak - min) · (1 + cos(π t / T)) / 2 after a linear warm-up; g ← g · min(1, 1 / |g|)",
         ("rungwise climb --rungs dropout-20k,final,final-peak-3e-4,final-no-clip --out runs/final",),
     ),
+    "final-norm": Chapter(
+        "logits = norm(x) Wᵀ + b, where x is what the last block leaves on the stream",
+        ("rungwise climb --rungs gelu,final-norm --seeds 5 --out runs/final-norm",),
+    ),
+    "no-head-bias": Chapter(
+        "logits = norm(x) Wᵀ, without b",
+        ("rungwise climb --rungs final-norm,no-head-bias --out runs/bias",),
+    ),
+    "learned-positions": Chapter(
+        "x₀ = embedding(character) + positions(place), and queries and keys are left as they are",
+        ("rungwise climb --rungs no-head-bias,learned-positions,without-rope --out runs/positions",),
+    ),
+    "tied": Chapter(
+        "logits = norm(x) Eᵀ, E being the embedding: how well the stream agrees with each character's own vector",
+        ("rungwise climb --rungs no-head-bias,tied --tune --out runs/tied",),
+    ),
+    "rmsnorm": Chapter(
+        "norm(x) = x / √(mean(x²) + ε) · g: no mean is taken away, nothing is added",
+        ("rungwise climb --rungs no-head-bias,rmsnorm --seeds 10 --out runs/rmsnorm",),
+    ),
+    "swiglu": Chapter(
+        "x ← x + W₂ (silu(W₁ x + b₁) ⊙ (W₃ x + b₃)) + b₂, silu(z) = z / (1 + e⁻ᶻ), with a hidden layer of ⅔ · 4 n_embd",
+        ("rungwise climb --rungs rmsnorm,swiglu --seeds 5 --out runs/swiglu",),
+    ),
     "stream": Chapter(
         "… END a n n a END b o b END …, cut anywhere into windows of 16",
         ("rungwise climb --rungs gelu,stream,stream-equal-tokens --out runs/stream",),
@@ -118,6 +142,8 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
                 "",
                 f"The step from {below.title}, paired by seed: **{step}** in test loss (below zero is better).",
             ]
+    else:
+        lines.append("The committed results do not hold this rung yet.")
     if rung.inferred:
         lines += ["", f"What the article does not say: {rung.inferred}"]
     lines += ["", "## What to try", "", "```sh", *about.tries, "```", ""]

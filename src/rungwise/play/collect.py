@@ -24,7 +24,18 @@ from rungwise.lab.ladder import RUNGS, SELECTIONS, Rung
 from rungwise.lab.results import RESULTS, Result
 from rungwise.lab.stats import Summary
 from rungwise.lab.tables import rows
-from rungwise.layers import MLP, Attention, Dropout, Plain, Residual, RoPE
+from rungwise.layers import (
+    MLP,
+    Attention,
+    Dropout,
+    LearnedPosition,
+    Plain,
+    Residual,
+    RoPE,
+    SwiGLU,
+    Tied,
+    make_norm,
+)
 from rungwise.model import Transformer, count_parameters
 from rungwise.runs import Run
 from rungwise.train import TorchEngine, learning_rate
@@ -36,6 +47,9 @@ RANKED = 10_000
 MOST_BITS = 1 << 22
 """Of the filter that tells training words from new ones: 700 kB in the page."""
 
+CHAPTERS = (*SELECTIONS["all"], *SELECTIONS["beyond"])
+"""The rungs that docs/rungs/ has a chapter on."""
+
 GROUND: tuple[Callable[..., Any], ...] = (Attention.weights, Attention.forward, Transformer.forward)
 CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "n_embd": (Transformer.__init__,),
@@ -44,8 +58,14 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "projection": (Attention.forward,),
     "residual": (Residual,),
     "mlp": (MLP,),
-    "norm": (Plain,),
+    "mlp=swiglu": (SwiGLU,),
+    "norm": (Plain, make_norm),
+    "norm=rmsnorm": (make_norm,),
+    "final_norm": (Transformer.forward,),
     "position": (RoPE,),
+    "position=learned": (LearnedPosition,),
+    "head_bias": (Transformer.__init__,),
+    "tie_embeddings": (Tied,),
     "dropout": (Dropout,),
     "schedule": (learning_rate,),
     "grad_clip": (TorchEngine._clip,),
@@ -129,7 +149,7 @@ def collect(
     shown = {kept.run.info.get("rung"): kept.run for kept in found}
     rungs = [_rung(kept, shown, tape, precision) for kept in found]
     for rung in rungs:
-        rung["chapter"] = f"{chapters}{rung['name']}.html" if chapters and rung["name"] in SELECTIONS["all"] else None
+        rung["chapter"] = f"{chapters}{rung['name']}.html" if chapters and rung["name"] in CHAPTERS else None
     names = [rung["name"] for rung in rungs]
     for i, rung in enumerate(rungs):
         if earlier := names[:i].count(names[i]):
@@ -167,7 +187,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         "source": rung.source if rung else "",
         "changes": _changes(rung, _settings(run), shown.get(rung.on)) if rung else [],
         "code": code(rung) if rung else [],
-        "model": {**config.to_dict(), "head_size": config.head_width, "mlp_hidden": config.mlp_ratio * config.n_embd},
+        "model": {**config.to_dict(), "head_size": config.head_width, "mlp_hidden": config.mlp_hidden},
         "train": run.train_config.to_dict(),
         "seed": run.info.get("seed"),
         "n_params": count_parameters(model),
