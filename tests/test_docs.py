@@ -9,6 +9,7 @@ import pytest
 
 from conftest import make_words
 from rungwise.cli import main
+from rungwise.play.collect import CHAPTERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +44,10 @@ def writer():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_every_chapter_that_the_page_links_to_is_there():
+    assert set(writer().chapters.CHAPTERS) == set(CHAPTERS)
 
 
 def test_generated_documentation_is_what_the_code_generates():

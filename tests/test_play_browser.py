@@ -14,10 +14,11 @@ import torch
 
 from play_runs import made_up, read_words, save_untrained, small_climb
 from rungwise.batches import Tape
+from rungwise.config import ModelConfig, TrainConfig
 from rungwise.evaluate import score
 from rungwise.generate import Sampling, generate
 from rungwise.lab.ladder import RUNGS
-from rungwise.play.collect import code, collect, find
+from rungwise.play.collect import CHAPTERS, code, collect, find
 from rungwise.play.page import build
 from rungwise.words import END, WordList, split
 
@@ -120,6 +121,14 @@ def test_logits_agree_with_pytorch(ladder: Any, name: str) -> None:
     with torch.no_grad():
         expected = run.model(torch.tensor([tokens]))[0].numpy()
     assert np.abs(np.array(found) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", CHAPTERS[1:])
+def test_what_a_rung_adds_lights_up(ladder: Any, name: str) -> None:
+    page, rung = ladder[0].go(f"view=climb&rung={name}&with=none"), RUNGS[name]
+    assert (page.locator(".model .lit").count() > 0) == bool(set(rung.changes) & set(ModelConfig.fields()))
+    assert (page.locator(".training .lit").count() > 0) == bool(set(rung.changes) & set(TrainConfig.fields()))
+    assert not re.search("undefined|NaN|null", page.locator(".model").evaluate("model => model.outerHTML"))
 
 
 @pytest.mark.parametrize("protocol", ["article", "strict"])
