@@ -120,7 +120,7 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
     )
     link = f"../inside.html#view=climb&rung={rung.name}"
     lines += [f"{stands} {changes}. Source: {rung.source}.", ""]
-    lines += [f"[See it from inside]({link}), on the page that `rungwise play` makes.", ""]
+    lines += [f"[See it from inside]({link}), on the page that `rungwise play` makes (`make docs` puts it there).", ""]
     lines += ["## The formula", "", f"> {about.formula}", ""]
     lines += ["## The code that matters", ""]
     for part in code(rung):

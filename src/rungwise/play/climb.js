@@ -1,6 +1,6 @@
 // Climb: one rung beside another. What it is made of, what changed, what it is worth, and what it writes.
 
-import { axes, byId, count, el, interval, replace, svg, ticks, word } from "./dom.js";
+import { axes, byId, count, el, interval, known, replace, svg, ticks, word } from "./dom.js";
 import { drawModel, trainingFacts } from "./draw.js";
 import { drawWord, randomNumbers } from "./sample.js";
 import { decode, inTraining } from "./text.js";
@@ -14,7 +14,7 @@ export function climb(app) {
   replace(byId("climb-chart"), chart(app, rung, other));
   const [n, trained] = [app.rungs.length, `trained on ${count(app.list.n_train)} words and running in this page`];
   byId("climb-what").textContent = n > 1
-    ? `${n} small transformers, ${trained}, each with one thing more than the one that it stands on. Move the slider: what is new lights up.`
+    ? `${n} small transformers, ${trained}, each one step on from the one that it stands on. Move the slider: what is new lights up.`
     : `One small transformer, ${trained}.`;
   replace(byId("climb-why"), el("strong", {}, rung.title), rung.why && `: ${rung.why}`, rung.source && el("span", { class: "soft" }, ` (${rung.source})`),
     rung.chapter && el("a", { class: "chapter", href: rung.chapter }, "Read its chapter"));
@@ -72,7 +72,7 @@ function names(app, rung) {
   const drawn = Array.from({ length: N_NAMES }, (_, i) =>
     drawWord(app.list, app.model(rung), randomNumbers(app.state.seed, app.fresh * N_NAMES + i)));
   return el("ul", { class: "names", dir: app.list.direction }, drawn.map(({ ids }) =>
-    el("li", {}, word(decode(app.list, ids)), inTraining(app.list, ids) && el("span", { class: "known", title: "in training" }, "\u2217"))));
+    el("li", {}, word(decode(app.list, ids)), inTraining(app.list, ids) && known())));
 }
 
 function changes(app, rung) {

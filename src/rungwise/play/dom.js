@@ -34,6 +34,9 @@ export function replace(element, ...children) {
 /** A word of the list, as text in its own direction. */
 export const word = (text, ...more) => el("bdi", { class: "word", dir: "auto" }, text, ...more);
 
+/** Set beside a word that stands in training. */
+export const known = () => el("span", { class: "known", role: "img", "aria-label": "stands in training", title: "stands in training" }, "\u2217");
+
 export const count = (n) => n.toLocaleString("en");
 export const percent = (p) => (p >= 0.995 ? "100 %" : p >= 0.0995 ? `${Math.round(p * 100)} %` : `${(p * 100).toFixed(1)} %`);
 export const minus = (x, digits) => x.toFixed(digits).replace("-", "\u2212");
@@ -51,7 +54,7 @@ export function likeliest(app, probabilities, n, actual, style) {
   const shown = ranked.slice(0, n);
   if (!shown.includes(actual)) shown.splice(n - 1, 1, actual);
   return el("ol", { class: style }, shown.map((id) =>
-    el("li", { class: id === actual && "actual", "--share": probabilities[id] },
+    el("li", { class: id === actual && "actual", "aria-current": id === actual && "true", "--share": probabilities[id] },
       word(app.glyph(id)), el("span", { class: "number" }, percent(probabilities[id])))));
 }
 

@@ -47,7 +47,7 @@ function drawEmbedding(pen, { n_embd, vocab_size, block_size, position }) {
 
 /** The last layer. Where it is tied, its weights are the embedding's: a dashed line leads back there. */
 function drawHead(pen, { n_embd, n_head, head_size, vocab_size, projection, head_bias, tie_embeddings }) {
-  const bias = head_bias === false ? ", no bias" : "";
+  const bias = head_bias ? "" : ", no bias";
   const width = projection ? n_embd : n_head * head_size;
   box(pen, tie_embeddings ? "Linear, tied" : "Linear", `${width} \u2192 ${vocab_size} logits${bias}`, n_embd, ["head_bias", "tie_embeddings"]);
   if (!tie_embeddings) return;

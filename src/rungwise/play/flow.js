@@ -24,10 +24,11 @@ function chips(app, positions, at) {
 }
 
 function stages(app, { stages: found, next }) {
-  const { residual } = app.rung().model;
+  const { residual, position } = app.rung().model;
+  const first = position === "learned" ? "Embedding and position" : "Embedding";
   const norms = found.map(({ x, written }) => [length(x), length(written)]);
   const longest = Math.max(...norms.flat());
-  const title = ({ layer, name }) => (layer < 0 ? "Embedding" : `Block ${layer + 1}: ${name === "mlp" ? "MLP" : name}`);
+  const title = ({ layer, name }) => (layer < 0 ? first : `Block ${layer + 1}: ${name === "mlp" ? "MLP" : name}`);
   return found.map((stage, i) => {
     const logits = readOff(app.model(), stage.x);
     const probabilities = logits && softmax(logits);

@@ -1,6 +1,6 @@
 // Train: the loss of every rung on its way down, and what the chosen one wrote along the way.
 
-import { axes, byId, count, el, replace, svg, ticks, word } from "./dom.js";
+import { axes, byId, count, el, known, replace, svg, ticks, word } from "./dom.js";
 import { encode, inTraining } from "./text.js";
 
 export function train(app) {
@@ -20,8 +20,8 @@ export function train(app) {
 
 /** A word from along the way; one that stands in training is marked. */
 function written(app, text) {
-  const known = inTraining(app.list, encode(app.list, text).ids);
-  return el("span", { class: known ? "sample known" : "sample" }, word(text), known && "\u2217", " ");
+  const member = inTraining(app.list, encode(app.list, text).ids);
+  return el("span", { class: member ? "sample member" : "sample" }, word(text), member && known(), " ");
 }
 
 /** Training loss by step, on a logarithmic axis: the first hundreds matter as much as the last thousands. */
