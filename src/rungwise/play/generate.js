@@ -54,5 +54,6 @@ function show(app) {
   replace(byId("generate-words"), kept.words.map(({ ids, rung, logLikelihood }, i) =>
     el("li", {}, word(decode(app.list, ids)),
       tags[i] !== null && el("span", { class: tags[i] ? "tag known" : "tag new" }, tags[i] ? "in training" : "new"),
-      el("span", { class: "soft small" }, `${minus(logLikelihood, 1)}${several ? ` \u00b7 ${rung}` : ""}`))));
+      el("span", { class: "number soft small" }, minus(logLikelihood, 1)),
+      several && el("span", { class: "from soft small" }, rung))));
 }
