@@ -26,7 +26,7 @@ class Chapter:
 CHAPTERS = {
     "baseline": Chapter(
         "attention(x) = softmax(Q Kᵀ / √K) V, where Q, K, V are linear in x and later positions are masked",
-        "Train the smallest model and let it write. Which pairs of letters does it get right, and what does it never learn?",
+        "Train the smallest model and let it write. Which pairs of letters are right, and what does it never learn?",
         ("rungwise train --rung baseline --steps 5000 --out runs/baseline", "rungwise sample runs/baseline -n 20"),
     ),
     "double-embd": Chapter(
