@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from conftest import make_words
-from rungwise.cli import main
+from rungwise.cli import main, parse
+from rungwise.lab.ladder import select
+from rungwise.play.collect import CHAPTERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +45,17 @@ def writer():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_every_chapter_that_the_page_links_to_is_there():
+    assert set(writer().chapters.CHAPTERS) == set(CHAPTERS)
+
+
+def test_what_the_chapters_try_can_be_tried():
+    for name, chapter in writer().chapters.CHAPTERS.items():
+        for command in chapter.tries:
+            given = parse(shlex.split(command)[1:])
+            assert not hasattr(given, "rungs") or name in [rung.name for rung in select(given.rungs)], command
 
 
 def test_generated_documentation_is_what_the_code_generates():

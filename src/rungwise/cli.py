@@ -248,7 +248,7 @@ class PlayCommand:
     precision: Literal["float16", "float32"] = "float16"
     """Of the weights in the page; float32 doubles its size."""
     chapters: str | None = None
-    """Where the chapters of docs/rungs/ can be read: every rung then links to its own."""
+    """Where the chapters of docs/rungs/ can be read, as `make docs` builds them: every rung then links to its own."""
     serve: bool = False
     """Show the page on 127.0.0.1, too."""
     port: int = 8000
