@@ -47,7 +47,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     import shutil
 
-    if folder.exists() and (not folder.is_dir() or contents(folder)):
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"Cannot write to {folder}: File exists.")
+    if folder.exists() and contents(folder):
         raise UserError(f"{folder} is not empty; give another --out, or remove it.")
     make_folder(folder.parent)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

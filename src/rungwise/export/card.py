@@ -41,15 +41,11 @@ def read_losses(run: Run, run_dir: Path) -> dict[str, float]:
     found: dict[str, Any] = {}
     for line in read_lines(run_dir / runs.METRICS):  # `rungwise train` ends its metrics with these
         found |= {part: line.get(f"final_{part}_loss", found.get(part)) for part in PARTS}
-    whose = {key: run.info.get(key) for key in ("rung", "seed", "data_sha256")}
+    mine = {key: run.info.get(key) for key in ("rung", "seed", "data_sha256")}
+    mine |= {"protocol": run.protocol.name, "steps": run.train_config.steps}
     for line in read_lines(run_dir.absolute().parent.parent / RESULTS):  # a climb keeps them for all of its runs
-        if all(line.get(key) == value for key, value in whose.items()):
-            if line.get("protocol") == run.protocol.name and line.get("steps") == run.train_config.steps:
-                found = {
-                    "train": line.get("train_loss"),
-                    "validation": line.get("val_loss"),
-                    "test": line.get("test_loss"),
-                }
+        if all(line.get(key) == value for key, value in mine.items()):
+            found = dict(zip(PARTS, (line.get(f"{part}_loss") for part in ("train", "val", "test")), strict=True))
     return {part: loss for part, loss in found.items() if isinstance(loss, float) and math.isfinite(loss)}
 
 
@@ -63,11 +59,7 @@ def _header(run: Run, run_dir: Path, made: Made, losses: dict[str, float]) -> di
     if losses:
         data = _printable(run.info.get("data"))
         metrics = [
-            {
-                "type": "loss",
-                "name": f"{part} loss, nats a scored character ({run.protocol.name})",
-                "value": round(loss, 6),
-            }
+            {"type": "loss", "name": f"{part} loss, nats a character ({run.protocol.name})", "value": round(loss, 6)}
             for part, loss in losses.items()
             if part != "train"
         ]
@@ -142,6 +134,6 @@ def _limits(run: Run, made: Made) -> str:
     return (
         "## Limits\n\nIt spells, and knows no meanings. Many of its words stand in the list that it was trained on: "
         "what the list holds, personal or not, it can repeat. It knows only the list's characters and lengths. "
-        f"Exported logits differ from the original model's by at most {made.error:.1e} (random tokens, several shapes). "
+        f"Its logits differ from the original's by at most {made.error:.1e} (random tokens, several shapes). "
         "No licence is named in the header: add `license:` there; the list's own terms apply, too."
     )

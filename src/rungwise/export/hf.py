@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from rungwise.config import ModelConfig, UserError
 from rungwise.export import Made, tokenizer
 from rungwise.export.check import deviation
 from rungwise.export.homes import Home, nearest
-from rungwise.files import cannot_write
 from rungwise.lab.ladder import RUNGS
 from rungwise.runs import Run
 from rungwise.words import END, FIRST_CHARACTER, PAD
@@ -52,7 +50,7 @@ def write(run: Run, folder: Path) -> Made:
             model.save_pretrained(folder)
         except Exception as error:  # safetensors tells of a full disk in an error of its own
             if "I/O error" in str(error):
-                raise cannot_write(folder, OSError(str(error))) from None
+                raise OSError(str(error)) from None
             raise
         shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors' own lets no one else read
         tokenizer.save(folder, run.vocabulary, start_token, block_size)
@@ -62,7 +60,7 @@ def write(run: Run, folder: Path) -> Made:
     return Made(
         what=f"a {home.name} of transformers, with its tokenizer",
         library="transformers",
-        code=CODE.replace("PREFIX", json.dumps(begin)),
+        code=CODE.replace("PREFIX", repr(begin)),
         notes=(
             "Every character is one token. END (id 1, written as a line break) ends a word"
             + (" and is put before it, as in training. " if start_token else "; none is put before it. ")

@@ -76,17 +76,18 @@ def write(run: Run, folder: Path) -> Made:
     (folder / MODEL).write_bytes(packed)
     session = onnxruntime.InferenceSession(packed)
     error = deviation(run.model, lambda tokens: session.run(["logits"], {"tokens": tokens})[0])
-    longest = "any length" if run.model.config.position != "learned" else "at most block_size tokens (see below)"
+    length = f"at most {run.model.config.block_size} tokens" if _longest(run.model) else "any length"
     begin = run.vocabulary.characters[run.sampled_firsts.argmax() - 2] if run.sampled_firsts is not None else ""
     return Made(
         what="one ONNX file, model.onnx",
         library="onnx",
-        code=CODE.replace("PREFIX", json.dumps(begin)),
+        code=CODE.replace("PREFIX", repr(begin)),
         notes=(
-            f"Input `tokens`: int64 (batch, time), any batch, {longest}. Output `logits`: float32 (batch, time, vocab).",
+            f"Input `tokens`: int64 (batch, time), any batch, {length}. Output `logits`: float32 (batch, time, vocab).",
             "Attention is causal: shorter words in a batch are padded on the right, and need no mask.",
-            f"The file's metadata holds, as JSON under `{METADATA}`: characters (a character's id is its place plus 2), "
-            "start_token (END is fed before a word), firsts (how often each id begins a training word), block_size.",
+            f"The file's metadata holds, as JSON under `{METADATA}`: characters (a character's id is its place plus "
+            "2), start_token (END is fed before a word), firsts (how often each id begins a training word), "
+            "block_size.",
         ),
         error=error,
     )
