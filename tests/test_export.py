@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from exports import model_of, random_run, saved
 from helpers import WORDS, command, listed, tiny_run
@@ -94,6 +98,29 @@ def test_any_name_of_a_list_stays_a_name(tmp_path, name):
     header = parsed(card(run, folder, MADE), tmp_path)
     assert header.license is None
     assert {m.dataset_name for m in header.eval_results} == {"".join(c if c.isprintable() else "?" for c in name)}
+
+
+@examples(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_run_tells_of_itself_the_card_can_be_read(tmp_path, data):
+    """A run's config.json and metrics.jsonl may have been altered: a card is made all the same, and is UTF-8."""
+    values = (
+        st.none()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.lists(st.text())
+        | st.dictionaries(st.text(), st.text())
+    )
+    folder = tmp_path / "run-strict"
+    if not folder.exists():
+        tiny_run(tmp_path)
+    run = runs.load(folder)
+    for field in run.info:
+        run.info[field] = data.draw(values)
+    line = {f"final_{part}_loss": data.draw(values) for part in ("train", "validation", "test")}
+    (folder / runs.METRICS).write_text(json.dumps(line))
+    parsed(card(run, folder, MADE), tmp_path)
 
 
 def test_an_unfinished_run_says_that_nothing_was_measured(tmp_path):

@@ -46,6 +46,13 @@ def test_logits_are_the_models_on_every_rung_and_shape(rung):
         np.testing.assert_allclose(theirs, logits_of(run, tokens), atol=1e-5, rtol=0)
 
 
+def test_more_places_than_a_model_learned_are_an_error_never_other_logits():
+    config = model_of("learned-positions")
+    session = onnxruntime.InferenceSession(exported(config) / "model.onnx")
+    with pytest.raises(Exception, match="broadcast"):  # onnxruntime's classes are not public
+        session.run(["logits"], {"tokens": tokens_of((2, BLOCK_SIZE + 1), config)})
+
+
 def test_the_file_is_plain_whole_and_tells_no_paths():
     packed = (exported(model_of("swiglu")) / "model.onnx").read_bytes()
     model = onnx.load_from_string(packed)

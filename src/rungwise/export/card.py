@@ -98,7 +98,7 @@ def _data(run: Run) -> str:
     characters = run.vocabulary.characters
     words = "" if run.known is None else f"{len(run.known):,} distinct words, "
     return (
-        f"## Data\n\nThe list {_code(run.info.get('data'))} (SHA-256 `{run.info.get('data_sha256')}`): {words}"
+        f"## Data\n\nThe list {_code(run.info.get('data'))} (SHA-256 {_code(run.info.get('data_sha256'))}): {words}"
         f"{len(characters)} characters, the longest word {run.model.config.block_size - 1} characters long. Split as "
         f"protocol {run.protocol.name} of rungwise says: "
         f"{'distinct words' if run.protocol.distinct else 'words with their repetitions'}, at random."
@@ -120,13 +120,13 @@ def _training(run: Run) -> str:
     def told(values: dict[str, Any]) -> str:
         return "`" + ", ".join(f"{key}={value}" for key, value in values.items()) + "`"
 
-    info = run.info
-    versions = info.get("versions")
-    made_with = ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else "unknown versions"
+    versions = run.info.get("versions")
+    made_with = versions.items() if isinstance(versions, dict) else ()
+    rung, seed, engine = (_printable(run.info.get(key)) for key in ("rung", "seed", "engine"))
     return (
-        f"## Training\n\n- Model, standing on rung {info.get('rung')}: {told(run.model.config.to_dict())}\n"
+        f"## Training\n\n- Model, standing on rung {rung}: {told(run.model.config.to_dict())}\n"
         f"- AdamW on the cross-entropy: {told(run.train_config.to_dict())}\n"
-        f"- Seed {info.get('seed')}, engine {info.get('engine')}; {_printable(made_with)}."
+        f"- Seed {seed}, engine {engine}; {_printable(', '.join(f'{name} {version}' for name, version in made_with))}."
     )
 
 

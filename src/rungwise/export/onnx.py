@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -75,7 +76,7 @@ def write(run: Run, folder: Path) -> Made:
     packed = convert(run.model, about(run))
     (folder / MODEL).write_bytes(packed)
     session = onnxruntime.InferenceSession(packed)
-    error = deviation(run.model, lambda tokens: session.run(["logits"], {"tokens": tokens})[0])
+    error = deviation(run.model, lambda tokens: np.asarray(session.run(["logits"], {"tokens": tokens})[0]))
     length = f"at most {run.model.config.block_size} tokens" if _longest(run.model) else "any length"
     begin = run.vocabulary.characters[run.sampled_firsts.argmax() - 2] if run.sampled_firsts is not None else ""
     return Made(
