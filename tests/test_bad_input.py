@@ -170,7 +170,7 @@ BAD = [
     ("export torn/run-strict --format hf", "torn/run-strict/model.safetensors is damaged: "),
     ("export run-strict", "Missing from rungwise export: --format {onnx,hf}"),
     ("export run-strict --format tf", "invalid choice 'tf' for argument '--format'. Expected one of ('onnx', 'hf')"),
-    ("export run-strict --format hf", "No class of transformers holds this model exactly: for GPTNeoXForCausalLM, the nearest, it has no final norm and has a head with a bias; train with --final-norm True --head-bias False (rung no-head-bias fits), or export with --format onnx."),
+    ("export run-strict --format hf", "No class that we export to holds this model exactly: for GPTNeoXForCausalLM, the nearest, it has no final norm and has a head with a bias; train with --final-norm True --head-bias False (rung no-head-bias fits), or export with --format onnx."),
     ("export run-strict --format onnx --out full", "full is not empty; give another --out, or remove it."),
     ("export run-strict --format onnx --out good.txt", "Cannot write to good.txt: File exists."),
     ("export run-strict --format onnx --out good.txt/x", "Cannot write to good.txt: File exists."),

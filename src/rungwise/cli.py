@@ -264,8 +264,8 @@ class PlayCommand:
 class ExportCommand:
     """Write a trained model in another format, with a model card, checked by that format's own library.
 
-    Its best weights are taken. hf holds those models that a class of transformers holds exactly; what does not fit is
-    told, and what to train instead.
+    Its best weights are taken. hf takes the models that GPT-NeoX's, GPT-2's or Llama's class holds exactly; of any
+    other it says what does not fit, and what to train instead.
     """
 
     run_dir: Positional[Path]

@@ -41,11 +41,12 @@ def read_losses(run: Run, run_dir: Path) -> dict[str, float]:
     found: dict[str, Any] = {}
     for line in read_lines(run_dir / runs.METRICS):  # `rungwise train` ends its metrics with these
         found |= {part: line.get(f"final_{part}_loss", found.get(part)) for part in PARTS}
-    mine = {key: run.info.get(key) for key in ("rung", "seed", "data_sha256")}
-    mine |= {"protocol": run.protocol.name, "steps": run.train_config.steps}
-    for line in read_lines(run_dir.absolute().parent.parent / RESULTS):  # a climb keeps them for all of its runs
-        if all(line.get(key) == value for key, value in mine.items()):
-            found = dict(zip(PARTS, (line.get(f"{part}_loss") for part in ("train", "val", "test")), strict=True))
+    if not any(found.values()):
+        mine = {key: run.info.get(key) for key in ("rung", "seed", "data_sha256")}
+        mine |= {"protocol": run.protocol.name, "steps": run.train_config.steps}
+        for line in read_lines(run_dir.absolute().parent.parent / RESULTS):  # a climb keeps them for all of its runs
+            if all(line.get(key) == value for key, value in mine.items()):
+                found = dict(zip(PARTS, (line.get(f"{part}_loss") for part in ("train", "val", "test")), strict=True))
     return {part: loss for part, loss in found.items() if isinstance(loss, float) and math.isfinite(loss)}
 
 

@@ -83,7 +83,7 @@ def find_home(config: ModelConfig) -> Home:
     flags = " ".join(f"--{field.replace('_', '-')} {value}" for field, value in unmet.items())
     rung = next((name for name, rung in RUNGS.items() if not home.unmet(rung.model)), None)
     raise UserError(
-        f"No class of transformers holds this model exactly: for {home.name}, the nearest, it {told}; train with "
+        f"No class that we export to holds this model exactly: for {home.name}, the nearest, it {told}; train with "
         f"{flags}{f' (rung {rung} fits)' if rung else ''}, or export with --format onnx."
     )
 
