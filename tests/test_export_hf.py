@@ -100,8 +100,8 @@ def test_the_articles_own_model_is_refused_with_this_line():
     with pytest.raises(UserError) as caught:
         find_home(RUNGS["final"].model)
     assert str(caught.value) == (
-        "No class that we export to holds this model exactly: for GPTNeoXForCausalLM, the nearest, it has no final norm "
-        "and has a head with a bias; train with --final-norm True --head-bias False (rung no-head-bias fits), or "
+        "No class that we export to holds this model exactly: for GPTNeoXForCausalLM, the nearest, it has no final "
+        "norm and has a head with a bias; train with --final-norm True --head-bias False (rung no-head-bias fits), or "
         "export with --format onnx."
     )
 
