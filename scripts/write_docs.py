@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chapters
+import interop_tables
 
 from rungwise.lab import baselines, evidence
 from rungwise.lab.document import Figure
@@ -117,6 +118,9 @@ def documents() -> dict[Path, str]:
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"peers": peers_table()})
+    interop = ROOT / "docs/interop.md"
+    tables = {"round-trips": interop_tables.round_trips(), "homes": interop_tables.homes()}
+    found[interop] = fill(interop.read_text(encoding="utf-8"), tables)
     links = []
     for name in chapters.CHAPTERS:
         rung = RUNGS[name]

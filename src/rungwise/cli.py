@@ -261,6 +261,28 @@ class PlayCommand:
 
 
 @dataclass
+class ExportCommand:
+    """Write a trained model in another format, with a model card, checked by that format's own library.
+
+    Its best weights are taken. hf takes the models that GPT-NeoX's, GPT-2's or Llama's class holds exactly; of any
+    other it says what does not fit, and what to train instead.
+    """
+
+    run_dir: Positional[Path]
+    """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
+    format: Literal["onnx", "hf"]
+    """onnx: one file for any ONNX runtime; hf: a directory for transformers' AutoModelForCausalLM and AutoTokenizer."""
+    out: Path | None = None
+    """Directory to write to (default: RUN_DIR/onnx or RUN_DIR/hf)."""
+
+    def run(self) -> None:
+        from rungwise.export import export
+
+        out, made = export(self.run_dir, self.format, self.out)
+        print(f"Wrote {out}: {made.what}. Its logits differ from the model's by at most {made.error:.1e}.")
+
+
+@dataclass
 class BenchCommand:
     """Measure how fast training and sampling are here, how near the machine's limits, and beside other projects.
 
@@ -301,6 +323,7 @@ COMMANDS = {
     "report": ReportCommand,
     "ladder": LadderCommand,
     "play": PlayCommand,
+    "export": ExportCommand,
     "bench": BenchCommand,
 }
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
