@@ -7,6 +7,7 @@ cluster does not listen; the same address in its IPv6 form it leaves alone.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from conftest import make_words
 from helpers import command
+from rungwise import words
 from rungwise.config import UserError, get_protocol
 from rungwise.files import read_lines
 from rungwise.lab.climb import Climb, Progress, run
@@ -50,15 +52,19 @@ def address(cluster) -> str:
 
 def setting(out: Path, ray: str | None = None, **changes) -> Climb:
     return Climb(**{
-        "words": make_words(), "protocol": get_protocol("strict"), "rungs": select("baseline,2-heads,4-layers"),
-        "seeds": [0, 1], "out": out, "steps": 1100, "processes": 2, "ray": ray, **changes,
+        "words": make_words(), "protocol": get_protocol("strict"), "rungs": select("baseline"), "seeds": [0, 1],
+        "out": out, "steps": 30, "processes": 2, "ray": ray, **changes,
     })  # fmt: skip
 
 
-def working(raylet: int) -> bool:
-    """Does a process of this node run a task of a climb right now? Ray names its workers by what they do."""
+def workers(raylet: int) -> list[int]:
+    """Processes of this node that run a task of a climb right now. Ray names its workers by what they do."""
     children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
-    return any(b"ray::_work" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+    return [int(child) for child in children if b"ray::_work" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def working(raylet: int) -> bool:
+    return bool(workers(raylet))
 
 
 def lines(out: Path) -> dict[tuple[str, int], dict]:
@@ -82,43 +88,67 @@ def assert_same(a: Path, b: Path) -> None:
             assert (a / where).read_bytes() == (b / where).read_bytes()
 
 
-def test_a_node_that_is_killed_loses_nothing(cluster, tmp_path):
+def start(cluster, out: Path, listed: Path, rungs: str, seeds: int, steps: int) -> subprocess.Popen:
+    """The command, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rungwise", "climb", "--data", str(listed), "--rungs", rungs, "--seeds", str(seeds),
+         "--steps", str(steps), "--protocol", "strict", "--out", str(out), "--json", "--on", "ray", "--address",
+         address(cluster)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def until(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def raylet_of(node) -> int:
+    return next(info[0].process.pid for kind, info in node.all_processes.items() if kind == "raylet")
+
+
+@pytest.fixture
+def listed(tmp_path) -> Path:
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(make_words()))
+    return path
+
+
+def test_a_node_that_is_killed_loses_nothing(cluster, tmp_path, listed):
     """Its task is done again elsewhere, and the climb ends as a climb on this machine alone does, to the bit."""
     node = cluster.add_node(**NODE, num_cpus=1)
-    raylet = next(info[0].process.pid for kind, info in node.all_processes.items() if kind == "raylet")
-    killed: list[int] = []
-    seen: list[Progress] = []
-
-    def report(progress: Progress) -> None:
-        seen.append(progress)
-        if not killed and working(raylet):
-            time.sleep(0.5)  # in the middle of it
-            assert working(raylet)
-            os.kill(raylet, signal.SIGKILL)
-            killed.append(len(progress.done))
-
-    climb = setting(tmp_path / "ray", address(cluster))
-    results = run(climb, report)
+    out, raylet = tmp_path / "ray", raylet_of(node)
+    driver = start(cluster, out, listed, "baseline,2-heads,4-layers", 2, 1100)
+    until(lambda: working(raylet))
+    time.sleep(0.5)  # in the middle of it
+    assert working(raylet)
+    os.kill(raylet, signal.SIGKILL)
+    assert len(lines(out)) < 6
+    told, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0
+    assert [json.loads(line)["rung"] for line in told.splitlines()].count("4-layers") == 2
     cluster.remove_node(node, allow_graceful=False)
-    assert killed and killed[0] < 6
-    assert len(results) == len(lines(climb.out)) == 6
-    assert seen[-1].share == pytest.approx(1)
-    local = setting(tmp_path / "local")
+    assert len(lines(out)) == 6
+    local = Climb(words.load(str(listed)), get_protocol("strict"), select("baseline,2-heads,4-layers"), [0, 1],
+                  tmp_path / "local", 1100, processes=2)  # fmt: skip
     run(local, lambda _: None)
-    assert_same(local.out, climb.out)
+    assert_same(local.out, out)
 
 
 def test_a_climb_moves_to_a_cluster_and_back(cluster, tmp_path):
-    here = setting(tmp_path / "out", rungs=select("baseline"), seeds=[0], steps=30)
+    here = setting(tmp_path / "out", seeds=[0])
     run(here, lambda _: None)
     there = dataclasses.replace(here, ray=address(cluster), seeds=[0, 1])
-    assert len(run(there, lambda _: None)) == 2
+    seen: list[Progress] = []
+    assert len(run(there, seen.append)) == 2
+    assert [result.seed for progress in seen for result in progress.new] == [1]
+    assert seen[-1].share == pytest.approx(1)
     assert len(run(dataclasses.replace(here, seeds=[0, 1, 2]), lambda _: None)) == 3
     assert set(lines(here.out)) == {("baseline", 0), ("baseline", 1), ("baseline", 2)}
 
 
 def test_what_goes_wrong_in_a_task_ends_the_climb_with_its_line(cluster, tmp_path):
-    wild = Rung("wild", "wild", "side", "gelu", {"learning_rate": 1e30}, "It diverges.", "rungwise")
+    wild = Rung("wild", "wild", "side", "gelu", {"weight_decay": 1e9}, "It diverges.", "rungwise")
     began = time.monotonic()
     with pytest.raises(UserError, match=r"^Training diverged: the loss of step \d+ is not finite\. Try [^\n]*$"):
         run(setting(tmp_path / "out", address(cluster), rungs=[wild], seeds=range(5)), lambda _: None)
@@ -143,39 +173,23 @@ def test_no_cluster_is_one_line(tmp_path, arguments, said):
     assert told.err.count("\n") == 1
 
 
-def start(cluster, out: Path, listed: Path) -> subprocess.Popen:
-    """The command, in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "rungwise", "climb", "--data", str(listed), "--rungs", "baseline,2-heads", "--seeds",
-         "4", "--steps", "4000", "--protocol", "strict", "--out", str(out), "--on", "ray", "--address",
-         address(cluster)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
-
-
-def until(condition, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_driver_that_is_stopped_stops_its_tasks_and_another_goes_on(cluster, tmp_path, number):
-    listed, out = tmp_path / "list.txt", tmp_path / "out"
-    listed.write_text("\n".join(make_words()))
-    raylets = [info[0].process.pid for node in cluster.worker_nodes for kind, info in node.all_processes.items()
-               if kind == "raylet"]  # fmt: skip
-    driver = start(cluster, out, listed)
+def test_a_driver_that_is_stopped_stops_its_tasks_and_another_goes_on(cluster, tmp_path, listed, number):
+    out, raylets = tmp_path / "out", [raylet_of(node) for node in cluster.worker_nodes]
+    what = (cluster, out, listed, "baseline,2-heads", 4, 4000)
+    driver = start(*what)
     until(lambda: (out / RESULTS).exists() and any(map(working, raylets)))
     driver.send_signal(number)
     _, told = driver.communicate(timeout=60)
     assert driver.returncode == (130 if number == signal.SIGINT else -number)
     if number == signal.SIGINT:
-        assert told.strip() == "rungwise: stopped; what is done is kept."
+        assert told.strip().endswith("rungwise: stopped; what is done is kept.")
+        assert "Traceback" not in told
     until(lambda: not any(map(working, raylets)), 30)
     before = lines(out)
     assert 0 < len(before) < 8
-    again = start(cluster, out, listed)
+    again = start(*what)
     again.communicate(timeout=300)
     assert again.returncode == 0
     assert lines(out).items() >= before.items()
@@ -191,10 +205,8 @@ def test_a_task_that_kills_its_workers_ends_the_climb(cluster, tmp_path, monkeyp
 
     def report(progress: Progress) -> None:
         for node in cluster.worker_nodes:
-            raylet = next(info[0].process.pid for kind, info in node.all_processes.items() if kind == "raylet")
-            for child in Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split():
-                if b"ray::_work" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    os.kill(int(child), signal.SIGKILL)
+            for worker in workers(raylet_of(node)):
+                os.kill(worker, signal.SIGKILL)
 
     climb = setting(tmp_path / "out", address(cluster), rungs=select("gelu"), steps=100_000)
     with pytest.raises(UserError, match=r"Rung gelu, seed \d(, \d)?: its worker died 2 times .* the same command"):

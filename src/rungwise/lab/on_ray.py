@@ -43,7 +43,7 @@ class RayPool:
 
     def __init__(self, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # what Ray tells of nodes that die is no news to users
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or it tells of nodes that die on standard output
         try:
             import ray
         except ImportError:
