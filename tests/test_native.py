@@ -46,6 +46,25 @@ CONFIGS = {
     "one wide": ModelConfig(7, n_layer=2, n_head=1, n_embd=1, position="none", mlp="relu", mlp_ratio=2),
     "wide heads": ModelConfig(13, n_layer=2, n_head=2, n_embd=24, head_size=40, dropout=0.0),
     "many characters": ModelConfig(2003, n_layer=1, n_head=2, n_embd=20, dropout=0.1),
+    # beyond the article
+    "final norm": SMALL.replace(final_norm=True),
+    "no head bias": SMALL.replace(head_bias=False),
+    "RMSNorm": SMALL.replace(norm="rmsnorm", final_norm=True, n_embd=22, head_size=10, n_layer=3),
+    "SwiGLU": SMALL.replace(mlp="swiglu", n_embd=22, head_size=10, n_layer=3, dropout=0.1),
+    "learned positions": SMALL.replace(position="learned", block_size=71, n_embd=19, head_size=7, dropout=0.1),
+    "learned positions without residual": SMALL.replace(position="learned", block_size=71, residual=False),
+    "tied": SMALL.replace(tie_embeddings=True, n_embd=18, head_size=6),
+    "all of it": ModelConfig(
+        *(29, 71, 3, 5, 37, 7),
+        mlp="swiglu",
+        mlp_ratio=3,
+        norm="rmsnorm",
+        final_norm=True,
+        position="learned",
+        head_bias=False,
+        tie_embeddings=True,
+        dropout=0.1,
+    ),
 }
 RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in RUNGS.values()}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -63,7 +82,7 @@ def model_of(config, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if ".norm." in name:
+            if "norm." in name:
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
     return model
 

@@ -115,7 +115,7 @@ public:
             float* y = to.row(n);
             for (int part = 0; part < 3 * H; ++part, x += K, y += padded(K)) {
                 const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-                if (!shape_.rope || part >= 2 * H) std::copy_n(x, K, y);
+                if (!shape_.rope() || part >= 2 * H) std::copy_n(x, K, y);
                 else if (half == 8) turn<8>(x, y, cosine, sine, 1, 8);
                 else turn<0>(x, y, cosine, sine, 1, half);
             }
@@ -130,7 +130,7 @@ public:
             float *x = from.row(n), *y = to.row(by_token ? b.which[n] : n);
             for (int part = 0; part < 3 * H; ++part, x += padded(K), y += K) {
                 const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-                if (!shape_.rope || part >= 2 * H) {}
+                if (!shape_.rope() || part >= 2 * H) {}
                 else if (half == 8) turn<8>(x, x, cosine, sine, -1, 8);
                 else turn<0>(x, x, cosine, sine, -1, half);
                 if (by_token) for (int k = 0; k < K; ++k) y[k] += x[k];
