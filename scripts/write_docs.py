@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chapters
+import notebook
 
 from rungwise.lab import baselines, evidence
 from rungwise.lab.document import Figure
@@ -114,6 +115,7 @@ def documents() -> dict[Path, str]:
     found = {readme: fill(readme.read_text(encoding="utf-8"), blocks(results))}
     found[ROOT / "docs/ladder.svg"] = picture()
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
+    found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"peers": peers_table()})
     links = []
