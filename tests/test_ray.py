@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -135,6 +136,7 @@ def test_a_node_that_is_killed_loses_nothing(cluster, tmp_path, listed):
     assert_same(local.out, out)
 
 
+@pytest.mark.long
 def test_a_climb_moves_to_a_cluster_and_back(cluster, tmp_path):
     here = setting(tmp_path / "out", seeds=[0])
     run(here, lambda _: None)
@@ -147,6 +149,7 @@ def test_a_climb_moves_to_a_cluster_and_back(cluster, tmp_path):
     assert set(lines(here.out)) == {("baseline", 0), ("baseline", 1), ("baseline", 2)}
 
 
+@pytest.mark.long
 def test_what_goes_wrong_in_a_task_ends_the_climb_with_its_line(cluster, tmp_path):
     wild = Rung("wild", "wild", "side", "gelu", {"weight_decay": 1e9}, "It diverges.", "rungwise")
     began = time.monotonic()
@@ -171,6 +174,30 @@ def test_no_cluster_is_one_line(tmp_path, arguments, said):
     assert told.status == 2
     assert told.err.startswith(f"rungwise: error: {said}")
     assert told.err.count("\n") == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["auto", "ray://"])
+def test_other_ways_to_say_where_the_cluster_is(cluster, tmp_path, monkeypatch, kind):
+    if kind == "auto":  # which asks the environment first
+        monkeypatch.setenv("RAY_ADDRESS", address(cluster))
+        assert len(run(setting(tmp_path / "out", "auto"), lambda _: None)) == 2
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = [sys.executable, "-m", "ray.util.client.server", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen([*server, "--address", address(cluster)], stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: listens(port))
+            assert len(run(setting(tmp_path / "out", f"ray://127.0.0.1:{port}"), lambda _: None)) == 2
+        finally:
+            process.terminate()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as there:
+        return there.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.long

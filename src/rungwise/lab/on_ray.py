@@ -64,11 +64,12 @@ class RayPool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.connected:
+            self.ray.shutdown()  # which ends our tasks, too
+            return
         for reference in self.left:
             with contextlib.suppress(Exception):  # it may have ended, or its cluster
                 self.ray.cancel(reference, force=True)
-        if self.connected:
-            self.ray.shutdown()
 
     def _connect(self) -> None:
         """Ray itself would wait for minutes where nobody answers, so we knock first."""
@@ -138,10 +139,8 @@ class RayPool:
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from None
             if "import" in str(error.cause):
-                raise UserError(
-                    f"The cluster's workers cannot run rungwise; install this version on every node "
-                    f"({_line(error.cause)})"
-                ) from error
+                why = str(error.cause).strip().splitlines()[-1]
+                raise UserError(f"Install this version of rungwise on every node of the cluster: {why}") from None
             raise error.cause from error
         except exceptions.RayError as error:
             raise UserError(
