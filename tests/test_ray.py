@@ -190,7 +190,12 @@ def test_other_ways_to_say_where_the_cluster_is(cluster, tmp_path, monkeypatch, 
     with subprocess.Popen([*server, "--address", address(cluster)], stderr=subprocess.DEVNULL) as process:
         try:
             until(lambda: listens(port))
-            assert len(run(setting(tmp_path / "out", f"ray://127.0.0.1:{port}"), lambda _: None)) == 2
+            climb = setting(tmp_path / "out", f"ray://127.0.0.1:{port}")
+            try:
+                results = run(climb, lambda _: None)
+            except UserError:  # on a busy machine the server needs longer than the 30 s that it gives itself
+                results = run(climb, lambda _: None)
+            assert len(results) == 2
         finally:
             process.terminate()
 

@@ -150,7 +150,9 @@ class RayPool:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says, in a line: the first, or the last of a traceback that it quotes."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return lines[-1] if lines[0].endswith(":") else lines[0]
 
 
 def _place(out: Path, files: dict[str, bytes]) -> None:
