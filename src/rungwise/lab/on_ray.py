@@ -138,7 +138,7 @@ class RayPool:
         except exceptions.RayTaskError as error:  # raised by the task itself: it would be again
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from None
-            if "import" in str(error.cause):
+            if isinstance(error.cause, ImportError) or "failed to import" in str(error.cause):
                 why = str(error.cause).strip().splitlines()[-1]
                 raise UserError(f"Install this version of rungwise on every node of the cluster: {why}") from None
             raise error.cause from error
