@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import chapters
 import interop_tables
+import notebook
 
 from rungwise.lab import baselines, evidence
 from rungwise.lab.document import Figure
@@ -116,6 +117,7 @@ def documents() -> dict[Path, str]:
     found = {readme: fill(readme.read_text(encoding="utf-8"), blocks(results))}
     found[ROOT / "docs/ladder.svg"] = picture()
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
+    found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"peers": peers_table()})
     interop = ROOT / "docs/interop.md"

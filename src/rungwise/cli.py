@@ -53,6 +53,10 @@ class ClimbCommand:
     """auto, native (C++, needs a compiler) or torch."""
     processes: int | None = None
     """Worker processes (default: one a core)."""
+    on: Literal["local", "ray"] = "local"
+    """Where the work is done: processes of this machine, or an existing Ray cluster (as many tasks as it has CPUs)."""
+    address: str | None = None
+    """Of the Ray cluster: auto (default), HOST:PORT or ray://HOST:PORT."""
     snapshots: bool = False
     """Keep words drawn at steps 0, 1, 2, 5, 10, ...: the page that looks inside shows spelling emerge."""
     json: bool = False

@@ -25,6 +25,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import get_args
 
@@ -32,7 +33,7 @@ import numpy as np
 
 from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig, derive_seed
 
-SOURCES = [Path(__file__).with_name(name) for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+SOURCES = [resources.files(__name__) / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """None that would hide a NaN: a diverged run must show as one."""
@@ -353,7 +354,7 @@ def _build() -> Path:
     """The library in the user's cache, compiled first where it is not there."""
     compiler = _compiler()
     command = [*compiler, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native", *_words("CXXFLAGS")]
-    source = [path.read_bytes() for path in SOURCES]
+    source = {path.name: path.read_bytes() for path in SOURCES}
     version = _run([*compiler, "--version"])
     key = hashlib.sha256(repr((source, command, version, platform.machine(), _cpu())).encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rungwise"
@@ -362,8 +363,10 @@ def _build() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         # Compiled aside and renamed: a second process at the same time does the same work, and neither sees half.
         with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as aside:
+            for name, text in source.items():  # wherever the package lies
+                (Path(aside) / name).write_bytes(text)
             made = Path(aside) / library.name
-            _run([*command, str(SOURCES[0]), "-o", str(made)])
+            _run([*command, str(Path(aside) / SOURCES[0].name), "-o", str(made)])
             made.replace(library)
     return library
 
