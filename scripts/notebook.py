@@ -12,6 +12,7 @@ from typing import Any
 import chapters
 
 from rungwise.lab.ladder import Rung, select
+from rungwise.play.collect import switched_on
 
 START = """# A transformer, step by step
 
@@ -202,7 +203,7 @@ def rung_cells(number: int, rung: Rung) -> list[tuple[str, str]]:
     changes = ", ".join(f"`{name}={value!r}`" for name, value in rung.changes.items())
     stands = f"It stands on *{select([rung.on])[0].title}* and changes" if rung.on else "The configuration:"
     lines = [f"## {number}. {rung.title}", "", rung.why, "", f"> {about.formula}", "", f"{stands} {changes}."]
-    code = [reference.removeprefix("rungwise.").replace(":", ".") for reference in about.code]
+    code = [f"{part.__module__.removeprefix('rungwise.')}.{part.__qualname__}" for part in switched_on(rung)]
     return [
         ("markdown", "\n".join(lines)),
         ("code", f"source({', '.join(code)})"),

@@ -27,4 +27,4 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
         assert len(picture) > 10_000
         assert outputs[2].text.startswith("Ten names")
     assert sum("image/png" in getattr(o, "data", {}) for outputs in shown.values() for o in outputs) == 9
-    assert "def weights(" in str(shown["source(layers.Attention.weights)"])
+    assert "class RoPE(" in str(shown["source(layers.RoPE)"])

@@ -223,16 +223,22 @@ def _settings(trained: Run | Rung) -> dict[str, Any]:
     return {**(trained.model if isinstance(trained, Rung) else trained.model.config).to_dict(), **train.to_dict()}
 
 
-def code(rung: Rung) -> list[dict[str, str]]:
-    """The source of what a rung switches on, read from the modules themselves; empty where only numbers change."""
+def switched_on(rung: Rung) -> list[Callable[..., Any]]:
+    """The classes and functions that a rung switches on; empty where only numbers change."""
+    if not rung.on:
+        return list(GROUND)
     fields = [field for field in (*ModelConfig.fields(), *TrainConfig.fields()) if field in rung.changes]
-    wanted = dict.fromkeys(part for field in fields for part in _parts(field, rung.changes[field]))
+    return list(dict.fromkeys(part for field in fields for part in _parts(field, rung.changes[field])))
+
+
+def code(rung: Rung) -> list[dict[str, str]]:
+    """The source of what a rung switches on, read from the modules themselves."""
     return [
         {
             "where": f"{part.__module__.removeprefix('rungwise.')}.py, {part.__qualname__}",
             "text": textwrap.dedent(inspect.getsource(part)),
         }
-        for part in (wanted if rung.on else GROUND)
+        for part in switched_on(rung)
     ]
 
 
