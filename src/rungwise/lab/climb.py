@@ -39,6 +39,8 @@ class Climb:
     """Instead of each rung's own."""
     split_seed: int = 0
     engine: str = "auto"
+    device: str = "auto"
+    precision: str = "fp32"
     processes: int | None = None
     """None: one a core."""
     snapshots: bool = False
@@ -142,7 +144,7 @@ def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
     parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
     baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
     processes = climb.processes or cores()
-    tasks = plan(climb, done, processes, choose_engine(climb.engine) == "native")
+    tasks = plan(climb, done, processes, choose_engine(climb.engine, climb.device, climb.precision) == "native")
     total = sum(cost(t.rung, climb.steps) * len(t.seeds) for t in tasks)
     report(Progress(done, [], 0.0 if tasks else 1.0, None))
     if not tasks:
