@@ -7,6 +7,7 @@ and learning rates. Dimensions: R replicas, B batch, T time.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
@@ -87,7 +88,7 @@ class TorchEngine:
         self.config, self.tape, self.seeds, self.device = train_config, tape, seeds, device
         self.name = " ".join(["torch", *[device] * (device != "cpu"), *[precision] * (precision != "fp32")])
         # Products in bf16, parameters, sums, softmax and norms in fp32: torch's own rules (torch.autocast).
-        self.autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+        self.autocast = torch.autocast(device, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         models = [Transformer(model_config, seed).to(device) for seed in seeds]
         self.model = models[0].train()
         stacked, _ = stack_module_state(list[torch.nn.Module](models))
