@@ -231,7 +231,7 @@ def test_what_cannot_be_drawn(kwargs, line):
 def test_memory_is_bounded_by_the_cache():
     drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None,
                                 Sampling(), 0)  # fmt: skip
-    drawer.words(0, 5_000)
+    drawer.words(0, 700)
     held = sum(x.nbytes for pair in drawer.cache.seen.values() for x in pair)
     assert held <= drawing.CACHE_BYTES
 

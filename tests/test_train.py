@@ -173,7 +173,7 @@ def test_devices_and_precisions():
             choose_device("cuda")
 
 
-@pytest.mark.parametrize("name", ["baseline", "gelu", "final"])
+@pytest.mark.parametrize("name", ["baseline", "gelu"])
 def test_bf16_stays_near_fp32(name):
     """Products of 8 significant bits move a loss by less than a hundredth, and it falls as far."""
     model_config, config, tape = setting(get_rung(name), steps=60)
