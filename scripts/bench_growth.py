@@ -1,8 +1,8 @@
 """How the cost of a step grows, on both engines, one thread: python scripts/bench_growth.py --out results/performance
 
 Sweeps replicas, n_embd, n_layer, the length of words and of the list, one at a time from the article's final model
-without dropout; writes growth.json and growth.svg. All points of a round are measured one after the other; the
-figures are medians over rounds, in CPU time, which other programs on the machine disturb least.
+without dropout; writes growth.json, of which write_docs.py makes docs/growth.svg. All points of a round are measured
+one after the other; the figures are medians over rounds, in CPU time, which other programs disturb least.
 """
 
 from __future__ import annotations
@@ -65,21 +65,6 @@ def measure(point: dict[str, int], engine_name: str, listed: words.WordList) -> 
     return ms, (time.process_time() - began) * 1e6 / test.n_tokens
 
 
-def plot(medians: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    plt.rcParams["svg.hashsalt"] = "rungwise"
-    figure, axes = plt.subplots(1, len(SWEEPS), figsize=(15, 3), sharey=True)
-    for axis, (what, by_engine) in zip(axes, medians.items(), strict=True):
-        for engine, values in by_engine.items():
-            axis.loglog([int(x) for x in values], list(values.values()), "o-", label=engine)
-        axis.set_xlabel(what)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("ms a step and replica")
-    axes[0].legend()
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -108,7 +93,6 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     about = {"rounds": options.rounds, "base": BASE, "ms_a_step": medians(steps), "us_a_scored_token": medians(scores)}
     (options.out / "growth.json").write_text(json.dumps(about, indent=1) + "\n")
-    plot(about["ms_a_step"], options.out / "growth.svg")
 
 
 if __name__ == "__main__":

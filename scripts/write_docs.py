@@ -17,7 +17,8 @@ import chapters
 import interop_tables
 import notebook
 
-from rungwise.lab import baselines, evidence
+from rungwise.lab import baselines, evidence, plots
+from rungwise.lab.bench import summary
 from rungwise.lab.document import Figure
 from rungwise.lab.drawings import ladder_figures
 from rungwise.lab.ladder import RUNGS, select
@@ -28,7 +29,8 @@ from rungwise.lab.tables import markdown
 ROOT = Path(__file__).parent.parent
 ARTICLE = ROOT / "results/names-article"
 PEERS = ROOT / "results/peers.json"
-SPEED = ROOT / "results/peers-speed.json"
+PERFORMANCE = ROOT / "results/performance"
+"""What `rungwise bench --out` and bench_growth.py measured."""
 
 
 def measured_folders() -> list[Path]:
@@ -64,10 +66,27 @@ def blocks(results: list[Result]) -> dict[str, str]:
     }
 
 
-def picture() -> str:
-    """The report's figure of the ladder as a picture of its own, with the report's colours, light and dark, in it."""
+def ladder_picture() -> str:
+    """The report's figure of the ladder."""
     measured = evidence.read([ARTICLE]).main
-    figure = next(block for block in ladder_figures(measured, {}) if isinstance(block, Figure))
+    return standing(next(block for block in ladder_figures(measured, {}) if isinstance(block, Figure)))
+
+
+def growth_picture() -> str:
+    """How the cost of a step grows, both engines."""
+    measured = json.loads((PERFORMANCE / "growth.json").read_text(encoding="utf-8"))["ms_a_step"]
+    panels = [
+        (
+            what,
+            [plots.Line(engine, [float(x) for x in points], list(points.values())) for engine, points in both.items()],
+        )
+        for what, both in measured.items()
+    ]
+    return standing(plots.sweeps("growth", "How a step's cost grows", "", panels, "ms a step and seed"))
+
+
+def standing(figure: Figure) -> str:
+    """A figure as a picture of its own, with the report's colours, light and dark, in it."""
     template = (ROOT / "src/rungwise/data/report.html.j2").read_text(encoding="utf-8")
     light: dict[str, str] = {}
     dark: dict[str, str] = {}
@@ -82,24 +101,12 @@ def picture() -> str:
     return f"{opening}>{style}{rest}\n"
 
 
-def peers_table() -> str:
-    """Medians of scripts/bench_peers.py, a row each, and our ratio to makemore."""
-    if not SPEED.exists():
+def speed() -> str:
+    """What `rungwise bench` printed of its committed measurement."""
+    path = PERFORMANCE / "bench.json"
+    if not path.exists():
         return "Not measured yet.\n"
-    measured = json.loads(SPEED.read_text(encoding="utf-8"))
-    medians: dict[str, float] = measured["medians"]
-    lines = ["| what | makemore | rungwise | ratio |", "|---|--:|--:|--:|"]
-    for what, ours in medians.items():
-        if not what.startswith("rungwise, "):
-            continue
-        told = what.removeprefix("rungwise, ")
-        names = told == "names a second"
-        peer = told if names else told.split(" parameters")[0] + " parameters, ms a step"
-        theirs = medians[f"makemore, {peer}"]
-        ratio = ours / theirs if names else theirs / ours
-        shown = [f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in (theirs, ours)]
-        lines.append(f"| {told.replace('1 seeds', '1 seed')} | {shown[0]} | {shown[1]} | {ratio:.1f}x |")
-    return "\n".join(lines) + f"\n\nMedians of {measured['rounds']} interleaved rounds on two cores.\n"
+    return f"```text\n{summary.tell(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
 
 
 def fill(text: str, generated: dict[str, str]) -> str:
@@ -115,14 +122,15 @@ def documents() -> dict[Path, str]:
     results = read(ARTICLE / RESULTS)
     readme = ROOT / "README.md"
     found = {readme: fill(readme.read_text(encoding="utf-8"), blocks(results))}
-    found[ROOT / "docs/ladder.svg"] = picture()
+    found[ROOT / "docs/ladder.svg"] = ladder_picture()
+    found[ROOT / "docs/growth.svg"] = growth_picture()
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
     found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
     performance = ROOT / "docs/performance.md"
-    found[performance] = fill(performance.read_text(encoding="utf-8"), {"peers": peers_table()})
     interop = ROOT / "docs/interop.md"
     tables = {"round-trips": interop_tables.round_trips(), "homes": interop_tables.homes()}
     found[interop] = fill(interop.read_text(encoding="utf-8"), tables)
+    found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed()})
     links = []
     for name in chapters.CHAPTERS:
         rung = RUNGS[name]

@@ -233,7 +233,7 @@ def test_what_cannot_be_drawn(kwargs, line):
 def test_memory_is_bounded_by_the_cache(monkeypatch):
     monkeypatch.setenv("RUNGWISE_NATIVE", "0")
     drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None, Sampling(), 0)
-    drawer.words(0, 5_000)
+    drawer.words(0, 700)
     assert isinstance(drawer.reader, TorchReader)
     held = sum(x.nbytes for pair in drawer.reader.seen.values() for x in pair)
     assert 0 < held <= drawing.CACHE_BYTES

@@ -13,7 +13,17 @@ from rungwise.config import TrainConfig, UserError, get_protocol
 from rungwise.lab.ladder import RUNGS, get_rung
 from rungwise.layers import Dropout
 from rungwise.model import Transformer
-from rungwise.train import TorchEngine, choose_engine, learning_rate, make_engine, mask_of, models, train
+from rungwise.train import (
+    TorchEngine,
+    choose_device,
+    choose_engine,
+    describe_engine,
+    learning_rate,
+    make_engine,
+    mask_of,
+    models,
+    train,
+)
 from rungwise.words import split
 
 needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason=str(native.why_not()))
@@ -144,6 +154,50 @@ def test_engine_names():
     assert choose_engine("torch") == "torch"
     with pytest.raises(UserError, match="did you mean 'native'"):
         choose_engine("nativ")
+
+
+def test_devices_and_precisions():
+    assert choose_engine("auto", precision="bf16") == choose_engine("auto", device="cuda") == "torch"
+    assert choose_engine("auto", device="cpu") == choose_engine("auto")
+    assert describe_engine("torch", "cpu", "bf16") == "torch on cpu, bf16"
+    for arguments, line in (
+        (("torch", "gpu"), "Unknown device 'gpu'"),
+        (("torch", "cpu", "fp16"), "Unknown precision 'fp16'; did you mean 'bf16'"),
+        (("native", "auto", "bf16"), "leave precision bf16 out"),
+        (("native", "cuda"), "leave device cuda out"),
+    ):
+        with pytest.raises(UserError, match=line):
+            choose_engine(*arguments)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no CUDA device"):
+            choose_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["baseline", "gelu"])
+def test_bf16_stays_near_fp32(name):
+    """Products of 8 significant bits move a loss by less than a hundredth, and it falls as far."""
+    model_config, config, tape = setting(get_rung(name), steps=60)
+    exact, rounded = (
+        make_engine(model_config, config, tape, [3, 1], "torch", "cpu", precision) for precision in ("fp32", "bf16")
+    )
+    assert exact.name == "torch"
+    assert rounded.name == "torch bf16"
+    found = [engine.run(0, [1e-2] * 60) for engine in (exact, rounded)]
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2)
+    assert (found[0] != found[1]).any()  # it does round
+    fall = [losses[:5].mean() - losses[-5:].mean() for losses in found]
+    assert fall[0] > 0.1
+    assert abs(fall[1] - fall[0]) < 0.25 * fall[0]
+    assert all(value.dtype == np.float32 for value in rounded.state().values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", ["gelu", "final"])
+def test_a_gpu_gives_the_same_losses(name):
+    model_config, config, tape = setting(get_rung(name), steps=20)
+    here, there = (make_engine(model_config, config, tape, [3, 1], "torch", device) for device in ("cpu", "cuda"))
+    rates = [1e-3] * 20
+    np.testing.assert_allclose(there.run(0, rates), here.run(0, rates), rtol=1e-3)
 
 
 def test_seeds_meet_the_same_batches_on_every_rung():

@@ -51,6 +51,10 @@ class ClimbCommand:
     """Give every rung the best of a small grid of learning rates, chosen on validation words."""
     engine: str = "auto"
     """auto, native (C++, needs a compiler) or torch."""
+    device: str = "auto"
+    """Of engine torch: auto (a GPU where torch has one), cpu or cuda."""
+    precision: str = "fp32"
+    """Of engine torch's matrix products: fp32 or bf16."""
     processes: int | None = None
     """Worker processes (default: one a core)."""
     on: Literal["local", "ray"] = "local"

@@ -7,6 +7,7 @@ and learning rates. Dimensions: R replicas, B batch, T time.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
@@ -82,8 +83,12 @@ class TorchEngine:
         tape: Tape,
         seeds: Sequence[int],
         device: str = "cpu",
+        precision: str = "fp32",
     ) -> None:
         self.config, self.tape, self.seeds, self.device = train_config, tape, seeds, device
+        self.name = " ".join(["torch", *[device] * (device != "cpu"), *[precision] * (precision != "fp32")])
+        # Products in bf16, parameters, sums, softmax and norms in fp32: torch's own rules (torch.autocast).
+        self.autocast = torch.autocast(device, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         models = [Transformer(model_config, seed).to(device) for seed in seeds]
         self.model = models[0].train()
         stacked, _ = stack_module_state(list[torch.nn.Module](models))
@@ -98,7 +103,8 @@ class TorchEngine:
 
     def _loss(self, params: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy over the real tokens of one replica's batch."""
-        logits = functional_call(self.model, params, (inputs,))
+        with self.autocast:
+            logits = functional_call(self.model, params, (inputs,)).float()
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
 
     def _sequences(self, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -204,22 +210,54 @@ class NativeEngine:
                     array[...] = state[f"{kind}/{name}"][r]
 
 
-def choose_engine(name: str) -> str:
-    """`native` or `torch`: auto takes native where there is a compiler."""
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("fp32", "bf16")
+
+
+def choose_engine(name: str, device: str = "auto", precision: str = "fp32") -> str:
+    """`native` or `torch`: auto takes native where there is a compiler, and neither a GPU nor bf16 is asked for."""
+    for what, value, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise UserError(f"Unknown {what} {value!r}; {closest(value, known)}")
+    beyond = next(
+        (f"{k} {v}" for k, v in (("device", device), ("precision", precision)) if v in ("cuda", "bf16")), None
+    )
     if name == "auto":
-        return "torch" if native.why_not() else "native"
+        return "torch" if beyond or native.why_not() else "native"
     if name not in ("native", "torch"):
         raise UserError(f"Unknown engine {name!r}; {closest(name, ('auto', 'native', 'torch'))}")
+    if name == "native" and beyond:
+        raise UserError(f"The native engine runs on the CPU in fp32: leave {beyond} out, or use engine torch.")
     if name == "native" and (reason := native.why_not()):
         raise UserError(f"{reason} Install a C++ compiler, or use engine torch.")
     return name
 
 
+def choose_device(name: str) -> str:
+    """Where engine torch runs: auto takes a GPU where torch has one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("There is no CUDA device that this torch can use; leave device cuda out.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def describe_engine(name: str, device: str = "auto", precision: str = "fp32") -> str:
+    """What will train: "native", or "torch on cpu, fp32"."""
+    engine = choose_engine(name, device, precision)
+    return engine if engine == "native" else f"{engine} on {choose_device(device)}, {precision}"
+
+
 def make_engine(
-    model_config: ModelConfig, train_config: TrainConfig, tape: Tape, seeds: Sequence[int], name: str = "auto"
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    tape: Tape,
+    seeds: Sequence[int],
+    name: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
 ) -> Engine:
-    kind = {"native": NativeEngine, "torch": TorchEngine}[choose_engine(name)]
-    return kind(model_config, train_config, tape, seeds)
+    if choose_engine(name, device, precision) == "native":
+        return NativeEngine(model_config, train_config, tape, seeds)
+    return TorchEngine(model_config, train_config, tape, seeds, choose_device(device), precision)
 
 
 def train(

@@ -38,6 +38,8 @@ class Climb:
     """Instead of each rung's own."""
     split_seed: int = 0
     engine: str = "auto"
+    device: str = "auto"
+    precision: str = "fp32"
     processes: int | None = None
     """None: one a core. Of this machine only."""
     ray: str | None = None
@@ -160,7 +162,7 @@ def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
     parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
     with make_pool(climb) as pool:
         baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
-        tasks = plan(climb, done, pool.width, choose_engine(climb.engine) == "native")
+        tasks = plan(climb, done, pool.width, choose_engine(climb.engine, climb.device, climb.precision) == "native")
         costs = [cost(task.rung, climb.steps) * len(task.seeds) for task in tasks]
         report(Progress(done, [], 0.0 if tasks else 1.0, None))
         began = time.monotonic()

@@ -31,7 +31,7 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
     model_config = rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
     config = rung.train if climb.steps is None else rung.train.replace(steps=climb.steps)
     tape = Tape.of(words, parts.train, climb.protocol)
-    engine = make_engine(model_config, config, tape, task.seeds, climb.engine)
+    engine = make_engine(model_config, config, tape, task.seeds, climb.engine, climb.device, climb.precision)
     snapshots: list[list[dict[str, Any]]] = [[] for _ in task.seeds]
 
     def look(step: int) -> None:

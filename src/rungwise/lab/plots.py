@@ -226,6 +226,36 @@ def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Seque
     return _figure(name, title, f"{ylabel} against {axes_told}. " + "; ".join(ends) + ".", caption, 3.6, paint)
 
 
+def sweeps(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
+    """How one quantity grows with several others, a panel each, both axes logarithmic with the same scale upwards."""
+    columns, places = 3, {line.label: i for i, line in enumerate(panels[0][1])}
+    rows = -(-(len(panels) + 1) // columns)
+
+    def paint(canvas: Canvas) -> None:
+        first = None
+        for i, (xlabel, group) in enumerate(panels):
+            axes = first = canvas.add_subplot(rows, columns, i + 1, sharey=first)
+            for line in group:
+                axes.loglog(line.x, line.y, marker="o", markersize=3, color=_color(places, line), label=line.label)
+            axes.set_xticks(group[0].x, [f"{x:,.0f}" if x < 1e6 else f"{x / 1e6:g}M" for x in group[0].x])
+            axes.tick_params(axis="x", labelsize=8)
+            axes.minorticks_off()
+            axes.set_yticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
+            axes.set_xlabel(xlabel)
+            axes.grid()
+            if i % columns == 0:
+                axes.set_ylabel(ylabel)
+        handles, labels = canvas.axes[0].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="lower right", frameon=False)
+
+    told = "; ".join(
+        f"{line.label}, {xlabel} {line.x[0]:,.0f} to {line.x[-1]:,.0f}: {line.y[0]:.2f} to {line.y[-1]:.2f}"
+        for xlabel, group in panels
+        for line in group
+    )
+    return _figure(name, title, f"{ylabel}. {told}.", caption, 2 * rows, paint)
+
+
 def _color(places: dict[str, int], line: Line) -> str:
     """Spread over the palette, so that few lines differ most."""
     few = (0, 5, 2, 7)

@@ -43,6 +43,8 @@ class Request:
     ablate: bool
     tune: bool
     engine: str
+    device: str
+    precision: str
     processes: int | None
     on: str
     address: str | None
@@ -55,7 +57,7 @@ def climb(request: Request) -> None:
     console = Console(stderr=request.json, soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    from rungwise.train import choose_engine  # torch: only where something is trained
+    from rungwise.train import describe_engine  # torch: only where something is trained
 
     rungs, plan = prepare(request)
     parts = words.split(plan.words, plan.protocol)
@@ -63,7 +65,7 @@ def climb(request: Request) -> None:
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
         f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± half the 95 % interval; the step "
-        f"is the paired change in test loss. Engine {choose_engine(plan.engine)}.",
+        f"is the paired change in test loss. Engine {describe_engine(plan.engine, plan.device, plan.precision)}.",
         markup=False,
     )
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
@@ -116,6 +118,8 @@ def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
         out,
         request.steps,
         engine=request.engine,
+        device=request.device,
+        precision=request.precision,
         processes=request.processes,
         ray=(request.address or "auto") if request.on == "ray" else None,
         snapshots=request.snapshots,

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from rungwise import files, progress, words
@@ -20,7 +20,7 @@ from rungwise.config import UserError
 from rungwise.lab.bench import machine, ours
 from rungwise.lab.bench.limits import Work
 from rungwise.lab.bench.peers import Makemore, MicrogptC
-from rungwise.lab.bench.summary import ratios, tell
+from rungwise.lab.bench.summary import WHOLE, ratios, tell
 from rungwise.lab.ladder import get_rung
 from rungwise.lab.local import cores
 from rungwise.model import Transformer, count_parameters
@@ -35,8 +35,7 @@ TRAINED = {
 }
 """What is trained in every round: rung and replicas."""
 CLIMB_SEEDS = 5
-CLIMB_STEPS = 5_000
-"""makemore's one model, beside the article's ladder."""
+"""Of the article's ladder, beside makemore's one model."""
 
 Measured = dict[str, dict[str, list[float]]]
 """Who -> what -> a value a round: milliseconds a step and seed, or names a second."""
@@ -76,9 +75,7 @@ class Sizes:
     helps: int = 5
 
 
-SHORT = Sizes(
-    steps=2, names=50, trained=2, their_steps=40, their_names=10, c_names=100, climb_steps=1, helps=1
-)  # fmt: skip
+SHORT = Sizes(steps=2, names=50, trained=2, their_steps=40, their_names=10, c_names=100, climb_steps=1, helps=1)
 
 
 def bench(request: Request) -> None:
@@ -102,23 +99,19 @@ def measure(request: Request) -> dict[str, Any]:
         measured: Measured = {}
         work = Work.of(ours.tape(request.data), get_rung("scaled").train, 4 if request.short else 64)
         once: dict[str, Any] = {}
-        rounds = [] if request.short else [None] * (request.rounds - 1)
+        rounds = 1 if request.short else request.rounds
         a_round = list(_a_round(workers, makemore, microgpt_c, sizes, measured))
-        tasks = [*_once(request, sizes, engine, workers, work, once), *a_round, *(a_round * len(rounds))]
+        tasks = [*_once(request, sizes, engine, workers, makemore, work, once), *(a_round * rounds)]
         with progress.bar(len(tasks), what="measurements") as advance:
             for i, (what, task) in enumerate(tasks):
                 advance(i, what)
                 task()
-        once["workers_peak_mb"] = workers.peak_mb()
-        if makemore and request.full:
-            times = makemore.ms_a_step("scaled", CLIMB_STEPS)
-            once["makemore_full_ms"] = fmean(times)
         return {
             "machine": machine.describe(),
             "engine": engine,
             "data": listed.name,
             "protocol": ours.PROTOCOL,
-            "rounds": 1 + len(rounds),
+            "rounds": rounds,
             "short": request.short,
             "n_params": {
                 "rungwise": {rung: _n_params(rung, request.data) for rung, _ in TRAINED.values()},
@@ -129,6 +122,7 @@ def measure(request: Request) -> dict[str, Any]:
                 "rungwise": workers.mean_length,
                 "microgpt_c": microgpt_c.mean_length if microgpt_c else None,
             },
+            "workers_peak_mb": workers.peak_mb(),
             "work": {"tokens": work.tokens, "rows": work.rows, "mflop": once.pop("mflop")},
             **once,
             "measured": measured,
@@ -156,7 +150,13 @@ Task = tuple[str, Callable[[], None]]
 
 
 def _once(
-    request: Request, sizes: Sizes, engine: str, workers: ours.Workers, work: Work, once: dict[str, Any]
+    request: Request,
+    sizes: Sizes,
+    engine: str,
+    workers: ours.Workers,
+    makemore: Makemore | None,
+    work: Work,
+    once: dict[str, Any],
 ) -> Iterator[Task]:
     """What does not vary from round to round by much, or takes long."""
     model = ours.model_config("scaled", request.data)
@@ -176,6 +176,12 @@ def _once(
     yield "limits", limits
     yield "start-up", start_up
     yield "a climb", climb
+
+    def whole(peer: Makemore) -> None:
+        once["makemore_full_ms"] = fmean(peer.ms_a_step("scaled", WHOLE))
+
+    if makemore and request.full:
+        yield f"makemore, {WHOLE:,} steps", lambda: whole(makemore)
     yield "a model to draw from", lambda: workers.train_a_model(sizes.trained)
 
 
@@ -195,7 +201,7 @@ def _a_round(
         return lambda: note("rungwise", what, workers.ms_a_step(*TRAINED[what], sizes.steps))
 
     def theirs(peer: Makemore, rung: str) -> Callable[[], None]:
-        return lambda: note("makemore", rung, ours.statistics.median(peer.ms_a_step(rung, sizes.their_steps)))
+        return lambda: note("makemore", rung, median(peer.ms_a_step(rung, sizes.their_steps)))
 
     def in_c(peer: MicrogptC) -> None:
         ms, names = peer.speeds()

@@ -20,16 +20,21 @@ from typing import Any
 from rungwise.config import UserError
 from rungwise.words import WordList
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""They would hold others back."""
+
 
 def run(command: Sequence[object], folder: Path) -> str:
-    """What a program prints on standard output; one line where it fails."""
+    """What a program prints on standard output, with as many threads as it likes; one line where it fails."""
+    free = {name: value for name, value in os.environ.items() if name not in THREADS}
+    words = [str(part) for part in command]
     try:
-        done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, cwd=folder, env=free, capture_output=True, text=True, check=False)
     except OSError as error:
         raise UserError(f"{command[0]} cannot be run: {error.strerror}.") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise UserError(f"{' '.join(map(str, command[:3]))} ... failed in {folder}: {said}")
+        raise UserError(f"{' '.join(words[:3])} ... failed in {folder}: {said}")
     return done.stdout
 
 
