@@ -127,10 +127,10 @@ def documents() -> dict[Path, str]:
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
     found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
     performance = ROOT / "docs/performance.md"
+    found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed()})
     interop = ROOT / "docs/interop.md"
     tables = {"round-trips": interop_tables.round_trips(), "homes": interop_tables.homes()}
     found[interop] = fill(interop.read_text(encoding="utf-8"), tables)
-    found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed()})
     links = []
     for name in chapters.CHAPTERS:
         rung = RUNGS[name]
