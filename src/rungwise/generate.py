@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -62,6 +63,18 @@ class Sampling:
             raise UserError(f"top_p must be above 0 and at most 1, but is {self.top_p}.")
         if self.max_length is not None and self.max_length < 1:
             raise UserError(f"max_length must be at least 1, but is {self.max_length}.")
+
+
+class SamplingFields(TypedDict, total=False):
+    """The same fields for editors and type checkers; a test holds them to the dataclass."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    prefix: str
+    max_length: int | None
+    unique: bool
+    new_only: bool
 
 
 @dataclass(frozen=True, slots=True)
