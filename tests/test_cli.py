@@ -15,7 +15,7 @@ from helpers import TINY, WORDS, command, flags, tiny_run
 from rungwise import cli, settings
 from rungwise.cli import main
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig
-from rungwise.generate import Sampling, SamplingFields
+from rungwise.drawing import Sampling, SamplingFields
 from rungwise.settings import Fields, Settings
 
 

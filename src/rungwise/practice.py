@@ -36,7 +36,7 @@ from rungwise.words import Split, WordList
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from rungwise.generate import SamplingFields
+    from rungwise.drawing import SamplingFields
     from rungwise.settings import Fields
 
 N_SAMPLES = 20

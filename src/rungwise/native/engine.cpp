@@ -5,8 +5,8 @@
 //   * Rows, not rectangles. A row is a token with its history; only real tokens have one. Position-wise parts are
 //     matrix products over all rows of a batch, and attention walks each word through a list of its rows.
 //   * Shared prefixes. The model is causal, so two words that begin alike share the rows of their common prefix:
-//     always in scoring, and in training where no dropout tells them apart. A gradient then flows into a row from
-//     every word that uses it.
+//     in training, too, since dropout's masks depend on the prefix alone. A gradient flows into a row from every
+//     word that uses it.
 //   * The first block's norm, queries, keys and values depend on the token alone (and on the place, where positions
 //     are learned): computed once a distinct token.
 //   * Each matrix product keeps a tile of its result in registers and meets its operands as contiguous vectors.
@@ -195,16 +195,15 @@ void Model::transpose(const Tensor& t) {
         }
 }
 
-// What dropout multiplies by, exactly as batches.dropout_mask: 16 bits an element, from (key, place).
+// What dropout multiplies by, exactly as batches.dropout_mask: 16 bits an element, from (key, prefix).
 void Model::draw_mask(const Batch& b, int site, Matrix kept, int width) const {
     const uint64_t key = site_key(site);
-    const int numbers = (width + 3) / 4;
     const IntVec threshold = IntVec{} + shape_.dropout;
     const Vec scale = Vec{} + float(65536.0 / (65536.0 - shape_.dropout));
     Bits ramp;
     for (int i = 0; i < WIDTH / 4; ++i) ramp[i] = GOLDEN * uint64_t(i + 1);
     for (int n = 0; n < b.rows(); ++n) {
-        Bits counter = ramp + (key + b.place[n] * uint64_t(numbers) * GOLDEN);
+        Bits counter = ramp + (key + b.prefix[n]);
         for (int j = 0; j < width; j += WIDTH, counter += GOLDEN * (WIDTH / 4)) {
             const Bits bits = mix64(counter);
             Halves halves;
@@ -535,9 +534,8 @@ void rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const
     Batch batch(*shape);
     for (long i = 0; i < steps; ++i) {
         Sequence* some = &words[i * batch_size];
-        const bool shared = shape->dropout == 0;
-        if (shared) std::sort(some, some + batch_size);
-        batch.fill(some, batch_size, shared);
+        std::sort(some, some + batch_size);
+        batch.fill(some, batch_size);
         model.forward(batch, dropout_key, first_step + i);
         losses[i] = model.loss(batch, nullptr, nullptr);
         model.backward(batch);
@@ -553,10 +551,9 @@ double rungwise_gradients(const Shape* shape, const float* const* values, const 
                           const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients) {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     Model model(*shape, values, Room(*shape, words, n), true);
-    const bool shared = shape->dropout == 0 || step < 0;
-    if (shared) std::sort(words.begin(), words.end());
+    std::sort(words.begin(), words.end());
     Batch batch(*shape);
-    batch.fill(words.data(), n, shared);
+    batch.fill(words.data(), n);
     model.forward(batch, dropout_key, step);
     const double loss = model.loss(batch, nullptr, nullptr);
     model.backward(batch);
@@ -577,7 +574,7 @@ void rungwise_score(const Shape* shape, const float* const* values, const int* i
     std::vector<unsigned char> hit;
     for (int from = 0; from < n; from += together) {
         const int count = std::min(together, n - from);
-        batch.fill(&words[from], count, true);
+        batch.fill(&words[from], count);
         found.resize(batch.paths.size()), hit.resize(batch.paths.size());
         model.forward(batch, 0, -1);
         model.loss(batch, found.data(), hit.data());

@@ -119,7 +119,7 @@ struct Word {
 
 struct Batch {
     std::vector<int> token, position;  // of each row
-    std::vector<uint64_t> place;       // of each row: number in the batch * 65536 + time, for dropout
+    std::vector<uint64_t> prefix;      // of each row: batches.prefix_hashes, for dropout
     std::vector<int> uses;             // of each row: words that it is part of
     std::vector<int> distinct, which;  // one row for each distinct key; the place of each row's key among them
     std::vector<int> paths, targets;   // of each token of each word: its row, and what comes next
@@ -130,17 +130,17 @@ struct Batch {
         : n_head_(shape.n_head), vocab_size_(shape.vocab_size), seen_(shape.vocab_size * std::max(1, shape.places), -1),
           by_place_(shape.places > 0) {}
 
-    // `shared`: the words are sorted, and each takes over the rows of the beginning that it has in common with the
-    // one before. In that order no earlier word has more in common with it.
-    void fill(const Sequence* sequences, int n, bool shared) {
+    // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
+    // In that order no earlier word has more in common with it.
+    void fill(const Sequence* sequences, int n) {
         for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->clear();
-        place.clear(), words.clear();
+        prefix.clear(), words.clear();
         long weights = 0;
         for (int w = 0; w < n; ++w) {
             const Sequence& now = sequences[w];
             const int path = int(paths.size());
             int first = 0;
-            if (shared && w) {
+            if (w) {
                 const Sequence& before = sequences[w - 1];
                 const int shorter = std::min(now.length, before.length);
                 while (first < shorter && now.inputs[first] == before.inputs[first]) ++first;
@@ -151,7 +151,7 @@ struct Batch {
             }
             for (int t = first; t < now.length; ++t) {
                 paths.push_back(rows());
-                add_row(now.inputs[t], t, uint64_t(w) * 65536 + t);
+                add_row(now.inputs[t], t, t ? prefix[paths[path + t - 1]] : 0);
             }
             targets.insert(targets.end(), now.targets, now.targets + now.length);
             words.push_back({path, now.length, first, weights});
@@ -161,8 +161,9 @@ struct Batch {
     }
 
 private:
-    void add_row(int its_token, int time, uint64_t its_place) {
-        token.push_back(its_token), position.push_back(time), place.push_back(its_place), uses.push_back(1);
+    void add_row(int its_token, int time, uint64_t before) {
+        token.push_back(its_token), position.push_back(time), uses.push_back(1);
+        prefix.push_back(mix64(before + GOLDEN * uint64_t(its_token + 1)));
         int& found = seen_[key(rows() - 1)];
         if (found < 0) {
             found = int(distinct.size());
