@@ -1,27 +1,29 @@
-"""Train on real lists, each with the defaults of `rungwise train`, and print losses beside the bigram and Kneser-Ney.
+"""Train on real lists, each with the defaults of `rungwise train`; losses beside the counted ones: results/lists.json.
 
 Run: python scripts/real_lists.py [--out runs/real] [LIST ...]
 
 Lists: given-names (bundled), names (the article's), english and ukrainian (Debian's wamerican and wukrainian:
 apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that cannot
-be had is told and left out. The same command goes on where it was stopped; finished lists are only read.
+be had is told and left out. The same command goes on where it was stopped; finished lists are only read. Then
+`python scripts/write_docs.py` renews the table in docs/log.md.
 """
 
 import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rungwise import practice, runs, words
+from rungwise import files, practice, runs, words
 from rungwise.config import UserError
 from rungwise.settings import Settings
 from rungwise.survey import survey
 
+RESULTS = Path(__file__).parent.parent / "results/lists.json"
 MILLION = 1_000_000
 LOCALES, KINDS = ("de_DE", "en_GB", "es_ES", "fr_FR", "it_IT", "pl_PL"), ("first_names", "last_names")
 DICTIONARIES = Path("/usr/share/dict")
@@ -37,7 +39,7 @@ def full_names(folder: Path) -> str:
             given, family = (sorted({str(name) for name in getattr(provider, kind)}) for kind in KINDS)
             n = -(-MILLION // len(LOCALES))
             lines += [f"{a} {b}" for a, b in zip(rng.choice(given, n), rng.choice(family, n), strict=True)]
-        runs.write_text(path, "".join(f"{line}\n" for line in lines[:MILLION]))
+        files.write_text(path, "".join(f"{line}\n" for line in lines[:MILLION]))
     return str(path)
 
 
@@ -64,7 +66,7 @@ def counted(out: Path, listed: words.WordList) -> dict[str, Any]:
     """What `rungwise data` tells, kept beside the run."""
     path = out.with_suffix(".json")
     if not path.exists():
-        runs.write_text(path, json.dumps(survey(listed, words.MAX_LENGTH), ensure_ascii=False))
+        files.write_text(path, json.dumps(survey(listed, words.MAX_LENGTH), ensure_ascii=False))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -76,30 +78,33 @@ def measure(name: str, out: Path) -> dict[str, Any]:
         practice.resume(out)
     else:
         practice.start(out, Settings.of({"data": source}, "real_lists"))
-    configs = runs.load_config(out)
-    final = runs.read_lines(out / runs.METRICS)[-1]
+    configs, final = runs.load_config(out), files.read_lines(out / runs.METRICS)[-1]
+    beat, train = found["to_beat"], configs.train
     return {
-        "list": name,
+        "sha256": found["sha256"],
         "lines": found["words"],
         "distinct": found["distinct"],
         "characters": len(found["alphabet"]),
-        **found["to_beat"],
+        "bigram": beat["bigram"],
+        "kneser_ney_5": beat["by_order"]["5"],
+        "kneser_ney_best": beat["kneser_ney"],
+        "kneser_ney_order": beat["kneser_ney_order"],
+        "model": configs.model.to_dict(),
+        "train": train.to_dict(),
+        "seed": configs.info["seed"],
         "steps": final["step"],
-        "batch": configs.train.batch_size,
-        "loss": final["final_test_loss"],
+        "best_step": final["best_step"],
+        "train_loss": final["final_train_loss"],
+        "validation_loss": final["final_validation_loss"],
+        "test_loss": final["final_test_loss"],
     }
 
 
-def rows(found: list[dict[str, Any]]) -> Iterator[str]:
-    yield "| list | lines | distinct | characters | bigram | Kneser-Ney (order) | transformer | steps x batch |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for r in found:
-        best = "**" * (r["loss"] < r["kneser_ney"])
-        yield (
-            f"| {r['list']} | {r['lines']:,} | {r['distinct']:,} | {r['characters']} | {r['bigram']:.3f} "
-            f"| {r['kneser_ney']:.3f} ({r['kneser_ney_order']}) | {best}{r['loss']:.3f}{best} "
-            f"| {r['steps']:,} x {r['batch']} |"
-        )
+def keep(name: str, row: dict[str, Any]) -> None:
+    """Into the file that the documentation's table is made from, in the order of LISTS."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    rows[name] = row
+    files.write_json(RESULTS, {name: rows[name] for name in LISTS if name in rows})
 
 
 def main() -> None:
@@ -108,14 +113,13 @@ def main() -> None:
     parser.add_argument("lists", nargs="*", choices=[*LISTS, []], help=", ".join(LISTS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found = []
     for name in arguments.lists or LISTS:
         try:
-            found.append(measure(name, arguments.out / name))
+            keep(name, row := measure(name, arguments.out / name))
         except UserError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
-    print("\nTest losses, protocol strict, in nats a character:\n")
-    print("\n".join(rows(found)))
+        else:
+            print({key: value for key, value in row.items() if key not in ("model", "train")})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ test holds them to this.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import chapters
 import interop_tables
 import notebook
 
+from rungwise.config import ModelConfig
 from rungwise.lab import baselines, evidence, plots
 from rungwise.lab.bench import summary
 from rungwise.lab.document import Figure
@@ -25,12 +27,14 @@ from rungwise.lab.ladder import RUNGS, select
 from rungwise.lab.report import findings_markdown
 from rungwise.lab.results import RESULTS, Result, read
 from rungwise.lab.tables import markdown
+from rungwise.native import shapes
 
 ROOT = Path(__file__).parent.parent
 ARTICLE = ROOT / "results/names-article"
 PEERS = ROOT / "results/peers.json"
 PERFORMANCE = ROOT / "results/performance"
 """What `rungwise bench --out` and bench_growth.py measured."""
+LISTS = ROOT / "results/lists.json"
 
 
 def measured_folders() -> list[Path]:
@@ -109,6 +113,27 @@ def speed() -> str:
     return f"```text\n{summary.tell(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
 
 
+def lists_table() -> str:
+    """What scripts/real_lists.py measured, a row a list; a loss below the best counted one is bold."""
+    head = ("list", "lines", "distinct", "characters", "bigram", "5-gram", "best counted (order)", "transformer")
+    lines = ["| " + " | ".join([*head, "parameters", "epochs"]) + " |", "|---|" + "--:|" * 9]
+    for name, row in json.loads(LISTS.read_text(encoding="utf-8")).items():
+        n_parameters = sum(math.prod(shape) for shape in shapes(ModelConfig(**row["model"])).values())
+        bold = "**" * (row["test_loss"] < row["kneser_ney_best"])
+        cells = (
+            name,
+            *(f"{row[key]:,}" for key in ("lines", "distinct", "characters")),
+            *(f"{row[key]:.3f}" for key in ("bigram", "kneser_ney_5")),
+            f"{row['kneser_ney_best']:.3f} ({row['kneser_ney_order']})",
+            f"{bold}{row['test_loss']:.3f}{bold}",
+            f"{n_parameters:,}",
+            f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    under = "Test losses, protocol strict, nats a character; the defaults of `rungwise train`, seed 0, n = 1; counted: "
+    return "\n".join(lines) + f"\n\n{under}interpolated Kneser-Ney.\n"
+
+
 def fill(text: str, generated: dict[str, str]) -> str:
     """The text with every generated block in its place."""
     for name, block in generated.items():
@@ -128,6 +153,8 @@ def documents() -> dict[Path, str]:
     found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed()})
+    log = ROOT / "docs/log.md"
+    found[log] = fill(log.read_text(encoding="utf-8"), {"lists": lists_table()})
     interop = ROOT / "docs/interop.md"
     tables = {"round-trips": interop_tables.round_trips(), "homes": interop_tables.homes()}
     found[interop] = fill(interop.read_text(encoding="utf-8"), tables)

@@ -3,12 +3,13 @@
 
 import gzip
 import json
+import pickle
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from helpers import WORDS, command, tiny_run
+from helpers import TINY, WORDS, command, flags, tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +26,18 @@ def place(tmp_path_factory) -> Path:
         "two.txt": b"anna\nbea\n",
         "latin.txt": "anna\nJosé\n".encode("latin-1"),
         "utf16.txt": "anna\nbea\n".encode("utf-16"),
+        "utf16-bare.txt": "anna\nbea\n".encode("utf-16-be"),
+        "utf32.txt": "anna\nbea\n".encode("utf-32"),
+        "zeros.txt": b"anna\n" + bytes(5) + b"\nbea\n",
+        "noise.txt": bytes(range(250, 0, -1)),
         "long.txt": b"x" * 99,
         "broken.gz": gzip.compress(text)[:-8],
         "table.csv": b"id,name\n1,anna\n",
+        "quote.tsv": b'id\tname\n1\t"anna\n2\tbea\n',
+        "breaks.csv": b'id,name\n1,"an\nna"\n',
         "fields.csv": b"id,name\n1," + b"x" * 200_000,
         "bad.parquet": b"PAR1" + b"\0" * 40 + b"PAR1",
+        "longer.txt": b"annalena\nmaximilian\n",
         "strange.txt": "東京\nさくら\n".encode(),
         "no.json": b"{",
         "list.json": b"[1]",
@@ -57,6 +65,22 @@ def place(tmp_path_factory) -> Path:
     (old / "config.json").write_text(json.dumps(json.loads((old / "config.json").read_text()) | {"format": 99}))
     noknown = tiny_run(folder / "noknown")
     (noknown / "known.safetensors").unlink()
+    for name, target in (("altered", "model.safetensors"), ("forged", "known.safetensors"), ("cut", "config.json")):
+        path = tiny_run(folder / name) / target
+        content = bytearray(path.read_bytes())
+        if name == "cut":
+            del content[-9:]
+        else:
+            content[-2] ^= 1  # one bit of the last number
+        path.write_bytes(content)
+    pickled = tiny_run(folder / "pickled")
+    (pickled / "model.safetensors").write_bytes(pickle.dumps({"head.bias": [1.0]}))
+    half = tiny_run(folder / "half")
+    (half / "samples.txt").unlink()
+    other = json.loads((half / "config.json").read_text())
+    (half / "config.json").write_text(json.dumps(other | {"list": other["list"] | {"data": str(folder / "two.txt")}}))
+    learned = flags(**{**TINY, "steps": 1, "position": "learned"})
+    assert command("train", "--data", folder / "good.txt", "--out", folder / "learned", *learned).status == 0
     return folder
 
 
@@ -83,6 +107,10 @@ BAD = [
     ("train --data latin.txt", "latin.txt is not UTF-8: line 2, byte 9 of the file (0xe9); convert it first, or name its --encoding."),
     ("data latin.txt", "latin.txt is not UTF-8: line 2, byte 9 of the file (0xe9); convert it first, or name its --encoding."),
     ("data utf16.txt", "utf16.txt is not UTF-8: line 1, byte 1 of the file (0xff); it looks like UTF-16: --encoding utf-16."),
+    ("data utf32.txt", "utf32.txt is not UTF-8: line 1, byte 1 of the file (0xff); it looks like UTF-32: --encoding utf-32."),
+    ("data utf16-bare.txt", "utf16-bare.txt holds zero characters (U+0000): it is no text, or UTF-16 without its mark (--encoding utf-16-le or utf-16-be)."),
+    ("train --data zeros.txt", "zeros.txt holds zero characters (U+0000): it is no text, or UTF-16 without its mark "),
+    ("data noise.txt", "noise.txt is not UTF-8: line 1, byte 1 of the file (0xfa); convert it first, or name its --encoding."),
     ("data latin.txt --encoding ascii", "latin.txt is not ascii: line 2, byte 9 of the file (0xe9); try another --encoding."),
     ("data good.txt --encoding utf-88", "Unknown encoding 'utf-88'; did you mean 'utf8'?"),
     ("data long.txt", "long.txt holds no words of at most 64 characters."),
@@ -91,6 +119,8 @@ BAD = [
     ("data broken.gz", "broken.gz is a damaged gzip file: Compressed file ended before the end-of-stream marker was reached."),
     ("data table.csv --column nam", "table.csv has no column 'nam'; did you mean 'name'?"),
     ("data empty.txt --column name", "empty.txt has no column 'name'; choose from: ."),
+    ("data quote.tsv --column name", "quote.tsv: line 3: unexpected end of data (a quote that is not closed?)."),
+    ("data breaks.csv --column name", "breaks.csv holds no words on one line."),
     ("data fields.csv --column name", "fields.csv: line 2: field larger than field limit (131072)."),
     ("data numbers.parquet", "numbers.parquet is a Parquet file: name its --column (n)."),
     ("data numbers.parquet --column n", "numbers.parquet: column 'n' holds Int64, not text."),
@@ -104,6 +134,12 @@ BAD = [
     (f"{TRAIN} --n-embd 0", "command line: n_embd must be at least 1, but is 0."),
     (f"{TRAIN} --n-embd 10 --n-head 4", "command line: n_embd must be a multiple of n_head=4, but is 10."),
     (f"{TRAIN} --n-embd 12 --n-head 4", "command line: RoPE rotates pairs: the head size must be even, but is 3."),
+    (f"{TRAIN} --n-layer 100000000", "command line: n_layer must be at most 1,000, but is 100000000."),
+    (f"{TRAIN} --n-embd 1000000000", "Training would take "),
+    (f"{TRAIN} --batch-size 1000000000000", "Training would take "),
+    (f"{TRAIN} --position lerned", "command line: position: Input should be 'none', 'learned' or 'rope', but is 'lerned'."),
+    (f"{TRAIN} --position learned --batching stream", "A window of 16 is longer than the 6 places that learned positions have here: use a window of at most 6, or position rope."),
+    (f"{TRAIN} --batching stream --window 1000", "The training words make 157 tokens; a window of 1000 needs more."),
     (f"{TRAIN} --n-layer -1", "command line: n_layer must be at least 1, but is -1."),
     (f"{TRAIN} --mlp gleu", "command line: mlp: Input should be 'none', 'relu', 'gelu' or 'swiglu', but is 'gleu'."),
     (f"{TRAIN} --dropout 1", "command line: dropout must be at least 0 and below 1, but is 1.0."),
@@ -141,9 +177,12 @@ BAD = [
     ("train --data good.txt --out run-strict", "run-strict is not empty; give another --out for this run, or remove it."),
     ("train --data good.txt --out good.txt", "Cannot write to good.txt: File exists."),
     ("train --data good.txt --out good.txt/x", "Cannot write to good.txt/x: Not a directory."),
+    ("train --data good.txt --out /proc/none", "Cannot write to /proc/none: "),
     ("climb --data good.txt --out full", "full holds something else than a climb; give another --out."),
     ("climb --data good.txt --out good.txt", "Cannot write to good.txt: File exists."),
     ("train --out new --resume", "new holds no run to go on with (config.json is missing); start one without --resume."),
+    ("train --out half/run-strict --resume", "two.txt is not the list that half/run-strict was begun with (SHA-256 differs)."),
+    ("train --out half/run-strict --resume --data none.txt", f"No word list at 'none.txt'; {MISSING}"),
     ("train --out run-strict --resume --steps 9", "--resume reads everything from run-strict; leave out --steps."),
     # a run
     ("sample none", "none is no run: config.json is missing."),
@@ -152,6 +191,11 @@ BAD = [
     ("sample noweights/run-strict", "noweights/run-strict has no weights yet: training was stopped before."),
     ("sample novocabulary/run-strict", "novocabulary/run-strict is no run: vocabulary.json is missing."),
     ("sample torn/run-strict", "torn/run-strict/model.safetensors is damaged: "),
+    ("sample altered/run-strict", "altered/run-strict/model.safetensors is damaged: its checksum does not fit."),
+    ("sample forged/run-strict --new-only", "forged/run-strict/known.safetensors is damaged: its checksum does not fit."),
+    ("sample cut/run-strict", "cut/run-strict/config.json cannot be read: "),
+    ("sample pickled/run-strict", "pickled/run-strict/model.safetensors is damaged: "),
+    ("eval altered/run-strict good.txt", "altered/run-strict/model.safetensors is damaged: its checksum does not fit."),
     ("sample old/run-strict", "old/run-strict/config.json is of another version of rungwise: this one reads format 1."),
     ("sample noknown/run-strict --new-only", "This run keeps no list of its words, so new ones cannot be told: leave out new_only."),
     ("sample run-strict -n=-1", "n must be at least 0, but is -1."),
@@ -159,11 +203,16 @@ BAD = [
     ("sample run-strict --temperature=-1", "temperature must be at least 0 and finite, but is -1.0."),
     ("sample run-strict --top-k=-1", "top_k must be at least 0, but is -1."),
     ("sample run-strict --top-p 0", "top_p must be above 0 and at most 1, but is 0.0."),
+    ("sample run-strict --top-p nan", "top_p must be above 0 and at most 1, but is nan."),
+    ("sample run-strict --temperature inf", "temperature must be at least 0 and finite, but is inf."),
+    ("sample run-strict --prefix an --max-length 1", "The prefix 'an' is longer than the longest word (1 characters)."),
+    ("sample run-strict --weights first", "invalid choice 'first' for argument '--weights'. Expected one of ('best', 'last'); see rungwise sample --help"),
     ("sample run-strict --max-length 0", "max_length must be at least 1, but is 0."),
     ("sample run-strict --prefix aQ", f"'Q' in 'aQ' is not in the alphabet of the training list: {ALPHABET}"),
     ("sample run-strict --prefix annaanna", "The prefix 'annaanna' is longer than the longest word (5 characters)."),
     ("sample", "Missing from rungwise sample: PATH"),
     ("eval run-strict strange.txt", "No word of strange.txt can be scored: each holds a character outside the model's alphabet, "),
+    ("eval learned longer.txt", "No word of longer.txt can be scored: each that the model can spell is longer than the 5 characters that its learned positions reach."),
     ("eval run-strict", "Missing from rungwise eval: STR"),
     # exporting
     ("export none --format onnx", "none is no run: config.json is missing."),

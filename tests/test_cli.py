@@ -1,6 +1,7 @@
 """The command: its flags, its help, and one clear line for everything that a user can get wrong."""
 
 import contextlib
+import dataclasses
 import json
 import runpy
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 import rungwise
 from helpers import TINY, WORDS, command, flags, tiny_run
 from rungwise import cli, settings
+from rungwise.cli import main
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig
+from rungwise.drawing import Sampling, SamplingFields
 from rungwise.settings import Fields, Settings
 
 
@@ -70,6 +73,7 @@ def test_every_field_is_a_flag_with_its_reason():
 def test_the_fields_of_python_are_those_of_the_command():
     known = {name for name in settings.ALL if name != "data"}  # data is train()'s own argument
     assert set(Fields.__annotations__) == known
+    assert set(SamplingFields.__annotations__) == {field.name for field in dataclasses.fields(Sampling)}
     hints = settings.get_type_hints(Fields)
     for section, kind in settings.KINDS.items():
         for name in settings.fields(kind):
@@ -104,12 +108,16 @@ def test_a_runs_own_config_makes_the_same_run_again(tmp_path):
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(("n", "steps"), [(10, 5_000), (2_999, 5_000), (3_000, 20_000), (10**6, 20_000)])
-def test_defaults_suit_the_size_of_the_list(n, steps):
+@pytest.mark.parametrize(
+    ("n", "n_embd", "steps"),
+    [(10, 32, 5_000), (2_999, 32, 5_000), (3_000, 64, 20_000), (50_000, 64, 20_000), (50_001, 128, 20_000)],
+)
+def test_defaults_suit_the_size_of_the_list(n, n_embd, steps):
     asked = Settings.of({}, "test")
     model, train = asked.suited_to(n).model_and_train(ModelConfig(), TrainConfig(), 28, 16)
-    assert train.steps == steps
-    assert (model.dropout == 0) == (n > 200_000)
+    assert (model.n_embd, train.steps) == (n_embd, steps)
+    assert model.n_embd % model.n_head == 0
+    assert (model.dropout == 0) == (n > 50_000)
     asked = Settings.of({"n_embd": 48, "steps": 7, "dropout": 0.1}, "test").suited_to(n)
     model, train = asked.model_and_train(ModelConfig(), TrainConfig(), 28, 16)
     assert (model.n_embd, model.n_head, model.dropout, train.steps) == (48, 4, 0.1, 7)
@@ -212,8 +220,21 @@ def test_training_and_generating_in_python(tmp_path):
 
 def test_the_worked_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(Path(__file__).parent.parent / "docs/examples/library.py"))
+    path = Path(__file__).parent.parent / "docs/examples/library.py"
+    assert sum(bool(line.strip()) for line in path.read_text().splitlines()[1:]) <= 10
+    runpy.run_path(str(path))
     first, *words = capsys.readouterr().out.splitlines()
     assert first == "52,252 parameters; alphabet abcdefghijklmnopqrstuvwxyz"
     assert len(words) == 10
     assert all(word.startswith("ma") for word in words)
+
+
+def test_streams_that_were_closed(tmp_path, monkeypatch):
+    """As `rungwise ... >&- 2>&-` and `<&-` leave them: Python has None there."""
+    run = tiny_run(tmp_path)
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    main(["sample", str(run), "-n", "2"])  # nobody reads it, and that is no error
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "-"])
+    assert ended.value.code == 2

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import WORDS, command, listed, tiny_run
+from helpers import TINY, WORDS, command, flags, listed, tiny_run
 from rungwise import runs
 from rungwise.assess import assess
 from rungwise.batches import Tape
@@ -47,6 +48,7 @@ def test_the_figures_to_beat_are_those_of_counts():
     assert found["kneser_ney_order"] == best
     assert found["kneser_ney"] == pytest.approx(fit(train, len(words.vocabulary), best).loss(test))
     assert found["bigram"] == pytest.approx(fit(train, len(words.vocabulary), 2).loss(test))
+    assert found["by_order"] == {n: pytest.approx(fit(train, len(words.vocabulary), n).loss(test)) for n in range(1, 8)}
     assert found["uniform"] == pytest.approx(math.log(len(words.vocabulary) - 1))
 
 
@@ -118,6 +120,41 @@ def test_eval_and_sample_agree_on_a_word(tmp_path):
     assert [word["word"] for word in scored] == [word["word"] for word in drawn]
     assert [word["nats"] for word in scored] == pytest.approx([-word["log_likelihood"] for word in drawn], abs=1e-4)
     assert json.loads(done.err)["words_scored"] == 30
+
+
+@pytest.mark.parametrize("protocol", ["strict", "article"])
+def test_words_beyond_the_learned_positions_are_counted(tmp_path, protocol):
+    (tmp_path / "l").write_text("\n".join(WORDS))
+    fields = flags(**{**TINY, "steps": 2, "position": "learned", "protocol": protocol})
+    assert command("train", "--data", tmp_path / "l", "--out", tmp_path / "r", *fields).status == 0
+    # Longest word: fritz, 5 characters, and END: 6 places. Without a start token, a word of 6 still fits.
+    asked = b"anna\nfritz\nmarina\nannalena\nBOB\nmarina\n"
+    done = command("eval", tmp_path / "r", "-", "--words", "--json", stdin=asked)
+    assert done.status == 0, done.err
+    told = json.loads(done.err)
+    scored = [json.loads(line)["word"] for line in done.out.splitlines()]
+    beyond = {"strict": 3, "article": 1}[protocol]
+    assert told["words_beyond_the_last_position"] == beyond
+    assert (told["words"], told["words_scored"], told["words_with_unknown_characters"]) == (6, 5 - beyond, 1)
+    assert scored == [w for w in ("anna", "fritz", "marina", "marina") if beyond == 1 or w != "marina"]
+    text = command("eval", tmp_path / "r", "-", stdin=asked).out
+    assert f"Not scored: {beyond} words longer than the model's learned positions reach" in text
+    # What is left is scored as alone.
+    alone = command("eval", tmp_path / "r", "-", "--json", stdin="\n".join(scored).encode())
+    assert json.loads(alone.out)["nats_per_character"] == pytest.approx(told["nats_per_character"])
+    drawn = command("sample", tmp_path / "r", "-n", 200).out.splitlines()
+    assert max(map(len, drawn)) <= 5
+
+
+def test_perplexities_that_no_float_holds(tmp_path):
+    folder = tiny_run(tmp_path)
+    arguments = ("eval", folder, "-", "--max-length", 999)
+    data = b"x" * 900
+    found = json.loads(command(*arguments, "--json", stdin=data).out, parse_constant=pytest.fail)
+    assert found["perplexity_per_word"] is None
+    assert found["nats_per_word"] > 710  # exp() of it is no float
+    assert "a character, above 1e300 a word" in command(*arguments, stdin=data).out
+    assert re.search(r"a character, \d\.\d+e\+\d+ a word", command(*arguments, stdin=b"x" * 20).out)
 
 
 def test_eval_reports_what_it_cannot_score(tmp_path):

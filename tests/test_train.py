@@ -150,6 +150,23 @@ def test_a_diverging_run_ends_with_one_line():
         train(runner, config)
 
 
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_a_window_beyond_the_learned_positions(engine):
+    model_config, config, tape = setting(get_rung("stream"))
+    learned = model_config.replace(position="learned", block_size=config.window - 1)
+    with pytest.raises(UserError, match=f"^A window of {config.window} is longer than the {config.window - 1} places"):
+        make_engine(learned, config, tape, [0], engine)
+
+
+@pytest.mark.parametrize("fields", [{"n_embd": 10**6}, {"n_layer": 1_000, "n_embd": 10_000}])
+def test_what_no_memory_holds_is_refused_before_it_is_taken(fields):
+    model_config, config, tape = setting(get_rung("final"))
+    with pytest.raises(UserError, match=r"^Training would take [\d,]+ GiB of memory and more; this machine has \d+\."):
+        make_engine(model_config.replace(**fields), config, tape, [0])
+    with pytest.raises(UserError, match=r"^Training would take"):
+        make_engine(model_config, config.replace(batch_size=10**10), tape, [0])
+
+
 def test_engine_names():
     assert choose_engine("torch") == "torch"
     with pytest.raises(UserError, match="did you mean 'native'"):

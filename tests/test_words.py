@@ -20,8 +20,8 @@ from rungwise.batches import Tape
 from rungwise.config import PROTOCOLS, UserError
 from rungwise.words import END, PAD, Dropped, Vocabulary, from_words, read, split
 
-# What a line can hold: no line break, and no half of a surrogate pair.
-texts = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=12)
+# What a line can hold: no line break, no zero character, and no half of a surrogate pair.
+texts = st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]), max_size=12)
 spoken = st.lists(texts, min_size=1, max_size=30).filter(lambda lines: any(line.strip() for line in lines))
 plain = st.lists(st.text("abcd", min_size=1, max_size=4), min_size=1, max_size=60)
 
@@ -46,7 +46,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("lines", SCRIPTS.values(), ids=SCRIPTS)
-@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "BOM"])
 def test_any_script_and_line_end(lines, end, mark):
     found = read_bytes((mark + end.join(lines) + end).encode())
@@ -91,6 +91,8 @@ def test_blank_lines_and_long_words_are_counted():
 
 CONVERT = "convert it first, or name its --encoding."
 UTF16 = "it looks like UTF-16: --encoding utf-16."
+UTF32 = "it looks like UTF-32: --encoding utf-32."
+ZERO = "it is no text, or UTF-16 without its mark (--encoding utf-16-le or utf-16-be)."
 ANOTHER = "try another --encoding."
 
 
@@ -101,6 +103,9 @@ ANOTHER = "try another --encoding."
         (b"\xef\xbb\xbfa\n\xc3(", "utf-8", f"some is not UTF-8: line 2, byte 6 of the file (0xc3); {CONVERT}"),
         (b"anna\nbea\n\xe3\x81", "utf-8", f"some is not UTF-8: line 3, byte 10 of the file (0xe3); {CONVERT}"),
         ("anna".encode("utf-16"), "utf-8", f"some is not UTF-8: line 1, byte 1 of the file (0xff); {UTF16}"),
+        ("anna".encode("utf-32"), "utf-8", f"some is not UTF-8: line 1, byte 1 of the file (0xff); {UTF32}"),
+        ("anna\nbea\n".encode("utf-16-le"), "utf-8", f"some holds zero characters (U+0000): {ZERO}"),
+        (b"anna\nb\0a\n", "utf-8", f"some holds zero characters (U+0000): {ZERO}"),
         (b"anna\n\x81\xff", "shift_jis", f"some is not shift_jis: line 2, byte 6 of the file (0x81); {ANOTHER}"),
         (b"\xff\xfea\0\n\0b\0\0\xdc", "utf-16", f"some is not utf-16: line 2, byte 9 of the file (0x00); {ANOTHER}"),
         (b"a", "klingon-5", "Unknown encoding 'klingon-5'; utf-8, utf-16, latin-1, cp1252 and shift-jis are some."),
@@ -189,7 +194,6 @@ def test_a_parquet_column_that_will_not_do(tmp_path, column, line):
 
 @given(spoken)
 def test_words_from_python_are_words_from_a_file(lines):
-    lines = [line.replace("\r", "") for line in lines]
     one, other = from_words(lines), read_bytes("".join(f"{line}\n" for line in lines).encode())
     assert list(one) == list(other)
     assert one.vocabulary == other.vocabulary
@@ -198,7 +202,23 @@ def test_words_from_python_are_words_from_a_file(lines):
 
 
 def test_a_word_with_a_line_break_is_dropped_and_counted():
-    assert from_words(["a\nb", "c"]).dropped == Dropped(broken=1)
+    assert from_words(["a\nb", "c", "d\re"]).dropped == Dropped(broken=2)
+    with pytest.raises(UserError, match=r"^some holds no words on one line\.$"):
+        read_bytes(b'name\n"an\nna"\n', column="name")
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b'n\tname\n1\t"anna\n2\tbea\n', "some: line 3: unexpected end of data (a quote that is not closed?)."),
+        (b'n,name\n1,"anna"x\n', "some: line 2: ',' expected after '\"'."),
+    ],
+)
+def test_quotes_that_would_swallow_words_are_an_error(data, line):
+    with pytest.raises(UserError) as caught:
+        read_bytes(data, column="name")
+    assert str(caught.value) == line
+    assert list(read_bytes(b'n\tname\n1\tan"na"\n2\t""\n', column="name")) == ['an"na"']  # inside, or doubled
 
 
 @given(plain)

@@ -35,6 +35,8 @@ class Assessment:
     """Characters outside the alphabet, and how often each stands in the list; the most frequent first."""
     n_unknown_words: int
     """Words that hold one: they cannot be scored."""
+    n_beyond: int
+    """Words longer than a model with learned positions has places for: they cannot be scored, either."""
 
     def summary(self, run: Run, listed: WordList) -> dict[str, Any]:
         """For programs and for people; the field names say the units."""
@@ -54,10 +56,11 @@ class Assessment:
             "words_scored": len(self.words),
             "words_with_unknown_characters": self.n_unknown_words,
             "unknown_characters": self.unknown,
+            "words_beyond_the_last_position": self.n_beyond,
             "characters_scored": len(self.scores.nats),
             "nats_per_character": nats,
             "bits_per_character": nats / math.log(2),
-            "perplexity_per_character": math.exp(nats),
+            "perplexity_per_character": _exp(nats),
             "nats_per_word": float(by_word.mean()),
             "perplexity_per_word": _exp(float(by_word.mean())),
             "accuracy": self.scores.accuracy,
@@ -66,8 +69,9 @@ class Assessment:
         }
 
 
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+def _exp(nats: float) -> float | None:
+    """None where no float is so large: JSON has no infinity."""
+    return math.exp(nats) if nats < 700 else None
 
 
 def assess(run: Run, listed: WordList) -> Assessment:
@@ -81,12 +85,21 @@ def assess(run: Run, listed: WordList) -> Assessment:
             f"No word of {listed.name} can be scored: each holds a character outside the model's alphabet, "
             f"{strange[0][0]!r} first of all."
         )
+    config, n_known = run.model.config, len(known)
+    if config.position == "learned":  # RoPE, or no position at all, goes on as long as a word does
+        known = known.at(np.flatnonzero(known.lengths + run.protocol.start_token <= config.block_size))
+        if not len(known):
+            longest = config.block_size - run.protocol.start_token
+            raise UserError(
+                f"No word of {listed.name} can be scored: each that the model can spell is longer than the {longest} "
+                "characters that its learned positions reach."
+            )
     parts = [
         score(run.model, Tape.of(known, np.arange(first, min(first + WORDS_AT_ONCE, len(known))), run.protocol))
         for first in range(0, len(known), WORDS_AT_ONCE)
     ]
     scores = Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lengths", "nats", "correct")))
-    return Assessment(known, scores, dict(strange), int(holds_unknown.sum()))
+    return Assessment(known, scores, dict(strange), int(holds_unknown.sum()), n_known - len(known))
 
 
 def evaluate(run_dir: Path, source: ListConfig, each_word: bool, as_json: bool, weights: Weights = "best") -> None:
@@ -111,6 +124,10 @@ def _lines(found: Assessment, as_json: bool) -> Iterator[str]:
         yield json.dumps(value, ensure_ascii=False) if as_json else f"{nats:.5f}\t{nats / n:.5f}\t{word}"
 
 
+def _large(value: float | None, digits: int) -> str:
+    return "above 1e300" if value is None else f"{value:,.{digits}f}" if value < 1e9 else f"{value:.3g}"
+
+
 def _told(s: dict[str, Any]) -> Iterator[str]:
     yield f"{s['list']}: {s['words']:,} words, {s['words_scored']:,} scored (protocol {s['protocol']}: {s['scored']})"
     if s["words_with_unknown_characters"]:
@@ -119,11 +136,13 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
             f"Not scored: {s['words_with_unknown_characters']:,} words with characters outside the alphabet "
             f"({len(s['unknown_characters'])} of them: {shown})"
         )
+    if n := s["words_beyond_the_last_position"]:
+        yield f"Not scored: {n:,} words longer than the model's learned positions reach"
     if s["dropped_too_long"]:
         yield f"Not read: {s['dropped_too_long']:,} words longer than --max-length"
     yield (
         f"{s['nats_per_character']:.4f} nats, {s['bits_per_character']:.4f} bits a character; perplexity "
-        f"{s['perplexity_per_character']:.3f} a character, {s['perplexity_per_word']:,.1f} a word"
+        f"{_large(s['perplexity_per_character'], 3)} a character, {_large(s['perplexity_per_word'], 1)} a word"
     )
     yield f"{s['accuracy']:.1%} of characters are the model's first guess"
     for title, key in (("Most likely", "most_likely"), ("Least likely", "least_likely")):

@@ -68,6 +68,12 @@ class Tape:
         return self.tokens[at].astype(np.int32), self.tokens[at + 1].astype(np.int32)
 
 
+def check_windows(tape: Tape, config: TrainConfig) -> None:
+    """Are there words enough to cut one window of the stream?"""
+    if config.batching == "stream" and len(tape.tokens) <= config.window + 1:
+        raise UserError(f"The training words make {len(tape.tokens)} tokens; a window of {config.window} needs more.")
+
+
 def draw(tape: Tape, config: TrainConfig, seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
     """Starts and lengths, (STEPS_A_BLOCK, batch_size) each, of a block of steps: words or windows, with replacement."""
     rng = np.random.default_rng([derive_seed(seed, "batches"), block])
@@ -75,8 +81,7 @@ def draw(tape: Tape, config: TrainConfig, seed: int, block: int) -> tuple[np.nda
     if config.batching == "words":
         chosen = rng.integers(len(tape.starts), size=shape)
         return tape.starts[chosen], tape.lengths[chosen]
-    if len(tape.tokens) <= config.window + 1:
-        raise UserError(f"The training words make {len(tape.tokens)} tokens; a window of {config.window} needs more.")
+    check_windows(tape, config)
     # Position 0 is the END before the first word, which the article's stream does not have.
     starts = rng.integers(1, len(tape.tokens) - config.window, size=shape)
     return starts, np.full(shape, config.window)

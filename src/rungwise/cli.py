@@ -370,8 +370,11 @@ def _one_line(boxed: str, arguments: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. What a user can mend is one line on standard error and exit status 2, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # words hold any character, wherever the output goes
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who called us (>&-): there is nobody to tell
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):  # words hold any character, wherever the output goes
             stream.reconfigure(errors="backslashreplace")
     try:
         parse(sys.argv[1:] if arguments is None else arguments).run()

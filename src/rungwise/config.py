@@ -122,6 +122,7 @@ class ModelConfig(_Config):
         self._require("vocab_size", self.vocab_size >= 3, "at least 3 (PAD, END and a character)")
         for field in ("block_size", "n_layer", "n_head", "n_embd", "mlp_ratio"):
             self._require(field, getattr(self, field) >= 1, "at least 1")
+        self._require("n_layer", self.n_layer <= 1_000, "at most 1,000")
         for field, choices in (("mlp", MLP), ("norm", Norm), ("position", Position)):
             self._require_choice(field, choices)
         self._require("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -57,6 +57,18 @@ class Sampling:
             raise UserError(f"top_p must be above 0 and at most 1, but is {self.top_p}.")
         if self.max_length is not None and self.max_length < 1:
             raise UserError(f"max_length must be at least 1, but is {self.max_length}.")
+
+
+class SamplingFields(TypedDict, total=False):
+    """The same fields for editors and type checkers; a test holds them to the dataclass."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    prefix: str
+    max_length: int | None
+    unique: bool
+    new_only: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,7 @@ from rungwise.words import Split, WordList
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from rungwise.drawing import SamplingFields
     from rungwise.settings import Fields
 
 N_SAMPLES = 20
@@ -277,7 +278,7 @@ def train(data: str | Path | Iterable[str] = "auto", out: str | Path | None = No
         return start(folder, asked, say=lambda line: None, listed=listed)
 
 
-def generate(run: Run, n: int = 20, *, seed: int = 0, **sampling: Any) -> Iterator[Word]:
+def generate(run: Run, n: int = 20, *, seed: int = 0, **sampling: Unpack[SamplingFields]) -> Iterator[Word]:
     """Draw n words from a run. `sampling`: temperature=0.8, top_k=10, prefix="ab", unique=True, ... (Sampling)."""
     drawn = Sampling(**sampling)
     return draw_words(run.model, run.vocabulary, n, run.sampled_firsts, drawn, seed, run.known)

@@ -114,7 +114,8 @@ def _text(stream: IO[bytes], name: str, encoding: str, digest: Digest) -> Iterat
             line = n_lines + tolerant.decode(block[: max(0, begin)]).count("\n") + 1
             hint = "convert it first, or name its --encoding" if encoding == "utf-8" else "try another --encoding"
             if encoding == "utf-8" and not n_bytes and block[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                hint = "it looks like UTF-16: --encoding utf-16"
+                bits = 32 if block[:4] == codecs.BOM_UTF32_LE else 16
+                hint = f"it looks like UTF-{bits}: --encoding utf-{bits}"
             raise UserError(
                 f"{name} is not {'UTF-8' if encoding == 'utf-8' else encoding}: line {line:,}, "
                 f"byte {n_bytes + begin + 1:,} of the file (0x{error.object[error.start]:02x}); {hint}."
@@ -130,9 +131,10 @@ def _text(stream: IO[bytes], name: str, encoding: str, digest: Digest) -> Iterat
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """The same text in blocks of whole lines, without the newline at a block's end."""
+    """The same text in blocks of whole lines, without the newline at a block's end. CRLF, and CR alone, end lines."""
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)  # a CR that ends the last block is let go
     begun: list[str] = []
-    for text in texts:
+    for text in map(newlines.decode, texts):
         head, newline, tail = text.rpartition("\n")
         if newline:
             yield "".join([*begun, head])
@@ -144,12 +146,13 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 
 def _table(texts: Iterator[str], name: str, column: str) -> Iterator[list[str]]:
     """One column of a CSV or TSV file with a header. Python's reader, not polars': it takes any encoding, gzip and
-    standard input in blocks, and names the line of an error."""
+    standard input in blocks, and names the line of an error. Strict: a quote that is never closed would otherwise
+    swallow the rest of the file without a word."""
     first = next(texts, "").lstrip("\r\n")
     header, _, _ = first.partition("\n")
     delimiter = max(",\t;", key=header.count)  # the first of equals
     lines = (f"{line}\n" for text in chain([first], texts) for line in text.split("\n"))
-    rows = csv.reader(lines, delimiter=delimiter)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     words: list[str] = []
     try:
         columns = [title.strip() for title in next(rows, [])]
@@ -160,7 +163,8 @@ def _table(texts: Iterator[str], name: str, column: str) -> Iterator[list[str]]:
                 yield words
                 words = []
     except csv.Error as error:
-        raise UserError(f"{name}: line {rows.line_num:,}: {error}.") from None
+        hint = " (a quote that is not closed?)" if "unexpected end of data" in str(error) else ""
+        raise UserError(f"{name}: line {rows.line_num:,}: {error}{hint}.") from None
     yield words
 
 

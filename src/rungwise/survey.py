@@ -70,6 +70,7 @@ def _to_beat(listed: WordList) -> dict[str, Any] | None:
         "bigram": losses[2],
         "kneser_ney": losses[orders.best],
         "kneser_ney_order": orders.best,
+        "by_order": losses,
     }
 
 

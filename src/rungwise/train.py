@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
@@ -19,7 +20,16 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from rungwise import native
-from rungwise.batches import SITES_A_BLOCK, STEPS_A_BLOCK, Tape, attention_mask, draw, dropout_mask, mask_key
+from rungwise.batches import (
+    SITES_A_BLOCK,
+    STEPS_A_BLOCK,
+    Tape,
+    attention_mask,
+    check_windows,
+    draw,
+    dropout_mask,
+    mask_key,
+)
 from rungwise.config import ModelConfig, TrainConfig, UserError, closest
 from rungwise.layers import Dropout
 from rungwise.model import Transformer
@@ -246,6 +256,21 @@ def describe_engine(name: str, device: str = "auto", precision: str = "fp32") ->
     return engine if engine == "native" else f"{engine} on {choose_device(device)}, {precision}"
 
 
+def _refuse_too_large(model: ModelConfig, config: TrainConfig, tape: Tape, n_seeds: int) -> None:
+    """A system that hands out more memory than it has kills whoever uses it: better one line before that."""
+    parameters = sum(math.prod(shape) for shape in native.shapes(model).values())
+    tokens = config.batch_size * (float(tape.lengths.mean()) if config.batching == "words" else config.window)
+    # Weights, gradients and two moments; starts and lengths of a block of steps; one step's stream and its gradient.
+    batches, stream = 24 * STEPS_A_BLOCK * config.batch_size, 8 * tokens * model.n_embd * model.n_layer
+    need = n_seeds * (16 * parameters + batches + stream)
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if need > have:
+        raise UserError(
+            f"Training would take {need / 2**30:,.0f} GiB of memory and more; this machine has {have / 2**30:,.0f}. "
+            "Try a smaller batch_size, n_embd or n_layer."
+        )
+
+
 def make_engine(
     model_config: ModelConfig,
     train_config: TrainConfig,
@@ -255,6 +280,15 @@ def make_engine(
     device: str = "auto",
     precision: str = "fp32",
 ) -> Engine:
+    """What trains `seeds` on a tape; what it cannot train is a UserError."""
+    check_windows(tape, train_config)
+    windows = train_config.batching == "stream" and train_config.window
+    if model_config.position == "learned" and windows > model_config.block_size:
+        raise UserError(
+            f"A window of {windows} is longer than the {model_config.block_size} places that learned positions have "
+            f"here: use a window of at most {model_config.block_size}, or position rope."
+        )
+    _refuse_too_large(model_config, train_config, tape, len(seeds))
     if choose_engine(name, device, precision) == "native":
         return NativeEngine(model_config, train_config, tape, seeds)
     return TorchEngine(model_config, train_config, tape, seeds, choose_device(device), precision)

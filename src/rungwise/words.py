@@ -175,6 +175,14 @@ class WordList:
         spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(word))]
         return candidates[(spelled == self.vocabulary.encode(word)).all(axis=1)]
 
+    def at(self, indices: np.ndarray) -> WordList:
+        """The words at `indices` alone, in the same vocabulary."""
+        lengths = self.lengths[indices]
+        ends = lengths.cumsum(dtype=np.int64)
+        within = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+        codes = self.codes[np.repeat(self.offsets[indices], lengths) + within]
+        return replace(self, codes=codes, offsets=np.concatenate([[0], ends]))
+
     def in_vocabulary(self, vocabulary: Vocabulary) -> tuple[WordList, np.ndarray]:
         """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot."""
         ids = [PAD, END, *(vocabulary.characters.find(c) + FIRST_CHARACTER for c in self.vocabulary.characters)]
@@ -256,6 +264,8 @@ def load(
         with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
             return read(stream, source, max_length)
     if source == "-":
+        if sys.stdin is None:
+            raise UserError("Standard input is closed.")
         return read(sys.stdin.buffer, "standard input", max_length, encoding, column)
     path = names_path() if source == "names" else Path(source)
     try:
@@ -302,7 +312,7 @@ def _encode(blocks: Iterable[list[str]], name: str, max_length: int, digest: has
     codes, lengths, dropped = [], [], Dropped()
     for block in blocks:
         words = [word for line in block if (word := line.strip())]
-        one_line = [word for word in words if "\n" not in word]
+        one_line = [word for word in words if "\n" not in word and "\r" not in word]
         kept = [word for word in one_line if len(word) <= max_length]
         dropped += Dropped(len(one_line) - len(kept), len(words) - len(one_line), len(block) - len(words))
         try:
@@ -310,12 +320,18 @@ def _encode(blocks: Iterable[list[str]], name: str, max_length: int, digest: has
         except UnicodeEncodeError as error:
             raise UserError(f"{name} holds half a character (U+{ord(error.object[error.start]):04X}).") from None
         seen, inverse = np.unique(points, return_inverse=True)
+        if len(seen) and not seen[0]:
+            raise UserError(
+                f"{name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark (--encoding "
+                "utf-16-le or utf-16-be)."
+            )
         ids = np.array([characters.setdefault(int(point), len(characters)) for point in seen], dtype=np.uint32)
         codes.append(ids.astype(np.min_scalar_type(len(characters)))[inverse])
         lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(max_length), count=len(kept)))
     offsets = np.concatenate([np.zeros(1, dtype=np.uint8), *lengths]).cumsum(dtype=np.int64)
     if len(offsets) == 1:
-        raise UserError(f"{name} holds no words" + (f" of at most {max_length} characters." if dropped.long else "."))
+        kind = f" of at most {max_length} characters" if dropped.long else " on one line" if dropped.broken else ""
+        raise UserError(f"{name} holds no words{kind}.")
     order = np.argsort(np.fromiter(characters, dtype=np.int64, count=len(characters)))
     final = np.empty(len(order), dtype=np.min_scalar_type(len(order) + FIRST_CHARACTER))
     final[order] = np.arange(len(order)) + FIRST_CHARACTER
