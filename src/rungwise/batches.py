@@ -48,6 +48,11 @@ class Tape:
         """Tokens that are scored when every word is scored once."""
         return int(self.lengths.sum())
 
+    @property
+    def mean_length(self) -> float:
+        """Scored tokens of a word."""
+        return float(self.lengths.mean())
+
     def windows(self, length: int) -> Tape:
         """The same tokens as one stream, cut into windows that score each token after the first word's first once."""
         starts = np.arange(1, len(self.tokens) - 1, length)
@@ -96,21 +101,27 @@ def mask_key(seed: int, step: int, site: int) -> np.uint64:
     return key[0]
 
 
-def dropout_mask(p: float, seed: int, step: int, site: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """What dropout multiplies a sublayer's output by, (B, T, D) float32: 0 with probability p, else 1 / (1 - p)."""
+def dropout_mask(p: float, seed: int, step: int, site: int, shape: tuple[int, int, int], first: int = 0) -> np.ndarray:
+    """What dropout multiplies a sublayer's output by, (B, T, D) float32: 0 with probability p, else 1 / (1 - p).
+
+    `first`: the place in the whole batch of the first of these B words.
+    """
     batch, time, width = shape
-    return _mask(p, mask_key(seed, step, site), _rows(batch, time), width)
+    return _mask(p, mask_key(seed, step, site), _rows(first, batch, time), width)
 
 
-def attention_mask(p: float, seed: int, step: int, site: int, shape: tuple[int, int, int, int]) -> np.ndarray:
+def attention_mask(
+    p: float, seed: int, step: int, site: int, shape: tuple[int, int, int, int], first: int = 0
+) -> np.ndarray:
     """What dropout multiplies attention's weights by, (B, H, T, S) float32: queries at T, keys at S."""
     batch, heads, queries, keys = shape
-    places = _rows(batch, queries)[..., None] * np.uint64(_STRIDE) + np.arange(keys, dtype=np.uint64)
+    places = _rows(first, batch, queries)[..., None] * np.uint64(_STRIDE) + np.arange(keys, dtype=np.uint64)
     return _mask(p, mask_key(seed, step, site), places, heads).transpose(0, 3, 1, 2)
 
 
-def _rows(batch: int, time: int) -> np.ndarray:
-    return np.arange(batch, dtype=np.uint64)[:, None] * np.uint64(_STRIDE) + np.arange(time, dtype=np.uint64)
+def _rows(first: int, batch: int, time: int) -> np.ndarray:
+    rows = np.arange(first, first + batch, dtype=np.uint64)
+    return rows[:, None] * np.uint64(_STRIDE) + np.arange(time, dtype=np.uint64)
 
 
 def _mask(p: float, key: np.uint64, places: np.ndarray, width: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from rungwise.config import (
     ModelConfig,
     Norm,
     Position,
+    Precision,
     RunConfig,
     Schedule,
     TrainConfig,
@@ -193,6 +194,8 @@ class Fields(TypedDict, total=False):
     protocol: str
     seed: int
     engine: str
+    precision: Precision
+    accumulate: int
     eval_every: int
     patience: int
     save_every: float

@@ -40,15 +40,16 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.min_learning_rate + (config.learning_rate - config.min_learning_rate) * cosine
 
 
-def mask_of(name: str, config: ModelConfig, seed: int, step: int, batch: int, time: int) -> np.ndarray:
+def mask_of(name: str, config: ModelConfig, seed: int, step: int, batch: int, time: int, first: int = 0) -> np.ndarray:
     """What a Dropout module, by its name in the model, multiplies by: blocks.N.attention.dropout (what attention
-    adds), blocks.N.mlp.dropout (what the MLP adds) or blocks.N.attention.f.dropout (attention's weights)."""
+    adds), blocks.N.mlp.dropout (what the MLP adds) or blocks.N.attention.f.dropout (attention's weights).
+    `first`: the place in the whole batch of the first of these words."""
     _, block, *where, _ = name.split(".")
     site = SITES_A_BLOCK * int(block) + (["attention"], ["mlp"], ["attention", "f"]).index(where)
     if where[-1] == "f":
-        return attention_mask(config.dropout, seed, step, site, (batch, config.n_head, time, time))
+        return attention_mask(config.dropout, seed, step, site, (batch, config.n_head, time, time), first)
     width = config.n_embd if where[-1] == "mlp" else config.output_width
-    return dropout_mask(config.dropout, seed, step, site, (batch, time, width))
+    return dropout_mask(config.dropout, seed, step, site, (batch, time, width), first)
 
 
 class Engine(Interface):
