@@ -81,7 +81,8 @@ class TrainCommand:
     tensorboard: bool = False
     """Write TensorBoard events to OUT/tensorboard (needs the package tensorboard)."""
     trackio: bool = False
-    """Track the run with trackio in OUT/trackio, offline (needs the package trackio)."""
+    """Track the run with trackio in OUT/trackio, offline (needs the package trackio). To look:
+    TRACKIO_DIR=OUT/trackio trackio show"""
     list: OmitArgPrefixes[ListFlags] = field(default_factory=ListFlags)
     run_: Annotated[OmitArgPrefixes[RunFlags], arg(name="run")] = field(default_factory=RunFlags)
     model: OmitArgPrefixes[ModelFlags] = field(default_factory=ModelFlags)
@@ -99,7 +100,7 @@ class TrainCommand:
         from rungwise import job, practice
 
         track = [name for name in ("tensorboard", "trackio") if getattr(self, name)]
-        if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
+        if job.is_follower():
             job.follow()
         elif self.resume:
             practice.resume(self.out, values.get("data"), track)

@@ -138,6 +138,12 @@ def _summary(steps: int, best_step: int, seconds: float, losses: Mapping[str, fl
     return f"{steps:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
 
 
+def is_follower() -> bool:
+    """Is this one of the other processes?"""
+    world = World.from_environment()
+    return world is not None and world.rank > 0
+
+
 def follow() -> None:
     """What the other processes of a run do (distributed.py): rank 0 tells them, and they write and print nothing."""
     world = World.from_environment()

@@ -46,6 +46,8 @@ def start(
     rung = get_rung(asked.run.rung or "final")
     engine_name = choose_engine(asked, world)
     trackers.require(track)
+    if world and world.size > 1 and asked.list.data == "-":
+        raise UserError(f"Standard input reaches one process of {world.size} only: give a file.")
     if listed is None:
         batching = asked.changes.get("batching", rung.train.batching)
         of, source = material.load(asked.list, asked.run.protocol, batching)

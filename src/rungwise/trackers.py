@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def _tensorboard(out: Path, step: int) -> Iterator[Observe]:
 @contextlib.contextmanager
 def _trackio(out: Path, step: int) -> Iterator[Observe]:
     """A run that goes on is told anew from its metrics.jsonl, whose lines of after `step` are gone: trackio cannot take
-    points back. Its messages, which say so and how to look, go to standard error."""
+    points back. What trackio prints (where it writes, how to look) is left out: `rungwise train --help` says it."""
     folder = out.resolve() / "trackio"
     shutil.rmtree(folder, ignore_errors=True)
     for name in ELSEWHERE:
@@ -71,13 +71,13 @@ def _trackio(out: Path, step: int) -> Iterator[Observe]:
     trackio = importlib.import_module("trackio")
     if Path(trackio.utils.TRACKIO_DIR) != folder:
         raise UserError("trackio is at work in another directory already: a process of its own is needed.")
-    with contextlib.redirect_stdout(sys.stderr):
-        run = trackio.init(PROJECT, name=out.resolve().name, embed=False, auto_log_cpu=False, auto_log_gpu=False)
+    with contextlib.redirect_stdout(io.StringIO()):
+        trackio.init(PROJECT, name=out.resolve().name, embed=False, auto_log_cpu=False, auto_log_gpu=False)
     try:
         for line in read_lines(out / METRICS):
             if "train_loss" in line:
-                run.log({name: value for name, value in line.items() if name != "step"}, step=line["step"])
-        yield lambda step, values: run.log(dict(values), step=step)
+                trackio.log({name: value for name, value in line.items() if name != "step"}, line["step"])
+        yield lambda step, values: trackio.log(dict(values), step)
     finally:
-        with contextlib.redirect_stdout(sys.stderr):
-            run.finish()
+        with contextlib.redirect_stdout(io.StringIO()):
+            trackio.finish()
