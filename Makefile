@@ -31,8 +31,8 @@ docs: .venv/installed  ## the site, in site/: chapters, the map, the log, and th
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
 	$(BIN)/zensical build
 
-bench: .venv/installed  ## beside makemore: make bench MAKEMORE=path/to/its/checkout
-	$(BIN)/python scripts/bench_peers.py $(MAKEMORE) --out results/peers-speed.json
+bench: .venv/installed  ## how fast; beside others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
+	$(BIN)/rungwise bench $(if $(MAKEMORE),--makemore $(MAKEMORE)) $(if $(MICROGPT_C),--microgpt-c $(MICROGPT_C)) $(ARGS)
 
 clean:
 	rm -rf .venv runs dist build site .pytest_cache .ruff_cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import json
 import subprocess
@@ -21,17 +20,9 @@ import torch
 import torch.nn.functional as F
 
 from rungwise import words
+from rungwise.lab.bench.peers import load_makemore
 
 SEED = 3407
-
-
-def load(folder: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("makemore", folder / "makemore.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def measure(folder: Path, data: Path, steps: int) -> dict[str, Any]:
@@ -40,7 +31,7 @@ def measure(folder: Path, data: Path, steps: int) -> dict[str, Any]:
         command = [sys.executable, "makemore.py", "-i", str(data.resolve()), "-o", out, "--max-steps", str(steps + 1)]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         state = torch.load(Path(out) / "model.pt", weights_only=True)
-    makemore = load(folder)
+    makemore = load_makemore(folder)
     torch.manual_seed(SEED)
     with contextlib.redirect_stdout(io.StringIO()):
         _, test = makemore.create_datasets(str(data))

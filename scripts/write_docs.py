@@ -54,6 +54,7 @@ def blocks(results: list[Result]) -> dict[str, str]:
     return {
         "ladder": markdown(select("article"), results) + about(results),
         "scaling": markdown(select("scaling"), results),
+        "beyond": markdown(select("beyond"), results),
         "counted": counted(ARTICLE),
         "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
         "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",

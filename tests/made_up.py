@@ -25,7 +25,8 @@ LOSSES = {
     "2-heads-residual": 2.21, "4-layers-no-residual": 2.5, "wide-1-layer": 2.15, "scaled-1e-3": 1.89,
     "scaled-20k": 1.9, "final-peak-3e-4": 1.84, "final-no-clip": 1.84, "final-no-decay": 1.84, "without-heads": 1.97,
     "without-projection": 1.96, "without-depth": 2.1, "without-residual": 2.3, "without-mlp": 2.0,
-    "without-layernorm": 1.97, "without-rope": 2.05,
+    "without-layernorm": 1.97, "without-rope": 2.05, "final-norm": 1.95, "no-head-bias": 1.95,
+    "learned-positions": 1.97, "tied": 1.96, "rmsnorm": 1.95, "swiglu": 1.93,
 }  # fmt: skip
 """Test losses, nats a character: near the article's, and such that most of its claims hold."""
 GAPS = {"mlp": 0.06, "layernorm": 0.035, "rope": 0.035, "gelu": 0.035}

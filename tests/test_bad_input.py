@@ -105,7 +105,7 @@ BAD = [
     (f"{TRAIN} --n-embd 10 --n-head 4", "command line: n_embd must be a multiple of n_head=4, but is 10."),
     (f"{TRAIN} --n-embd 12 --n-head 4", "command line: RoPE rotates pairs: the head size must be even, but is 3."),
     (f"{TRAIN} --n-layer -1", "command line: n_layer must be at least 1, but is -1."),
-    (f"{TRAIN} --mlp gleu", "command line: mlp: Input should be 'none', 'relu' or 'gelu', but is 'gleu'."),
+    (f"{TRAIN} --mlp gleu", "command line: mlp: Input should be 'none', 'relu', 'gelu' or 'swiglu', but is 'gleu'."),
     (f"{TRAIN} --dropout 1", "command line: dropout must be at least 0 and below 1, but is 1.0."),
     (f"{TRAIN} --dropout nan", "command line: dropout"),
     (f"{TRAIN} --steps 0", "command line: steps must be at least 1, but is 0."),

@@ -175,3 +175,14 @@ def test_curves_are_means_of_whole_blocks():
     assert a.tolist() == [127.5, 255.0]
     assert b.tolist() == [383.5, 767.0]
     assert c.tolist() == [555.5, 1111.0]
+
+
+def test_results_from_before_a_field_was_there_are_of_its_default(tmp_path):
+    """So that a component which comes later does not make what was measured without it worthless."""
+    line = dataclasses.asdict(made_up("gelu", 0))
+    del line["model"]["final_norm"], line["train"]["window"]
+    (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
+    assert [matches(result, RUNGS["gelu"], None) for result in read(tmp_path / RESULTS)] == [True]
+    line["model"]["final_norm"] = True
+    (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
+    assert [matches(result, RUNGS["gelu"], None) for result in read(tmp_path / RESULTS)] == [False]

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from helpers import listed
+from rungwise import drawing
 from rungwise.batches import Tape
 from rungwise.config import PROTOCOLS, ModelConfig, UserError
+from rungwise.drawing import Drawer, _distinct, _pick
 from rungwise.evaluate import score
-from rungwise.generate import Sampling, _pick, generate
+from rungwise.generate import Sampling, generate
 from rungwise.known import KnownWords
 from rungwise.lab.ladder import RUNGS
 from rungwise.model import Transformer
@@ -120,7 +122,7 @@ def test_top_k_and_top_p_by_hand():
     logits = torch.log(torch.tensor([[0.0, 0.5, 0.3, 0.15, 0.05]]).double())
 
     def left(**kwargs):
-        drawer = generating._Drawer(model(), ABC, None, Sampling(**kwargs), 0)
+        drawer = Drawer(model(), ABC, None, Sampling(**kwargs), 0)
         return drawer._distribution(logits)[0].tolist()
 
     assert left(top_k=2) == pytest.approx([0, 0.625, 0.375, 0, 0])
@@ -151,9 +153,28 @@ def test_word_i_depends_on_the_seed_alone(monkeypatch):
     many = texts(of, ABC, 9_000, None)
     assert texts(of, ABC, 20, None) == many[:20]
     assert texts(of, ABC, 4_097, None) == many[:4_097]
-    monkeypatch.setattr(generating, "CACHE_BYTES", 100_000)
+    monkeypatch.setattr(drawing, "CACHE_BYTES", 100_000)
     assert texts(of, ABC, 5_000, None) == many[:5_000]
     assert texts(of, ABC, 20, None, seed=1) != many[:20]
+
+
+@pytest.mark.parametrize("most", [1, 3, 11])
+@pytest.mark.parametrize("start", [True, False])
+def test_the_tree_can_be_walked_in_parts(monkeypatch, most, start):
+    """However few prefixes go side by side: the same words and likelihoods."""
+    of, firsts = model(), None if start else FIRSTS
+    whole = list(generate(of, ABC, 300, firsts))
+    monkeypatch.setattr(drawing, "MOST_PREFIXES", most)
+    parts = list(generate(of, ABC, 300, firsts))
+    assert [w.text for w in parts] == [w.text for w in whole]
+    np.testing.assert_allclose([w.log_likelihood for w in parts], [w.log_likelihood for w in whole], atol=1e-5)
+
+
+@given(st.lists(st.integers(0, 12), max_size=50))
+def test_distinct_keys(keys):
+    keys = np.array(keys, dtype=np.int64)
+    for found, expected in zip(_distinct(keys, 13), np.unique(keys, return_inverse=True), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_unique_and_new_only():
@@ -208,11 +229,11 @@ def test_what_cannot_be_drawn(kwargs, line):
 
 
 def test_memory_is_bounded_by_the_cache():
-    drawer = generating._Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None,
+    drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None,
                                 Sampling(), 0)  # fmt: skip
-    drawer.words(0, drawer.room(0))
+    drawer.words(0, 5_000)
     held = sum(x.nbytes for pair in drawer.cache.seen.values() for x in pair)
-    assert held <= generating.CACHE_BYTES
+    assert held <= drawing.CACHE_BYTES
 
 
 def test_membership_is_told_from_hashes(tmp_path):

@@ -64,6 +64,7 @@ def test_selections():
     assert [r.name for r in select("article")] == SELECTIONS["article"]
     assert len(SELECTIONS["article"]) == 8
     assert [r.name for r in select("gelu, baseline,gelu")] == ["baseline", "gelu"]
+    assert {r.name for r in select("beyond")} == {r.name for r in RUNGS.values() if r.group == "beyond"}
     assert {r.name for r in select("everything")} == set(RUNGS)
     with pytest.raises(UserError, match="did you mean 'baseline'"):
         select("basline")

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from rungwise.config import ModelConfig
-from rungwise.layers import MLP, ROPE_BASE, Attention, Dropout, NoMemory, RoPE
-from rungwise.model import Block, initialise
+from rungwise.layers import MLP, ROPE_BASE, Attention, Dropout, LearnedPosition, NoMemory, RoPE, SwiGLU, make_norm
+from rungwise.model import Block, Transformer, initialise
 
 B, T, H, K = 2, 5, 3, 14
 PLAIN = ModelConfig(n_embd=11, n_head=H, head_size=K, position="none", dropout=0.0)
@@ -83,6 +83,47 @@ def test_mlp_works_at_each_position_alone():
     together = mlp(x, NoMemory(), 0)
     for t in range(T):
         torch.testing.assert_close(mlp(x[:, t : t + 1], NoMemory(), 0), together[:, t : t + 1])
+
+
+def test_swiglu_is_the_product_of_a_gate_and_a_linear_layer():
+    """Shazeer 2020, eq. 6, number by number: (swish(x W) * (x V)) W2, with swish(z) = z / (1 + e^-z)."""
+    config = PLAIN.replace(mlp="swiglu", mlp_ratio=5)
+    mlp, x = SwiGLU(config), torch.randn(B, T, 11)
+    assert mlp.gate.out_features == mlp.up.out_features == 2 * 55 // 3
+    z, up = (x.double() @ layer.weight.double().T + layer.bias.double() for layer in (mlp.gate, mlp.up))
+    hidden = z / (1 + torch.exp(-z)) * up
+    expected = hidden @ mlp.down.weight.double().T + mlp.down.bias.double()
+    torch.testing.assert_close(mlp(x, NoMemory(), 0), expected.float())
+
+
+def test_rmsnorm_is_division_by_the_root_of_the_mean_square():
+    norm, x = make_norm(PLAIN.replace(norm="rmsnorm")), torch.randn(B, T, 11)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2)
+    expected = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight
+    torch.testing.assert_close(norm(x), expected)
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
+
+
+def test_learned_positions_add_a_vector_a_place():
+    config = PLAIN.replace(position="learned", block_size=7)
+    positions, x = LearnedPosition(config), torch.randn(B, 3, 11)
+    initialise(positions, 0)
+    for t in range(3):
+        torch.testing.assert_close(positions(x, 4)[:, t], x[:, t] + positions.weight[4 + t])
+
+
+def test_a_tied_head_is_the_embedding_itself():
+    config = PLAIN.replace(vocab_size=13, tie_embeddings=True, head_bias=False)
+    model, loose = Transformer(config).eval(), Transformer(config.replace(tie_embeddings=False)).eval()
+    assert [name for name, _ in model.named_parameters() if "head" in name] == []
+    loose.load_state_dict(model.state_dict() | {"head.weight": model.embedding.weight})
+    tokens = torch.randint(1, 13, (B, T))
+    torch.testing.assert_close(model(tokens), loose(tokens))
+    for each in (model, loose):
+        each(tokens).square().sum().backward()
+    both = loose.embedding.weight.grad + loose.head.weight.grad
+    torch.testing.assert_close(model.embedding.weight.grad, both)
 
 
 def test_dropout_is_inert_in_evaluation_and_takes_a_mask_in_training():

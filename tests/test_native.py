@@ -46,6 +46,25 @@ CONFIGS = {
     "one wide": ModelConfig(7, n_layer=2, n_head=1, n_embd=1, position="none", mlp="relu", mlp_ratio=2),
     "wide heads": ModelConfig(13, n_layer=2, n_head=2, n_embd=24, head_size=40, dropout=0.0),
     "many characters": ModelConfig(2003, n_layer=1, n_head=2, n_embd=20, dropout=0.1),
+    # beyond the article
+    "final norm": SMALL.replace(final_norm=True),
+    "no head bias": SMALL.replace(head_bias=False),
+    "RMSNorm": SMALL.replace(norm="rmsnorm", final_norm=True, n_embd=22, head_size=10, n_layer=3),
+    "SwiGLU": SMALL.replace(mlp="swiglu", n_embd=22, head_size=10, n_layer=3, dropout=0.1),
+    "learned positions": SMALL.replace(position="learned", block_size=71, n_embd=19, head_size=7, dropout=0.1),
+    "learned positions without residual": SMALL.replace(position="learned", block_size=71, residual=False),
+    "tied": SMALL.replace(tie_embeddings=True, n_embd=18, head_size=6),
+    "all of it": ModelConfig(
+        *(29, 71, 3, 5, 37, 7),
+        mlp="swiglu",
+        mlp_ratio=3,
+        norm="rmsnorm",
+        final_norm=True,
+        position="learned",
+        head_bias=False,
+        tie_embeddings=True,
+        dropout=0.1,
+    ),
 }
 RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in RUNGS.values()}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -63,7 +82,7 @@ def model_of(config, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if ".norm." in name:
+            if "norm." in name:
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
     return model
 
@@ -91,11 +110,11 @@ def pad(packed, lengths):
     return padded
 
 
-def set_masks(model, seed, step, batch, time):
+def set_masks(model, seed, step, inputs):
     """The masks of one step for every dropout of the model."""
     for name, module in model.named_modules():
         if isinstance(module, Dropout):
-            mask = mask_of(name, model.config, seed, step, batch, time)
+            mask = mask_of(name, model.config, seed, step, inputs.numpy())
             module.keep = torch.as_tensor(mask, dtype=next(model.parameters()).dtype)
 
 
@@ -104,7 +123,7 @@ def oracle_loss(model, inputs, targets, lengths, seed=0, step=None):
     tokens, following = pad(inputs, lengths), pad(targets, lengths)
     model.train(step is not None)
     if step is not None:
-        set_masks(model, seed, step, *tokens.shape)
+        set_masks(model, seed, step, tokens)
     return F.cross_entropy(model(tokens).flatten(0, 1), following.flatten(), ignore_index=PAD)
 
 
@@ -143,7 +162,7 @@ def check_gradients(engine, config, training, longest):
     for name, true in exacts.items():
         np.testing.assert_allclose(gradients[name], true, rtol=1e-4, atol=1e-6 + 1e-6 * size, err_msg=name)
         error, pytorchs = np.abs(gradients[name] - true).max(), np.abs(singles[name] - true).max()
-        assert error <= 4 * pytorchs + 1e-7 * size, name
+        assert error <= 4 * pytorchs + 3e-7 * size, name
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.05, 100.0])

@@ -42,8 +42,8 @@ def plain_loop(model_config, config, tape, seed):
             start, length = (int(x[step, b]) for x in drawn)
             ids = torch.from_numpy(tape.tokens[start : start + length + 1].astype(np.int64))
             for name, module in drops.items():
-                kept = mask_of(name, model_config, seed, step, config.batch_size, length)
-                module.keep = torch.from_numpy(kept[b : b + 1])
+                kept = mask_of(name, model_config, seed, step, ids[None, :-1].numpy())
+                module.keep = torch.from_numpy(kept)
             total = total + F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum")
             n += length
         loss = total / n

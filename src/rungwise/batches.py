@@ -87,8 +87,6 @@ def draw(tape: Tape, config: TrainConfig, seed: int, block: int) -> tuple[np.nda
     return starts, np.full(shape, config.window)
 
 
-_STRIDE = 1 << 16
-"""Places are numbered (batch * stride + time) * stride + time, so that trimming a batch does not move its masks."""
 SITES_A_BLOCK = 3
 """Where a block drops: 0 what attention adds, 1 what the MLP adds, 2 attention's weights; site = 3 * block + which."""
 
@@ -101,35 +99,40 @@ def mask_key(seed: int, step: int, site: int) -> np.uint64:
     return key[0]
 
 
-def dropout_mask(p: float, seed: int, step: int, site: int, shape: tuple[int, int, int], first: int = 0) -> np.ndarray:
-    """What dropout multiplies a sublayer's output by, (B, T, D) float32: 0 with probability p, else 1 / (1 - p).
+def prefix_hashes(inputs: np.ndarray) -> np.ndarray:
+    """(..., T) uint64 of tokens (..., T): a hash of each beginning, up to and with its own token."""
+    found = np.empty(inputs.shape, dtype=np.uint64)
+    before = np.zeros(inputs.shape[:-1], dtype=np.uint64)
+    for t in range(inputs.shape[-1]):
+        found[..., t] = before = mix64(before + (inputs[..., t].astype(np.uint64) + np.uint64(1)) * GOLDEN)
+    return found
 
-    `first`: the place in the whole batch of the first of these B words.
+
+def dropout_mask(p: float, key: np.uint64, inputs: np.ndarray, width: int) -> np.ndarray:
+    """What dropout multiplies a sublayer's output by, (B, T, width) float32: 0 with probability p, else 1 / (1 - p).
+
+    A function of the key and of what has been read, inputs (B, T), up to the place. So two words of a batch that
+    begin alike drop the same elements as far as they do, and are one computation so far (native/); to each word its
+    masks are what they would be alone, so the expected loss and gradient are those of independent masks. Where in
+    the batch a word stands, and how it is padded, sliced or trimmed, changes nothing.
     """
-    batch, time, width = shape
-    return _mask(p, mask_key(seed, step, site), _rows(first, batch, time), width)
+    return _mask(p, key, prefix_hashes(inputs), width)
 
 
-def attention_mask(
-    p: float, seed: int, step: int, site: int, shape: tuple[int, int, int, int], first: int = 0
-) -> np.ndarray:
+def attention_mask(p: float, key: np.uint64, inputs: np.ndarray, n_head: int) -> np.ndarray:
     """What dropout multiplies attention's weights by, (B, H, T, S) float32: queries at T, keys at S."""
-    batch, heads, queries, keys = shape
-    places = _rows(first, batch, queries)[..., None] * np.uint64(_STRIDE) + np.arange(keys, dtype=np.uint64)
-    return _mask(p, mask_key(seed, step, site), places, heads).transpose(0, 3, 1, 2)
-
-
-def _rows(first: int, batch: int, time: int) -> np.ndarray:
-    rows = np.arange(first, first + batch, dtype=np.uint64)
-    return rows[:, None] * np.uint64(_STRIDE) + np.arange(time, dtype=np.uint64)
+    batch, time = inputs.shape
+    padded = -(-n_head // 4) * 4
+    mask = _mask(p, key, prefix_hashes(inputs), time * padded)
+    return mask.reshape(batch, time, time, padded)[..., :n_head].transpose(0, 3, 1, 2)
 
 
 def _mask(p: float, key: np.uint64, places: np.ndarray, width: int) -> np.ndarray:
-    """(..., width) for places (...): a function of key, place and column, 16 bits an element: p in steps of 1/65536.
+    """(..., width) for places (...): SplitMix64 from key + place on, 16 bits an element: p in steps of 1/65536.
 
     That is several times cheaper than a stateful generator, and each engine can draw the same masks in any order.
     """
     threshold, numbers = round(p * 65536), -(-width // 4)  # a 64-bit number holds four elements
-    counters = places[..., None] * np.uint64(numbers) + np.arange(1, numbers + 1, dtype=np.uint64)
-    bits = mix64(key + counters * GOLDEN).astype("<u8").view("<u2")[..., :width]
-    return (bits >= threshold).astype(np.float32) * np.float32(65536 / (65536 - threshold))
+    bits = mix64(key + places[..., None] + np.arange(1, numbers + 1, dtype=np.uint64) * GOLDEN)
+    kept = bits.astype("<u8").view("<u2")[..., :width] >= threshold
+    return kept.astype(np.float32) * np.float32(65536 / (65536 - threshold))

@@ -36,7 +36,7 @@ class ClimbCommand:
     data: str = "auto"
     """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had)."""
     rungs: str = "article"
-    """Rungs by name, comma-separated, or a set: article, scaling, all, confounds, ablations, everything."""
+    """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, everything."""
     seeds: int = 3
     """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
     steps: int | None = None
@@ -267,6 +267,38 @@ class PlayCommand:
         play(self.runs, self.out, self.data, self.seed, self.precision, self.chapters, self.serve, self.port)
 
 
+@dataclass
+class BenchCommand:
+    """Measure how fast training and sampling are here, how near the machine's limits, and beside other projects.
+
+    Under two minutes by itself; other projects' own programs take half a minute a round.
+    """
+
+    rounds: int = 5
+    """Every round measures everything; medians and their spread are told."""
+    short: bool = False
+    """One round, a few steps of everything: does it work? The numbers mean nothing."""
+    makemore: Path | None = None
+    """A checkout of karpathy/makemore, to run beside."""
+    microgpt_c: Path | None = None
+    """A checkout of enjector/microgpt-c, to build (aside; needs cmake) and run beside."""
+    full: bool = False
+    """Run the climb, and makemore's 5,000 steps, to their ends, instead of reckoning them from fewer steps."""
+    data: str = "auto"
+    """Word list: a file, given-names, names (the article's), or auto (names if it can be had)."""
+    engine: str = "auto"
+    """auto, native (C++, needs a compiler) or torch."""
+    json: bool = False
+    """Print JSON instead."""
+    out: Path | None = None
+    """Write the JSON here, too."""
+
+    def run(self) -> None:
+        from rungwise.lab.bench import Request, bench
+
+        bench(Request(**dataclasses.asdict(self)))
+
+
 COMMANDS = {
     "climb": ClimbCommand,
     "train": TrainCommand,
@@ -276,6 +308,7 @@ COMMANDS = {
     "report": ReportCommand,
     "ladder": LadderCommand,
     "play": PlayCommand,
+    "bench": BenchCommand,
 }
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-MLP = Literal["none", "relu", "gelu"]
-Norm = Literal["none", "layernorm"]
-Position = Literal["none", "rope"]
+MLP = Literal["none", "relu", "gelu", "swiglu"]
+Norm = Literal["none", "layernorm", "rmsnorm"]
+Position = Literal["none", "learned", "rope"]
 Batching = Literal["words", "stream"]
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["fp32", "bf16"]
@@ -88,7 +88,7 @@ class ModelConfig(_Config):
     vocab_size: int = 28
     """Characters of the list, and two tokens: PAD (0) and END (1, which also starts a word where a start is fed)."""
     block_size: int = 16
-    """The longest sequence: the longest word and END. RoPE and no position do not need it; sampling stops at it."""
+    """The longest sequence: the longest word and END. Sampling stops at it; learned positions know no later place."""
     n_layer: int = 4
     """Blocks, one upon the other."""
     n_head: int = 4
@@ -104,11 +104,18 @@ class ModelConfig(_Config):
     mlp: MLP = "gelu"
     """The MLP (n_embd -> mlp_ratio * n_embd -> n_embd) after attention, by its activation; none: no MLP."""
     mlp_ratio: int = 4
-    """Hidden width of the MLP, in n_embd."""
+    """Hidden width of the MLP, in n_embd; swiglu takes two thirds of it, because it has a third matrix."""
     norm: Norm = "layernorm"
-    """Pre-norm: before attention and before the MLP. There is no final norm, as in the article."""
+    """Pre-norm: before attention and before the MLP."""
+    final_norm: bool = False
+    """Another norm before the head. The article has none."""
     position: Position = "rope"
-    """How a model knows the order of characters: RoPE rotates queries and keys; none leaves the causal mask alone."""
+    """How a model knows the order of characters: RoPE rotates queries and keys, learned adds a vector a place to the
+    embedding; none leaves the causal mask alone."""
+    head_bias: bool = True
+    """The last linear layer has a bias."""
+    tie_embeddings: bool = False
+    """The last linear layer's weight is the embedding."""
     dropout: float = 0.2
     """Share that training drops, of attention's weights and of what attention and MLP add to the stream."""
 
@@ -123,6 +130,13 @@ class ModelConfig(_Config):
             self._require("n_embd", self.n_embd % self.n_head == 0, f"a multiple of n_head={self.n_head}")
         else:
             self._require("head_size", self.head_size >= 1, "at least 1")
+        if self.final_norm and self.norm == "none":
+            raise UserError("final_norm needs a norm: layernorm or rmsnorm, but norm is 'none'.")
+        if self.output_width != self.n_embd and (self.final_norm or self.tie_embeddings):
+            raise UserError(
+                f"final_norm and tie_embeddings need a head that reads n_embd = {self.n_embd}; without a projection it "
+                f"reads n_head * head_size = {self.output_width}."
+            )
         if self.position == "rope" and self.head_width % 2:
             raise UserError(f"RoPE rotates pairs: the head size must be even, but is {self.head_width}.")
         if not self.projection and self.attention_width != self.n_embd and self.needs_n_embd_after_attention:
@@ -139,6 +153,12 @@ class ModelConfig(_Config):
     def attention_width(self) -> int:
         """Width of the heads' outputs side by side."""
         return self.n_head * self.head_width
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Hidden width of the MLP; 0: there is none. SwiGLU's is two thirds as wide (Shazeer 2020, section 2)."""
+        width = self.mlp_ratio * self.n_embd
+        return {"none": 0, "swiglu": max(1, 2 * width // 3)}.get(self.mlp, width)
 
     @property
     def needs_n_embd_after_attention(self) -> bool:

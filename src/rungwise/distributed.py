@@ -6,8 +6,8 @@ torchrun starts the processes and tells each its rank. Rank 0 is a run like any 
 engine happens to have helpers: before each piece of steps it tells the other ranks what comes (`run`, `load_state`,
 `close`), and they take part (`follow`). They write nothing and print nothing.
 
-Every step is that of the whole batch: a rank's loss is its sum of nats over the real tokens of *all* ranks, and the
-dropout masks are those of a word's place in the whole batch. So N processes, or one with gradient accumulation, give
+Every step is that of the whole batch: a rank's loss is its sum of nats over the real tokens of *all* ranks, and
+dropout masks are a function of the step and of what was read. So N processes, or one with gradient accumulation, give
 the losses of one process, to the last bits in which sums differ. Dimensions: B batch, T time.
 """
 
@@ -272,7 +272,7 @@ class DistributedEngine:
         counts = torch.zeros(len(rates), dtype=torch.float64)
         for i, rate in enumerate(rates.tolist()):
             parts = self._parts(first_step + i)
-            own = sum(int((targets != PAD).sum()) for _, _, targets in parts)
+            own = sum(int((targets != PAD).sum()) for _, targets in parts)
             counts[i] = self._total(torch.tensor(own))
             nats[i] = self._backward(first_step + i, parts, float(counts[i]))
             if self.config.grad_clip:
@@ -282,19 +282,19 @@ class DistributedEngine:
             self.optimiser.zero_grad()
         return (self._total(nats).cpu() / counts)[:, None].numpy()
 
-    def _parts(self, step: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """This rank's share of a step's batch, in so many parts as are to be accumulated: place, inputs, targets."""
+    def _parts(self, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """This rank's share of a step's batch, in so many parts as are to be accumulated: inputs and targets."""
         n, parts = self.config.batch_size, self.size * self.run_config.accumulate
         own = range(self.rank * self.run_config.accumulate, (self.rank + 1) * self.run_config.accumulate)
         bounds = [(n * part // parts, n * (part + 1) // parts) for part in own]
-        return [(first, *self.tape.rows(step, first, last)) for first, last in bounds]
+        return [self.tape.rows(step, first, last) for first, last in bounds]
 
-    def _backward(self, step: int, parts: list[tuple[int, np.ndarray, np.ndarray]], n_tokens: float) -> Tensor:
+    def _backward(self, step: int, parts: list[tuple[np.ndarray, np.ndarray]], n_tokens: float) -> Tensor:
         """Leave the gradients of the whole batch; the sum of this rank's nats."""
         nats = torch.zeros((), device=self.device)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.precision == "bf16")
-        for i, (first, inputs, targets) in enumerate(parts):
-            self._set_masks(step, first, inputs.shape)
+        for i, (inputs, targets) in enumerate(parts):
+            self._set_masks(step, inputs)
             last = i == len(parts) - 1  # gradients travel once, when all of them are there
             travel = contextlib.nullcontext() if last or self.size == 1 else self.whole.no_sync()  # type: ignore
             with travel:
@@ -306,10 +306,10 @@ class DistributedEngine:
             nats += loss.detach()
         return nats
 
-    def _set_masks(self, step: int, first: int, shape: tuple[int, ...]) -> None:
+    def _set_masks(self, step: int, inputs: np.ndarray) -> None:
         for name, module in self.model.named_modules():
             if isinstance(module, Dropout):
-                mask = mask_of(name, self.model.config, self.run_config.seed, step, shape[0], shape[1], first)
+                mask = mask_of(name, self.model.config, self.run_config.seed, step, inputs)
                 module.keep = torch.from_numpy(mask).to(self.device)
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:

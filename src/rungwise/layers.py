@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rungwise.config import ModelConfig
 
 ROPE_BASE = 10_000.0
+NORM_EPS = 1e-5
 
 
 @runtime_checkable
@@ -118,12 +119,59 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.n_embd, config.mlp_ratio * config.n_embd)
+        self.up = nn.Linear(config.n_embd, config.mlp_hidden)
         self.activation = {"relu": nn.ReLU, "gelu": nn.GELU}[config.mlp]()
-        self.down = nn.Linear(config.mlp_ratio * config.n_embd, config.n_embd)
+        self.down = nn.Linear(config.mlp_hidden, config.n_embd)
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
         return self.down(self.activation(self.up(x)))
+
+
+class SwiGLU(nn.Module):
+    """An MLP whose hidden layer is a product: one half gates the other (Shazeer 2020, eq. 6, here with biases)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.n_embd, config.mlp_hidden)
+        self.up = nn.Linear(config.n_embd, config.mlp_hidden)
+        self.down = nn.Linear(config.mlp_hidden, config.n_embd)
+
+    def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T D"]:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+def make_mlp(config: ModelConfig) -> nn.Module:
+    return SwiGLU(config) if config.mlp == "swiglu" else MLP(config)
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """LayerNorm (Ba et al. 2016), RMSNorm (Zhang & Sennrich 2019: no mean, no shift), or nothing."""
+    kind = {"none": nn.Identity, "layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}[config.norm]
+    return kind(config.n_embd, eps=NORM_EPS)
+
+
+class LearnedPosition(nn.Module):
+    """A vector a place, learned like the characters' own (Vaswani et al. 2017, section 3.5), added to the embedding."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.block_size, config.n_embd))
+
+    def forward(self, x: Float[Tensor, "B T D"], start: int) -> Float[Tensor, "B T D"]:
+        return x + self.weight[start : start + x.shape[-2]]
+
+
+class Tied(nn.Module):
+    """A last layer whose weight is the embedding (Press & Wolf 2017)."""
+
+    def __init__(self, embedding: nn.Embedding, bias: bool) -> None:
+        super().__init__()
+        self.in_features = embedding.embedding_dim
+        self._embedding = (embedding,)  # in a tuple, so that its weight is no parameter of this module, too
+        self.bias = nn.Parameter(torch.empty(embedding.num_embeddings)) if bias else None
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        return F.linear(x, self._embedding[0].weight, self.bias)
 
 
 class Plain(nn.Module):
@@ -131,7 +179,7 @@ class Plain(nn.Module):
 
     def __init__(self, config: ModelConfig, f: nn.Module) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.n_embd) if config.norm == "layernorm" else nn.Identity()
+        self.norm = make_norm(config)
         self.f = f
         self.dropout = make_dropout(config)
 

@@ -12,7 +12,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rungwise.config import ModelConfig, derive_seed
-from rungwise.layers import MLP, Attention, Memory, NoMemory, Plain, Residual, Skip
+from rungwise.layers import (
+    Attention,
+    LearnedPosition,
+    Memory,
+    NoMemory,
+    NoPosition,
+    Plain,
+    Residual,
+    Skip,
+    Tied,
+    make_mlp,
+    make_norm,
+)
 
 
 class Block(nn.Module):
@@ -22,7 +34,7 @@ class Block(nn.Module):
         super().__init__()
         join = Residual if config.residual else Plain
         self.attention = join(config, Attention(config))
-        self.mlp = join(config, MLP(config)) if config.mlp != "none" else Skip()
+        self.mlp = join(config, make_mlp(config)) if config.mlp != "none" else Skip()
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         x = self.attention(x, memory, start)
@@ -30,14 +42,20 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder-only character transformer: embedding, blocks, one linear layer. No final norm, as in the article."""
+    """A decoder-only character transformer: embedding, blocks, one linear layer."""
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
+        self.positions = LearnedPosition(config) if config.position == "learned" else NoPosition()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.head = nn.Linear(config.output_width, config.vocab_size)
+        self.final_norm = make_norm(config) if config.final_norm else nn.Identity()
+        self.head = (
+            Tied(self.embedding, config.head_bias)
+            if config.tie_embeddings
+            else nn.Linear(config.output_width, config.vocab_size, bias=config.head_bias)
+        )
         initialise(self, seed)
 
     def forward(
@@ -45,28 +63,32 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "B T V"]:
         """Logits of the next token at each position. `start` is the position of the first token (generation)."""
         memory = memory or NoMemory()
-        x = self.embedding(tokens)
+        x = self.positions(self.embedding(tokens), start)
         for block in self.blocks:
             x = block(x, memory, start)
-        return self.head(x)
+        return self.head(self.final_norm(x))
 
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """PyTorch's default distributions: embedding N(0, 1), linear layers U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    """PyTorch's default distributions: embeddings N(0, 1), linear layers U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
 
+    An embedding that is the head's weight, too, begins as a linear layer's, and so do the positions beside it: at
+    N(0, 1) the first logits would be sqrt(n_embd) wide.
     Each parameter draws from a generator of its own, seeded by its name, so that the parameters which two rungs
     share begin alike under one seed: differences between rungs pair more tightly.
     """
+    tied = any(isinstance(module, Tied) for module in model.modules())
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear | nn.Embedding):
+        if not isinstance(module, nn.Linear | nn.Embedding | LearnedPosition | Tied):
             continue
         for parameter_name, parameter in module.named_parameters():
             generator = torch.Generator().manual_seed(derive_seed(seed, f"init/{name}.{parameter_name}"))
-            if isinstance(module, nn.Embedding):
+            if isinstance(module, nn.Embedding | LearnedPosition) and not tied:
                 parameter.normal_(generator=generator)
             else:
-                bound = 1 / math.sqrt(module.in_features)
+                fan_in = module.in_features if isinstance(module, nn.Linear | Tied) else parameter.shape[-1]
+                bound = 1 / math.sqrt(fan_in)
                 parameter.uniform_(-bound, bound, generator=generator)
 
 

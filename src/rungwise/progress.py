@@ -22,10 +22,10 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def bar(total: int, first: int = 0) -> Iterator[Callable[[int, str], None]]:
+def bar(total: int, first: int = 0, what: str = "steps") -> Iterator[Callable[[int, str], None]]:
     """Yields advance(done, remark), to be called as often as one likes. On standard error.
 
-    `first`: how much was done before; the time left is reckoned from what is done now.
+    `first`: how much was done before; the time left is reckoned from what is done now. `what` is counted.
     """
     began = last = time.monotonic()
 
@@ -38,7 +38,7 @@ def bar(total: int, first: int = 0) -> Iterator[Callable[[int, str], None]]:
         now = time.monotonic()
         if now - last >= PLAIN_EVERY and done < total:
             last = now
-            print(f"{done:,} of {total:,} steps, {remark}, {left(done)}", file=sys.stderr, flush=True)
+            print(f"{done:,} of {total:,} {what}, {remark}, {left(done)}", file=sys.stderr, flush=True)
 
     if not sys.stderr.isatty():
         yield plain

@@ -208,7 +208,10 @@ class Fields(TypedDict, total=False):
     mlp: MLP
     mlp_ratio: int
     norm: Norm
+    final_norm: bool
     position: Position
+    head_bias: bool
+    tie_embeddings: bool
     dropout: float
     steps: int
     batch_size: int

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from rungwise import native
-from rungwise.batches import SITES_A_BLOCK, STEPS_A_BLOCK, Tape, attention_mask, draw, dropout_mask
+from rungwise.batches import SITES_A_BLOCK, STEPS_A_BLOCK, Tape, attention_mask, draw, dropout_mask, mask_key
 from rungwise.config import ModelConfig, TrainConfig, UserError, closest
 from rungwise.layers import Dropout
 from rungwise.model import Transformer
@@ -40,16 +40,16 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.min_learning_rate + (config.learning_rate - config.min_learning_rate) * cosine
 
 
-def mask_of(name: str, config: ModelConfig, seed: int, step: int, batch: int, time: int, first: int = 0) -> np.ndarray:
-    """What a Dropout module, by its name in the model, multiplies by: blocks.N.attention.dropout (what attention
-    adds), blocks.N.mlp.dropout (what the MLP adds) or blocks.N.attention.f.dropout (attention's weights).
-    `first`: the place in the whole batch of the first of these words."""
+def mask_of(name: str, config: ModelConfig, seed: int, step: int, inputs: np.ndarray) -> np.ndarray:
+    """What a Dropout module, by its name in the model, multiplies by where the model reads inputs (B, T):
+    blocks.N.attention.dropout (what attention adds), blocks.N.mlp.dropout (what the MLP adds) or
+    blocks.N.attention.f.dropout (attention's weights)."""
     _, block, *where, _ = name.split(".")
     site = SITES_A_BLOCK * int(block) + (["attention"], ["mlp"], ["attention", "f"]).index(where)
+    key = mask_key(seed, step, site)
     if where[-1] == "f":
-        return attention_mask(config.dropout, seed, step, site, (batch, config.n_head, time, time), first)
-    width = config.n_embd if where[-1] == "mlp" else config.output_width
-    return dropout_mask(config.dropout, seed, step, site, (batch, time, width), first)
+        return attention_mask(config.dropout, key, inputs, config.n_head)
+    return dropout_mask(config.dropout, key, inputs, config.n_embd if where[-1] == "mlp" else config.output_width)
 
 
 class Engine(Interface):
@@ -108,12 +108,12 @@ class TorchEngine:
             self.block = (block, np.stack([s for s, _ in drawn], 1), np.stack([n for _, n in drawn], 1))
         return self.block[1], self.block[2]
 
-    def _masks(self, step: int, time: int) -> dict[str, Tensor]:
-        """What the dropout modules multiply by at this step, (R, ...) each."""
+    def _masks(self, step: int, inputs: np.ndarray) -> dict[str, Tensor]:
+        """What the dropout modules multiply by at this step, (R, ...) each, for inputs (R, B, T)."""
         config, masks = self.model.config, {}
         for name, module in self.model.named_modules():
             if isinstance(module, Dropout):
-                drawn = [mask_of(name, config, seed, step, self.config.batch_size, time) for seed in self.seeds]
+                drawn = [mask_of(name, config, seed, step, x) for seed, x in zip(self.seeds, inputs, strict=True)]
                 masks[f"{name}.keep"] = torch.from_numpy(np.stack(drawn)).to(self.device)
         return masks
 
@@ -132,7 +132,7 @@ class TorchEngine:
             width = int(lengths[within].max())  # no column that is PAD in every word
             padded = self.tape.padded(starts[within], lengths[within], width)
             inputs, targets = (torch.from_numpy(x).to(self.device) for x in padded)
-            each = vmap(self._loss)({**self.params, **self._masks(first_step + i, width)}, inputs, targets)
+            each = vmap(self._loss)({**self.params, **self._masks(first_step + i, padded[0])}, inputs, targets)
             self.optimiser.zero_grad()
             each.sum().backward()
             if self.config.grad_clip:

@@ -104,7 +104,7 @@ def cores() -> int:
 def cost(rung: Rung, steps: int | None) -> float:
     """Relative cost of a replica, for the estimate of the time left: multiply-adds grow with the blocks' parameters."""
     m = rung.model
-    a_block = m.n_embd * 4 * m.attention_width + (2 * m.mlp_ratio * m.n_embd**2 if m.mlp != "none" else 0)
+    a_block = m.n_embd * (4 * m.attention_width + (3 if m.mlp == "swiglu" else 2) * m.mlp_hidden)
     return (steps or rung.train.steps) * (m.n_layer * a_block + 5_000)
 
 

@@ -20,6 +20,7 @@ TITLES: dict[Group, str] = {
     "article": "The eight rungs",
     "scaling": "Scaling up",
     "side": "Another handling of the data",
+    "beyond": "Beyond the article",
     "confound": "One change at a time",
     "ablation": "One part taken away",
 }

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from rungwise.config import ModelConfig, TrainConfig, UserError, closest
 
-Group = Literal["article", "scaling", "side", "confound", "ablation"]
+Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,24 @@ _rung("stream-equal-tokens", "one stream, equal tokens", "side", "stream", dict(
       "A window has no padding: 14 of them hold as many real characters as 32 padded names (224 against about 228).",
       "rungwise")
 
+# ------------------------------------------------------------------ what the transformers of today have besides
+_rung("final-norm", "+ final norm", "beyond", "gelu", dict(final_norm=True),
+      "The head, too, reads a stream of even scale, however much the blocks have added to it.",
+      "Radford et al. 2019, section 2.3")
+_rung("no-head-bias", "no head bias", "beyond", "final-norm", dict(head_bias=False),
+      "The embedding can learn how frequent a character is; most published models do without. With it gone, this is a "
+      "GPT-NeoX.", "Black et al. 2022")
+_rung("learned-positions", "learned positions", "beyond", "no-head-bias", dict(position="learned"),
+      "A vector for each place instead of rotated queries and keys: this is a GPT-2.",
+      "Vaswani et al. 2017, section 3.5; Radford et al. 2019")
+_rung("tied", "tied embeddings", "beyond", "no-head-bias", dict(tie_embeddings=True),
+      "One matrix says what a character means, whether it is read or written.", "Press & Wolf 2017")
+_rung("rmsnorm", "RMSNorm", "beyond", "no-head-bias", dict(norm="rmsnorm"),
+      "Even scale without taking the mean away: half of LayerNorm's parameters and less work.", "Zhang & Sennrich 2019")
+_rung("swiglu", "+ SwiGLU", "beyond", "rmsnorm", dict(mlp="swiglu"),
+      "One half of the hidden layer gates the other. Two thirds as wide, it has as many parameters: this is a Llama.",
+      "Shazeer 2020; Touvron et al. 2023")
+
 # ------------------------------------------------------------------ what the article changed at the same time
 _rung("2-heads-no-projection", "second head alone", "confound", "baseline", dict(n_head=2),
       "The article's second head came with a projection: this is the head without it.", "rungwise")
@@ -194,6 +212,7 @@ SELECTIONS: dict[str, list[str]] = {
     "article": _group("article"),
     "scaling": _group("scaling"),
     "all": _group("article", "scaling", "side"),
+    "beyond": _group("beyond"),
     "confounds": _group("confound"),
     "ablations": [FULL, *dict.fromkeys(LEAVE_ONE_OUT.values())],
     "everything": list(RUNGS),

@@ -233,7 +233,7 @@ def _split(group: Measured) -> str:
 def command(group: Measured) -> str:
     """A climb that gives these results, from the results themselves."""
     left, names = set(group.by_rung), []
-    for name in ("everything", "all", "article", "scaling", "confounds", "ablations"):
+    for name in ("everything", "all", "article", "scaling", "beyond", "confounds", "ablations"):
         rungs = set(SELECTIONS[name])
         if rungs <= set(group.by_rung) and rungs & left:
             names.append(name)

@@ -6,12 +6,12 @@ Tables, plots and verdicts are pure functions of such lines. A resumed climb ask
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rungwise.config import UserError
+from rungwise.config import ModelConfig, TrainConfig, UserError
 from rungwise.files import append_line, read_lines
 from rungwise.lab.ladder import Rung
 
@@ -61,15 +61,22 @@ def matches(result: Result, rung: Rung, steps: int | None) -> bool:
 
 
 def read(path: Path) -> list[Result]:
-    """The results of a file, the newest of each (rung, seed, protocol, data, steps) where one was measured again."""
+    """The results of a file, the newest of each (rung, seed, protocol, data, steps) where one was measured again.
+
+    A field that a configuration got since then was at its default: a new field's default means "as before".
+    """
     newest: dict[tuple[Any, ...], Result] = {}
     names = [f.name for f in dataclasses.fields(Result)]
     for number, line in enumerate(read_lines(path), 1):
         if missing := [name for name in names if name not in line]:
             raise UserError(f"{path}: result {number} has no {missing[0]!r}; is it from another version?")
-        result = Result(**{name: line[name] for name in names})
+        result = Result(**{name: line[name] for name in names} | _as_configured(line))
         newest[result.rung, result.seed, result.protocol, result.data_sha256, result.steps] = result
     return list(newest.values())
+
+
+def _as_configured(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kind().to_dict() | line[name] for name, kind in (("model", ModelConfig), ("train", TrainConfig))}
 
 
 def append(path: Path, result: Result) -> None:

@@ -142,6 +142,7 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
 def step_tables(measured: Measured) -> list[Block]:
     families: list[tuple[str, tuple[Group, ...]]] = [
         ("What each step of the ladder is worth", LADDER),
+        ("What today's transformers have besides", ("beyond",)),
         ("And every other change", ("side", "confound", "ablation")),
     ]
     blocks: list[Block] = []

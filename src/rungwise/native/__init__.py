@@ -25,10 +25,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
-from rungwise.config import ModelConfig, TrainConfig, derive_seed
+from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig, derive_seed
 
 SOURCES = [Path(__file__).with_name(name) for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
 COMPILERS = ("c++", "g++", "clang++")
@@ -69,26 +70,37 @@ class State:
 
 def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters, in the order of Transformer.named_parameters() and of engine.cpp."""
-    d, a, m = config.n_embd, config.attention_width, config.mlp_ratio * config.n_embd
+    d, a, m = config.n_embd, config.attention_width, config.mlp_hidden
     found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, d)}
 
     def norm(name: str) -> None:
+        if config.norm != "none":
+            found[f"{name}.weight"] = (d,)
         if config.norm == "layernorm":
-            found.update({f"{name}.weight": (d,), f"{name}.bias": (d,)})
+            found[f"{name}.bias"] = (d,)
 
     def linear(name: str, outputs: int, inputs: int) -> None:
         found.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
 
+    if config.position == "learned":
+        found["positions.weight"] = (config.block_size, d)
     for i in range(config.n_layer):
         norm(f"blocks.{i}.attention.norm")
         found[f"blocks.{i}.attention.f.qkv.weight"] = (3 * a, d)
         if config.projection:
             linear(f"blocks.{i}.attention.f.projection", d, a)
-        if config.mlp != "none":
+        if m:
             norm(f"blocks.{i}.mlp.norm")
+            if config.mlp == "swiglu":
+                linear(f"blocks.{i}.mlp.f.gate", m, d)
             linear(f"blocks.{i}.mlp.f.up", m, d)
             linear(f"blocks.{i}.mlp.f.down", d, m)
-    linear("head", config.vocab_size, config.output_width)
+    if config.final_norm:
+        norm("final_norm")
+    if not config.tie_embeddings:
+        found["head.weight"] = (config.vocab_size, config.output_width)
+    if config.head_bias:
+        found["head.bias"] = (config.vocab_size,)
     return found
 
 
@@ -98,8 +110,8 @@ class _Shape(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int32)
         for name in (
-            *("vocab_size", "n_layer", "n_head", "n_embd", "head_size", "hidden", "activation"),
-            *("projection", "residual", "norm", "rope", "dropout"),
+            *("vocab_size", "n_layer", "n_head", "n_embd", "head_size", "hidden", "activation", "norm", "position"),
+            *("places", "projection", "residual", "final_norm", "head_bias", "tied", "dropout"),
         )
     ]  # fmt: skip
 
@@ -111,12 +123,16 @@ class _Shape(ctypes.Structure):
             config.n_head,
             config.n_embd,
             config.head_width,
-            0 if config.mlp == "none" else config.mlp_ratio * config.n_embd,
-            ("none", "relu", "gelu").index(config.mlp),
+            config.mlp_hidden,
+            get_args(MLP).index(config.mlp),
+            get_args(Norm).index(config.norm),
+            get_args(Position).index(config.position),
+            config.block_size if config.position == "learned" else 0,
             config.projection,
             config.residual,
-            config.norm == "layernorm",
-            config.position == "rope",
+            config.final_norm,
+            config.head_bias,
+            config.tie_embeddings,
             round(config.dropout * 65536),
         )
 
@@ -249,8 +265,9 @@ def _checked(
     inputs, targets, lengths = arrays
     if lengths.size == 0 or lengths.min() < 1 or not lengths.sum(dtype=np.int64) == len(inputs) == len(targets):
         raise ValueError(f"Lengths, each at least 1, must sum to {len(inputs)} inputs and {len(targets)} targets.")
-    if lengths.max() > 1 << 16:
-        raise ValueError("A sequence has at most 65,536 tokens.")
+    longest = config.block_size if config.position == "learned" else 1 << 16
+    if lengths.max() > longest:
+        raise ValueError(f"A sequence has at most {longest:,} tokens.")
     for name, tokens in (("inputs", inputs), ("targets", targets)):
         if tokens.min() < 0 or tokens.max() >= config.vocab_size:
             raise ValueError(f"{name} must be token ids below {config.vocab_size}.")

@@ -76,21 +76,21 @@ public:
             }
     }
 
-    // What dropout multiplies the weights by, laid out as they are, exactly as batches.attention_mask. Without shared
-    // rows, which dropout does not have, a word's places follow each other.
+    // What dropout multiplies the weights by, laid out as they are, exactly as batches.attention_mask.
     void draw_mask(const Batch& b, uint64_t key, float* kept) const {
         const int H = shape_.n_head, numbers = (H + 3) / 4;
         const float scale = float(65536.0 / (65536.0 - shape_.dropout));
         for (const Word& word : b.words) {
-            const long T = word.length, ld = padded(T);
-            const uint64_t place = b.place[b.paths[word.path]];
-            for (int s = 0; s < T; ++s)
-                for (int t = s; t < T; ++t)
+            const long T = word.length, ld = padded(T - word.first);
+            for (int t = word.first; t < T; ++t) {
+                const uint64_t place = key + b.prefix[b.paths[word.path + t]];
+                for (int s = 0; s <= t; ++s)
                     for (int h = 0; h < H; ++h) {
-                        const uint64_t counter = ((place + t) * 65536 + s) * numbers + h / 4 + 1;
-                        const uint64_t bits = mix64(key + counter * GOLDEN) >> (16 * (h % 4));
-                        kept[word.weights + (h * T + s) * ld + t] = int(bits & 65535) >= shape_.dropout ? scale : 0;
+                        const uint64_t bits = mix64(place + GOLDEN * (s * numbers + h / 4 + 1)) >> (16 * (h % 4));
+                        kept[word.weights + (h * T + s) * ld + t - word.first] =
+                            int(bits & 65535) >= shape_.dropout ? scale : 0;
                     }
+            }
         }
     }
 
@@ -115,7 +115,7 @@ public:
             float* y = to.row(n);
             for (int part = 0; part < 3 * H; ++part, x += K, y += padded(K)) {
                 const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-                if (!shape_.rope || part >= 2 * H) std::copy_n(x, K, y);
+                if (!shape_.rope() || part >= 2 * H) std::copy_n(x, K, y);
                 else if (half == 8) turn<8>(x, y, cosine, sine, 1, 8);
                 else turn<0>(x, y, cosine, sine, 1, half);
             }
@@ -130,7 +130,7 @@ public:
             float *x = from.row(n), *y = to.row(by_token ? b.which[n] : n);
             for (int part = 0; part < 3 * H; ++part, x += padded(K), y += K) {
                 const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-                if (!shape_.rope || part >= 2 * H) {}
+                if (!shape_.rope() || part >= 2 * H) {}
                 else if (half == 8) turn<8>(x, x, cosine, sine, -1, 8);
                 else turn<0>(x, x, cosine, sine, -1, half);
                 if (by_token) for (int k = 0; k < K; ++k) y[k] += x[k];

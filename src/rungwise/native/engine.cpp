@@ -5,9 +5,10 @@
 //   * Rows, not rectangles. A row is a token with its history; only real tokens have one. Position-wise parts are
 //     matrix products over all rows of a batch, and attention walks each word through a list of its rows.
 //   * Shared prefixes. The model is causal, so two words that begin alike share the rows of their common prefix:
-//     always in scoring, and in training where no dropout tells them apart. A gradient then flows into a row from
-//     every word that uses it.
-//   * The first block's norm, queries, keys and values depend on the token alone: computed once a distinct token.
+//     in training, too, since dropout's masks depend on the prefix alone. A gradient flows into a row from every
+//     word that uses it.
+//   * The first block's norm, queries, keys and values depend on the token alone (and on the place, where positions
+//     are learned): computed once a distinct token.
 //   * Each matrix product keeps a tile of its result in registers and meets its operands as contiguous vectors.
 //     For that each weight is kept twice, as it is and transposed.
 //
@@ -44,14 +45,14 @@ private:
         Tensor weight, bias;  // (out, in), (1, out)
     };
     struct Norm {
-        Tensor scale, shift;  // (1, D)
+        Tensor scale, shift;  // (1, D); RMSNorm has no shift
     };
     struct Layer {
         Norm norm1, norm2;
-        Linear qkv, projection, up, down;
+        Linear qkv, projection, gate, up, down;
     };
     struct Activations {  // what the backward pass of a layer reads
-        Matrix x, normed1, qkv, heads, kept1, middle, normed2, slope, hidden, kept2;
+        Matrix x, normed1, qkv, heads, kept1, middle, normed2, gate, slope, hidden, kept2;
         float *stats1, *stats2;  // (N, 2) mean and 1/deviation
         float *attention, *kept; // the weights of all words, and what dropout multiplies them by
     };
@@ -65,22 +66,28 @@ private:
     void normalise_backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, int rows,
                             bool add) const;
     void apply(const Linear& linear, Matrix x, Matrix y, int rows, Matrix times = {}, Matrix plus = {}) const;
-    void apply_backward(const Linear& linear, Matrix x, Matrix dy, Matrix dx, int rows, Matrix times = {}) const;
+    void apply_backward(const Linear& linear, Matrix x, Matrix dy, Matrix dx, int rows, Matrix times = {},
+                        Matrix plus = {}) const;
     void join(Matrix x, Matrix f, Matrix kept, Matrix y, int rows, int width) const;
-    void activate(Matrix hidden, Matrix slope, int rows) const;
+    void activate(const Activations& a, int rows) const;
+    void embed(const Batch& b) const;
+    void embed_backward(const Batch& b) const;
+    void add_to_embedding(const Batch& b, int row, const float* gradient) const;
 
     Shape shape_;
     Memory memory_;
     bool training_;
     Attention attention_;
-    Tensor embedding_;
+    Tensor embedding_, positions_;
     std::vector<Layer> layers_;
+    Norm final_;
     Linear head_;
     std::vector<Activations> acts_;
     Matrix tokens_, qkv_;                    // the distinct tokens' embeddings; what a qkv layer gives
-    Matrix out_, logits_, dlogits_;
-    Matrix dx_, df_, dhidden_, dnormed_, dqkv_, dspread_, dheads_;
-    float *inside_;                          // (D,) 1, and 0 in the padding
+    Matrix out_, read_, logits_, dlogits_;   // the last block's stream, and what the head reads of it
+    Matrix dx_, df_, dhidden_, dgate_, dnormed_, dqkv_, dspread_, dheads_;
+    float *stats_;                           // of the final norm
+    float *inside_, *zeros_, *spare_;        // (D,) 1, and 0 in the padding; 0; what nobody reads
     std::vector<float> top_;                 // (N,) the largest logit
     uint64_t dropout_key_ = 0;
     bool dropping_ = false;
@@ -91,16 +98,21 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
     const int D = shape.n_embd, A = shape.attention(), M = shape.hidden, V = shape.vocab_size;
     auto norm = [&] {
         Norm n;
-        if (shape.norm) n = {parameters.add(1, D), parameters.add(1, D)};
+        if (shape.normed()) n.scale = parameters.add(1, D);
+        if (shape.norm == Normalisation::layernorm) n.shift = parameters.add(1, D);
         return n;
+    };
+    auto weight = [&](int out, int in) {
+        return parameters.add(out, in, {memory_.floats(in * stride(out)), stride(out)});
     };
     auto linear = [&](int out, int in, bool bias) {
         Linear l;
-        l.weight = parameters.add(out, in, {memory_.floats(in * stride(out)), stride(out)});
+        l.weight = weight(out, in);
         if (bias) l.bias = parameters.add(1, out);
         return l;
     };
-    embedding_ = parameters.add(V, D);
+    embedding_ = shape.tied ? weight(V, D) : parameters.add(V, D);
+    if (shape.places) positions_ = parameters.add(shape.places, D);
     for (int i = 0; i < shape.n_layer; ++i) {
         Layer layer;
         layer.norm1 = norm();
@@ -108,13 +120,15 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
         if (shape.projection) layer.projection = linear(D, A, true);
         if (M) {
             layer.norm2 = norm();
+            if (shape.activation == Activation::swiglu) layer.gate = linear(M, D, true);
             layer.up = linear(M, D, true);
             layer.down = linear(D, M, true);
         }
         layers_.push_back(layer);
     }
-    const int out_width = shape.projection ? D : A;
-    head_ = linear(V, out_width, true);
+    if (shape.final_norm) final_ = norm();
+    head_.weight = shape.tied ? embedding_ : weight(V, shape.projection ? D : A);
+    if (shape.head_bias) head_.bias = parameters.add(1, V);
 
     weights = memory_.floats(parameters.size);
     parameters.read(values, weights);
@@ -137,13 +151,14 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
         }
         Activations a;
         a.x = x;
-        a.normed1 = shape.norm ? matrix(D) : a.x;
+        a.normed1 = shape.normed() ? matrix(D) : a.x;
         a.qkv = matrix(spread_width);
         a.heads = matrix(A);
         a.kept1 = matrix(wide, training && shape.dropout);
         a.middle = matrix(wide);
-        a.normed2 = shape.norm && M ? matrix(D) : a.middle;
+        a.normed2 = shape.normed() && M ? matrix(D) : a.middle;
         a.hidden = matrix(M, M);
+        a.gate = matrix(M, shape.activation == Activation::swiglu);
         a.slope = matrix(M, M && training);
         a.kept2 = matrix(wide, training && shape.dropout && M);
         a.stats1 = memory_.floats(2 * room.rows);
@@ -154,14 +169,17 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
         acts_.push_back(a);
     }
     out_ = x;
+    read_ = shape.final_norm ? matrix(D) : out_;
+    stats_ = memory_.floats(2 * room.rows);
     tokens_ = matrix(D);
     qkv_ = matrix(3 * A);
     logits_ = matrix(V), dlogits_ = matrix(V);
     if (training) {
         dx_ = matrix(wide), df_ = matrix(wide), dnormed_ = matrix(D), dheads_ = matrix(A), dhidden_ = matrix(M, M);
+        dgate_ = matrix(M, shape.activation == Activation::swiglu);
         dqkv_ = matrix(3 * A), dspread_ = matrix(spread_width);
     }
-    inside_ = memory_.floats(padded(D));
+    for (float** row : {&inside_, &zeros_, &spare_}) *row = memory_.floats(padded(D));
     std::fill_n(inside_, D, 1.0f);
 }
 
@@ -177,16 +195,15 @@ void Model::transpose(const Tensor& t) {
         }
 }
 
-// What dropout multiplies by, exactly as batches.dropout_mask: 16 bits an element, from (key, place).
+// What dropout multiplies by, exactly as batches.dropout_mask: 16 bits an element, from (key, prefix).
 void Model::draw_mask(const Batch& b, int site, Matrix kept, int width) const {
     const uint64_t key = site_key(site);
-    const int numbers = (width + 3) / 4;
     const IntVec threshold = IntVec{} + shape_.dropout;
     const Vec scale = Vec{} + float(65536.0 / (65536.0 - shape_.dropout));
     Bits ramp;
     for (int i = 0; i < WIDTH / 4; ++i) ramp[i] = GOLDEN * uint64_t(i + 1);
     for (int n = 0; n < b.rows(); ++n) {
-        Bits counter = ramp + (key + b.place[n] * uint64_t(numbers) * GOLDEN);
+        Bits counter = ramp + (key + b.prefix[n]);
         for (int j = 0; j < width; j += WIDTH, counter += GOLDEN * (WIDTH / 4)) {
             const Bits bits = mix64(counter);
             Halves halves;
@@ -196,16 +213,17 @@ void Model::draw_mask(const Batch& b, int site, Matrix kept, int width) const {
     }
 }
 
-// LayerNorm (Ba et al. 2016), eps 1e-5.
+// LayerNorm (Ba et al. 2016), or RMSNorm, which takes no mean (Zhang & Sennrich 2019); eps 1e-5.
 void Model::normalise(const Norm& norm, Matrix x, Matrix y, float* stats, int rows) const {
     const int D = shape_.n_embd, wide = int(padded(D));
-    const float *scale = w(norm.scale), *shift = w(norm.shift);
+    const bool centred = shape_.norm == Normalisation::layernorm;
+    const float *scale = w(norm.scale), *shift = centred ? w(norm.shift) : zeros_;
     for (int n = 0; n < rows; ++n) {
         const float* in = x.row(n);
         float* out = y.row(n);
         Vec total{}, squares{};
         for (int j = 0; j < wide; j += WIDTH) total += load(in + j);
-        const float mean = sum(total) / D;
+        const float mean = centred ? sum(total) / D : 0;
         for (int j = 0; j < wide; j += WIDTH) {
             Vec centred = (load(in + j) - mean) * load(inside_ + j);
             squares += centred * centred;
@@ -222,7 +240,8 @@ void Model::normalise_backward(const Norm& norm, Matrix x, const float* stats, M
                                bool add) const {
     const int D = shape_.n_embd, wide = int(padded(D));
     const float* scale = w(norm.scale);
-    float *dscale = g(norm.scale), *dshift = g(norm.shift);
+    const bool centred = shape_.norm == Normalisation::layernorm;
+    float *dscale = g(norm.scale), *dshift = centred ? g(norm.shift) : spare_;
     for (int j = 0; j < wide; j += WIDTH) save(dscale + j, Vec{}), save(dshift + j, Vec{});
     for (int n = 0; n < rows; ++n) {
         const float *in = x.row(n), *up = dy.row(n), mean = stats[2 * n], inverse = stats[2 * n + 1];
@@ -236,7 +255,7 @@ void Model::normalise_backward(const Norm& norm, Matrix x, const float* stats, M
             totals += d;
             products += d * unit;
         }
-        const float mean_d = sum(totals) / D, mean_product = sum(products) / D;
+        const float mean_d = centred ? sum(totals) / D : 0, mean_product = sum(products) / D;
         for (int j = 0; j < wide; j += WIDTH) {
             Vec unit = (load(in + j) - mean) * inverse;
             Vec d = (load(up + j) * load(scale + j) - mean_d - unit * mean_product) * inverse;
@@ -252,8 +271,9 @@ void Model::apply(const Linear& l, Matrix x, Matrix y, int rows, Matrix times, M
     multiply(x.data, x.ld, 1, l.weight.transposed, y, rows, in, out, {w(l.bias), times, plus});
 }
 
-// dW = dy^T x, db = the sum of dy's rows, dx = (dy W) * times
-void Model::apply_backward(const Linear& l, Matrix x, Matrix dy, Matrix dx, int rows, Matrix times) const {
+// dW = dy^T x, db = the sum of dy's rows, dx = (dy W) * times + plus
+void Model::apply_backward(const Linear& l, Matrix x, Matrix dy, Matrix dx, int rows, Matrix times,
+                           Matrix plus) const {
     const int out = l.weight.rows, in = l.weight.columns;
     multiply(dy.data, 1, dy.ld, x, {g(l.weight), l.weight.ld}, out, rows, in);
     if (!l.bias.empty()) {
@@ -264,7 +284,7 @@ void Model::apply_backward(const Linear& l, Matrix x, Matrix dy, Matrix dx, int 
             save(db + j, (totals[0] + totals[1]) + (totals[2] + totals[3]));
         }
     }
-    multiply(dy.data, dy.ld, 1, {w(l.weight), l.weight.ld}, dx, rows, out, in, {nullptr, times, {}});
+    multiply(dy.data, dy.ld, 1, {w(l.weight), l.weight.ld}, dx, rows, out, in, {nullptr, times, plus});
 }
 
 // y = x + kept * f, where there is no linear layer to do it. The backward pass of dropout is df = kept * dy.
@@ -278,30 +298,74 @@ void Model::join(Matrix x, Matrix f, Matrix kept, Matrix y, int rows, int width)
         }
 }
 
-// The MLP's nonlinearity in place, and its derivative (slope), which is all that the backward pass needs.
-// Exact GELU x Phi(x). Phi(-|x|) = e^(-x^2/2) Q(t), t = 1 / (1 + 0.28 |x|): Q fitted to an error of 1e-8.
-void Model::activate(Matrix hidden, Matrix slope, int rows) const {
-    const bool gelu = shape_.activation == Activation::gelu;
+// Exact GELU x Phi(x), and its derivative. Phi(-|x|) = e^(-x^2/2) Q(t), t = 1 / (1 + 0.28 |x|): Q fitted to an error
+// of 1e-8.
+INLINE Vec gelu(Vec x, Vec& slope) {
+    const Vec zero{}, one = zero + 1.0f;
+    Vec size = x < zero ? -x : x, bell = exponential(-0.5f * x * x), t = one / (one + 0.28f * size);
+    Vec q = t * -0.10580847847f + 0.38987496811f;
+    q = q * t - 0.23699500911f;
+    q = q * t + 0.26891138595f;
+    q = q * t + 0.06749626903f;
+    q = q * t + 0.11652085523f;
+    Vec tail = q * t * bell, phi = x < zero ? tail : one - tail;
+    slope = phi + x * bell * 0.3989422804f;
+    return x * phi;
+}
+
+// x / (1 + e^-x), and its derivative.
+INLINE Vec silu(Vec x, Vec& slope) {
+    const Vec zero{}, one = zero + 1.0f;
+    Vec power = exponential(x < zero ? x : -x), sigmoid = (x < zero ? power : one) / (one + power);
+    slope = sigmoid * (one + x * (one - sigmoid));
+    return x * sigmoid;
+}
+
+// The MLP's nonlinearity in place, and its derivative (slope), which is all that the backward pass needs. SwiGLU
+// multiplies by the gate's: its slope is that of the gate, and the gate keeps what it multiplied by.
+void Model::activate(const Activations& a, int rows) const {
+    const Activation kind = shape_.activation;
+    const Vec zero{}, one = zero + 1.0f;
     for (int n = 0; n < rows; ++n) {
-        float *h = hidden.row(n), *d = slope.data ? slope.row(n) : nullptr;
+        float *h = a.hidden.row(n), *d = a.slope.data ? a.slope.row(n) : nullptr;
         for (int j = 0; j < shape_.hidden; j += WIDTH) {
-            Vec x = load(h + j), zero{}, one = zero + 1.0f;
-            if (!gelu) {
-                save(h + j, x < zero ? zero : x);
-                if (d) save(d + j, x > zero ? one : zero);
-                continue;
+            Vec x = load(h + j), y, slope;
+            if (kind == Activation::gelu) y = gelu(x, slope);
+            else if (kind == Activation::relu) y = x < zero ? zero : x, slope = x > zero ? one : zero;
+            else {
+                const Vec open = silu(load(a.gate.row(n) + j), slope);
+                save(a.gate.row(n) + j, open);
+                y = open * x, slope *= x;
             }
-            Vec size = x < zero ? -x : x, bell = exponential(-0.5f * x * x), t = one / (one + 0.28f * size);
-            Vec q = t * -0.10580847847f + 0.38987496811f;
-            q = q * t - 0.23699500911f;
-            q = q * t + 0.26891138595f;
-            q = q * t + 0.06749626903f;
-            q = q * t + 0.11652085523f;
-            Vec tail = q * t * bell, phi = x < zero ? tail : one - tail;
-            save(h + j, x * phi);
-            if (d) save(d + j, phi + x * bell * 0.3989422804f);
+            save(h + j, y);
+            if (d) save(d + j, slope);
         }
     }
+}
+
+// The stream before the first block, once a distinct token and again for each row.
+void Model::embed(const Batch& b) const {
+    const int D = shape_.n_embd;
+    for (size_t u = 0; u < b.distinct.size(); ++u) {
+        const int row = b.distinct[u];
+        std::copy_n(w(embedding_) + b.token[row] * embedding_.ld, padded(D), tokens_.row(u));
+        if (shape_.places) accumulate(w(positions_) + b.position[row] * positions_.ld, tokens_.row(u), D);
+    }
+    for (int n = 0; n < b.rows(); ++n) std::copy_n(tokens_.row(b.which[n]), padded(D), acts_[0].x.row(n));
+}
+
+// From the gradients of the distinct tokens (dnormed_), and past the first block, of each row (dx_).
+void Model::embed_backward(const Batch& b) const {
+    if (!shape_.tied) std::memset(g(embedding_), 0, embedding_.rows * embedding_.ld * sizeof(float));
+    if (shape_.places) std::memset(g(positions_), 0, positions_.rows * positions_.ld * sizeof(float));
+    for (size_t u = 0; u < b.distinct.size(); ++u) add_to_embedding(b, b.distinct[u], dnormed_.row(u));
+    if (shape_.residual)
+        for (int n = 0; n < b.rows(); ++n) add_to_embedding(b, n, dx_.row(n));
+}
+
+void Model::add_to_embedding(const Batch& b, int row, const float* gradient) const {
+    accumulate(gradient, g(embedding_) + b.token[row] * embedding_.ld, shape_.n_embd);
+    if (shape_.places) accumulate(gradient, g(positions_) + b.position[row] * positions_.ld, shape_.n_embd);
 }
 
 void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
@@ -309,8 +373,7 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
     const int N = b.rows(), U = int(b.distinct.size()), D = c.n_embd, A = c.attention();
     dropping_ = training_ && c.dropout && step >= 0;
     dropout_key_ = mix64(dropout_key + GOLDEN * uint64_t(step + 1));
-    for (int u = 0; u < U; ++u) std::copy_n(w(embedding_) + b.distinct[u] * embedding_.ld, padded(D), tokens_.row(u));
-    for (int n = 0; n < N; ++n) std::copy_n(tokens_.row(b.which[n]), padded(D), acts_[0].x.row(n));
+    embed(b);
 
     for (int i = 0; i < c.n_layer; ++i) {
         const Layer& l = layers_[i];
@@ -318,8 +381,8 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
         const Matrix none{};
         const Matrix x = i ? a.x : tokens_;  // the first block's queries, keys and values: by distinct token
         const int rows = i ? N : U;
-        const Matrix normed = c.norm ? a.normed1 : x;
-        if (c.norm) normalise(l.norm1, x, normed, a.stats1, rows);
+        const Matrix normed = c.normed() ? a.normed1 : x;
+        if (c.normed()) normalise(l.norm1, x, normed, a.stats1, rows);
         apply(l.qkv, normed, qkv_, rows);
         attention_.spread(b, qkv_, i == 0, a.qkv);
         const float* kept = dropping_ ? a.kept : nullptr;
@@ -333,14 +396,16 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
             if (!training_ && i + 1 < c.n_layer) join(none, a.middle, none, a.x, N, D);
             continue;
         }
-        const Matrix normed2 = c.norm ? a.normed2 : a.middle, next = i + 1 < c.n_layer ? acts_[i + 1].x : out_;
-        if (c.norm) normalise(l.norm2, a.middle, normed2, a.stats2, N);
+        const Matrix normed2 = c.normed() ? a.normed2 : a.middle, next = i + 1 < c.n_layer ? acts_[i + 1].x : out_;
+        if (c.normed()) normalise(l.norm2, a.middle, normed2, a.stats2, N);
+        if (a.gate.data) apply(l.gate, normed2, a.gate, N);
         apply(l.up, normed2, a.hidden, N);
-        activate(a.hidden, a.slope, N);
+        activate(a, N);
         if (dropping_) draw_mask(b, 3 * i + 1, a.kept2, D);
         apply(l.down, a.hidden, next, N, dropping_ ? a.kept2 : none, c.residual ? a.middle : none);
     }
-    apply(head_, out_, logits_, N);
+    if (c.final_norm) normalise(final_, out_, read_, stats_, N);
+    apply(head_, read_, logits_, N);
 }
 
 // Mean of -ln p(target) over the batch's tokens, and (where wanted) each of them, and whether it was the likeliest. A row's gradient of the
@@ -382,16 +447,25 @@ void Model::backward(const Batch& b) {
     const Shape& c = shape_;
     const int N = b.rows(), U = int(b.distinct.size()), D = c.n_embd, A = c.attention();
     const Matrix none{};
-    apply_backward(head_, out_, dlogits_, dx_, N);
+    apply_backward(head_, read_, dlogits_, c.final_norm ? dnormed_ : dx_, N);
+    if (c.final_norm) normalise_backward(final_, out_, stats_, dnormed_, dx_, N, false);
     for (int i = c.n_layer - 1; i >= 0; --i) {
         const Layer& l = layers_[i];
         const Activations& a = acts_[i];
         if (c.hidden) {
-            const Matrix normed2 = c.norm ? a.normed2 : a.middle;
+            const Matrix normed2 = c.normed() ? a.normed2 : a.middle, dy = dropping_ ? df_ : dx_;
             if (dropping_) join(none, dx_, a.kept2, df_, N, D);
-            apply_backward(l.down, a.hidden, dropping_ ? df_ : dx_, dhidden_, N, a.slope);
-            apply_backward(l.up, normed2, dhidden_, dnormed_, N);
-            if (c.norm) normalise_backward(l.norm2, a.middle, a.stats2, dnormed_, dx_, N, c.residual);
+            if (a.gate.data) {
+                apply_backward(l.down, a.hidden, dy, dhidden_, N);
+                join(none, dhidden_, a.slope, dgate_, N, c.hidden);
+                join(none, dhidden_, a.gate, dhidden_, N, c.hidden);
+                apply_backward(l.gate, normed2, dgate_, dnormed_, N);
+                apply_backward(l.up, normed2, dhidden_, dnormed_, N, none, dnormed_);
+            } else {
+                apply_backward(l.down, a.hidden, dy, dhidden_, N, a.slope);
+                apply_backward(l.up, normed2, dhidden_, dnormed_, N);
+            }
+            if (c.normed()) normalise_backward(l.norm2, a.middle, a.stats2, dnormed_, dx_, N, c.residual);
             else join(c.residual ? dx_ : none, dnormed_, none, dx_, N, D);
         }
         const int width = c.projection ? D : A;
@@ -401,17 +475,14 @@ void Model::backward(const Batch& b) {
         attention_.backward(b, a.qkv, dropping_ ? a.kept : nullptr, a.attention, c.projection ? dheads_ : df, dspread_);
         attention_.collect(b, dspread_, dqkv_, i == 0);
         if (i) {
-            apply_backward(l.qkv, c.norm ? a.normed1 : a.x, dqkv_, dnormed_, N);
-            if (c.norm) normalise_backward(l.norm1, a.x, a.stats1, dnormed_, dx_, N, c.residual);
+            apply_backward(l.qkv, c.normed() ? a.normed1 : a.x, dqkv_, dnormed_, N);
+            if (c.normed()) normalise_backward(l.norm1, a.x, a.stats1, dnormed_, dx_, N, c.residual);
             else join(c.residual ? dx_ : none, dnormed_, none, dx_, N, D);
             continue;
         }
-        apply_backward(l.qkv, c.norm ? a.normed1 : tokens_, dqkv_, dnormed_, U);
-        if (c.norm) normalise_backward(l.norm1, tokens_, a.stats1, dnormed_, dnormed_, U, false);
-        std::memset(g(embedding_), 0, c.vocab_size * embedding_.ld * sizeof(float));
-        for (int u = 0; u < U; ++u) accumulate(dnormed_.row(u), g(embedding_) + b.distinct[u] * embedding_.ld, D);
-        if (c.residual)
-            for (int n = 0; n < N; ++n) accumulate(dx_.row(n), g(embedding_) + b.token[n] * embedding_.ld, D);
+        apply_backward(l.qkv, c.normed() ? a.normed1 : tokens_, dqkv_, dnormed_, U);
+        if (c.normed()) normalise_backward(l.norm1, tokens_, a.stats1, dnormed_, dnormed_, U, false);
+        embed_backward(b);
     }
 }
 
@@ -463,9 +534,8 @@ void rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const
     Batch batch(*shape);
     for (long i = 0; i < steps; ++i) {
         Sequence* some = &words[i * batch_size];
-        const bool shared = shape->dropout == 0;
-        if (shared) std::sort(some, some + batch_size);
-        batch.fill(some, batch_size, shared);
+        std::sort(some, some + batch_size);
+        batch.fill(some, batch_size);
         model.forward(batch, dropout_key, first_step + i);
         losses[i] = model.loss(batch, nullptr, nullptr);
         model.backward(batch);
@@ -481,10 +551,9 @@ double rungwise_gradients(const Shape* shape, const float* const* values, const 
                           const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients) {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     Model model(*shape, values, Room(*shape, words, n), true);
-    const bool shared = shape->dropout == 0 || step < 0;
-    if (shared) std::sort(words.begin(), words.end());
+    std::sort(words.begin(), words.end());
     Batch batch(*shape);
-    batch.fill(words.data(), n, shared);
+    batch.fill(words.data(), n);
     model.forward(batch, dropout_key, step);
     const double loss = model.loss(batch, nullptr, nullptr);
     model.backward(batch);
@@ -505,7 +574,7 @@ void rungwise_score(const Shape* shape, const float* const* values, const int* i
     std::vector<unsigned char> hit;
     for (int from = 0; from < n; from += together) {
         const int count = std::min(together, n - from);
-        batch.fill(&words[from], count, true);
+        batch.fill(&words[from], count);
         found.resize(batch.paths.size()), hit.resize(batch.paths.size());
         model.forward(batch, 0, -1);
         model.loss(batch, found.data(), hit.data());

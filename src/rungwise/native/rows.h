@@ -16,14 +16,21 @@ INLINE T mix64(T x) {
 }
 constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
 
-enum class Activation : int32_t { none, relu, gelu };
+enum class Activation : int32_t { none, relu, gelu, swiglu };
+enum class Normalisation : int32_t { none, layernorm, rmsnorm };
+enum class Position : int32_t { none, learned, rope };
 
-struct Shape {  // as _Shape in __init__.py
+struct Shape {  // as _Shape in __init__.py; the enums in the order of config.py
     int32_t vocab_size, n_layer, n_head, n_embd, head_size, hidden;
     Activation activation;
-    int32_t projection, residual, norm, rope;
+    Normalisation norm;
+    Position position;
+    int32_t places;   // learned positions; 0: none
+    int32_t projection, residual, final_norm, head_bias, tied;
     int32_t dropout;  // in 1/65536, as in batches.dropout_mask
     int attention() const { return n_head * head_size; }
+    bool rope() const { return position == Position::rope; }
+    bool normed() const { return norm != Normalisation::none; }
 };
 
 struct Optimiser {  // as _Optimiser in __init__.py
@@ -112,26 +119,28 @@ struct Word {
 
 struct Batch {
     std::vector<int> token, position;  // of each row
-    std::vector<uint64_t> place;       // of each row: number in the batch * 65536 + time, for dropout
+    std::vector<uint64_t> prefix;      // of each row: batches.prefix_hashes, for dropout
     std::vector<int> uses;             // of each row: words that it is part of
-    std::vector<int> distinct, which;  // distinct tokens; each row's place among them
+    std::vector<int> distinct, which;  // one row for each distinct key; the place of each row's key among them
     std::vector<int> paths, targets;   // of each token of each word: its row, and what comes next
     std::vector<Word> words;
     int rows() const { return int(token.size()); }
 
-    explicit Batch(const Shape& shape) : n_head_(shape.n_head), seen_(shape.vocab_size, -1) {}
+    explicit Batch(const Shape& shape)
+        : n_head_(shape.n_head), vocab_size_(shape.vocab_size), seen_(shape.vocab_size * std::max(1, shape.places), -1),
+          by_place_(shape.places > 0) {}
 
-    // `shared`: the words are sorted, and each takes over the rows of the beginning that it has in common with the
-    // one before. In that order no earlier word has more in common with it.
-    void fill(const Sequence* sequences, int n, bool shared) {
+    // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
+    // In that order no earlier word has more in common with it.
+    void fill(const Sequence* sequences, int n) {
         for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->clear();
-        place.clear(), words.clear();
+        prefix.clear(), words.clear();
         long weights = 0;
         for (int w = 0; w < n; ++w) {
             const Sequence& now = sequences[w];
             const int path = int(paths.size());
             int first = 0;
-            if (shared && w) {
+            if (w) {
                 const Sequence& before = sequences[w - 1];
                 const int shorter = std::min(now.length, before.length);
                 while (first < shorter && now.inputs[first] == before.inputs[first]) ++first;
@@ -142,25 +151,31 @@ struct Batch {
             }
             for (int t = first; t < now.length; ++t) {
                 paths.push_back(rows());
-                add_row(now.inputs[t], t, uint64_t(w) * 65536 + t);
+                add_row(now.inputs[t], t, t ? prefix[paths[path + t - 1]] : 0);
             }
             targets.insert(targets.end(), now.targets, now.targets + now.length);
             words.push_back({path, now.length, first, weights});
             weights += long(n_head_) * now.length * padded(now.length - first);
         }
-        for (int each : distinct) seen_[each] = -1;
+        for (int row : distinct) seen_[key(row)] = -1;
     }
 
 private:
-    void add_row(int its_token, int time, uint64_t its_place) {
-        if (seen_[its_token] < 0) {
-            seen_[its_token] = int(distinct.size());
-            distinct.push_back(its_token);
+    void add_row(int its_token, int time, uint64_t before) {
+        token.push_back(its_token), position.push_back(time), uses.push_back(1);
+        prefix.push_back(mix64(before + GOLDEN * uint64_t(its_token + 1)));
+        int& found = seen_[key(rows() - 1)];
+        if (found < 0) {
+            found = int(distinct.size());
+            distinct.push_back(rows() - 1);
         }
-        token.push_back(its_token), which.push_back(seen_[its_token]);
-        position.push_back(time), place.push_back(its_place), uses.push_back(1);
+        which.push_back(found);
     }
 
-    int n_head_;
-    std::vector<int> seen_;  // place of each token of the vocabulary among the distinct ones, or -1
+    // What the stream is before the first block depends on: the token, and where positions are learned, the place.
+    int key(int row) const { return by_place_ ? position[row] * vocab_size_ + token[row] : token[row]; }
+
+    int n_head_, vocab_size_;
+    std::vector<int> seen_;  // the place of each key among the distinct ones, or -1
+    bool by_place_;
 };

@@ -1,0 +1,220 @@
+"""`rungwise bench`: how fast, how near the limits, and beside others from their own checkouts, in interleaved rounds.
+
+A shared machine is noisy: every round measures all of it, one after the other, and only ratios inside one round count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rungwise import files, progress, words
+from rungwise.config import UserError
+from rungwise.lab.bench import machine, ours
+from rungwise.lab.bench.limits import Work
+from rungwise.lab.bench.peers import Makemore, MicrogptC
+from rungwise.lab.bench.summary import ratios, tell
+from rungwise.lab.climb import cores
+from rungwise.lab.ladder import get_rung
+from rungwise.model import Transformer, count_parameters
+from rungwise.train import choose_engine
+
+TRAINED = {
+    "scaled_8": ("scaled", 8),
+    "scaled_1": ("scaled", 1),
+    "gelu_8": ("gelu", 8),
+    "gelu_1": ("gelu", 1),
+    "dropout_1": ("dropout-5k", 1),
+}
+"""What is trained in every round: rung and replicas."""
+CLIMB_SEEDS = 5
+CLIMB_STEPS = 5_000
+"""makemore's one model, beside the article's ladder."""
+
+Measured = dict[str, dict[str, list[float]]]
+"""Who -> what -> a value a round: milliseconds a step and seed, or names a second."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of `rungwise bench`."""
+
+    rounds: int = 5
+    short: bool = False
+    makemore: Path | None = None
+    microgpt_c: Path | None = None
+    full: bool = False
+    data: str = "auto"
+    engine: str = "auto"
+    json: bool = False
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise UserError(f"rounds must be at least 1, but is {self.rounds}.")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much each measurement does."""
+
+    steps: int = 192
+    names: int = 40_000
+    trained: int = 512
+    """Steps of the models whose words are drawn."""
+    their_steps: int = 400
+    their_names: int = 1_000
+    c_names: int = 10_000
+    climb_steps: int | None = 250
+    helps: int = 5
+
+
+SHORT = Sizes(
+    steps=2, names=50, trained=2, their_steps=40, their_names=10, c_names=100, climb_steps=1, helps=1
+)  # fmt: skip
+
+
+def bench(request: Request) -> None:
+    """Measure, print, and write --out."""
+    found = measure(request)
+    print(json.dumps(found, indent=1) if request.json else tell(found))
+    if request.out:
+        with files.atomic(request.out) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(f"Wrote {request.out}", file=sys.stderr)
+
+
+def measure(request: Request) -> dict[str, Any]:
+    """All that is measured, as it stands in --json."""
+    sizes = SHORT if request.short else Sizes(climb_steps=None) if request.full else Sizes()
+    engine, listed = choose_engine(request.engine), words.load(request.data)
+    with contextlib.ExitStack() as stack:
+        aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rungwise-bench-")))
+        makemore, microgpt_c = _peers(request, sizes, listed, aside)
+        workers = stack.enter_context(ours.Workers(request.data, engine))
+        measured: Measured = {}
+        work = Work.of(ours.tape(request.data), get_rung("scaled").train, 4 if request.short else 64)
+        once: dict[str, Any] = {}
+        rounds = [] if request.short else [None] * (request.rounds - 1)
+        a_round = list(_a_round(workers, makemore, microgpt_c, sizes, measured))
+        tasks = [*_once(request, sizes, engine, workers, work, once), *a_round, *(a_round * len(rounds))]
+        with progress.bar(len(tasks), what="measurements") as advance:
+            for i, (what, task) in enumerate(tasks):
+                advance(i, what)
+                task()
+        once["workers_peak_mb"] = workers.peak_mb()
+        if makemore and request.full:
+            times = makemore.ms_a_step("scaled", CLIMB_STEPS)
+            once["makemore_full_ms"] = fmean(times)
+        return {
+            "machine": machine.describe(),
+            "engine": engine,
+            "data": listed.name,
+            "protocol": ours.PROTOCOL,
+            "rounds": 1 + len(rounds),
+            "short": request.short,
+            "n_params": {
+                "rungwise": {rung: _n_params(rung, request.data) for rung, _ in TRAINED.values()},
+                "makemore": makemore.n_params if makemore else None,
+                "microgpt_c": {"scaled": microgpt_c.n_params} if microgpt_c else None,
+            },
+            "mean_length": {
+                "rungwise": workers.mean_length,
+                "microgpt_c": microgpt_c.mean_length if microgpt_c else None,
+            },
+            "work": {"tokens": work.tokens, "rows": work.rows, "mflop": once.pop("mflop")},
+            **once,
+            "measured": measured,
+            **ratios(measured, once),
+        }
+
+
+def _peers(
+    request: Request, sizes: Sizes, listed: words.WordList, aside: Path
+) -> tuple[Makemore | None, MicrogptC | None]:
+    """The other projects that were asked for, ready to run."""
+    folders = {name: aside / name for name in ("makemore", "microgpt-c")}
+    for folder in folders.values():
+        folder.mkdir()
+    makemore = Makemore(request.makemore, listed, folders["makemore"]) if request.makemore else None
+    microgpt_c = None
+    if request.microgpt_c:
+        microgpt_c = MicrogptC(
+            request.microgpt_c, listed, folders["microgpt-c"], cores(), sizes.trained, sizes.c_names
+        )  # fmt: skip
+    return makemore, microgpt_c
+
+
+Task = tuple[str, Callable[[], None]]
+
+
+def _once(
+    request: Request, sizes: Sizes, engine: str, workers: ours.Workers, work: Work, once: dict[str, Any]
+) -> Iterator[Task]:
+    """What does not vary from round to round by much, or takes long."""
+    model = ours.model_config("scaled", request.data)
+
+    def limits() -> None:
+        once["limits"] = workers.limits(model, work)
+        once["mflop"] = work.flop(model) / 1e6
+
+    def start_up() -> None:
+        once["help_cpu_seconds"] = ours.help_seconds(sizes.helps)
+        once["first_step_seconds"] = ours.first_step_seconds(request.data, engine)
+
+    def climb() -> None:
+        rungs, seeds = ("baseline", 1) if request.short else ("article", CLIMB_SEEDS)
+        once["climb"] = ours.climb(request.data, engine, seeds, sizes.climb_steps, rungs)
+
+    yield "limits", limits
+    yield "start-up", start_up
+    yield "a climb", climb
+    yield "a model to draw from", lambda: workers.train_a_model(sizes.trained)
+
+
+def _a_round(
+    workers: ours.Workers,
+    makemore: Makemore | None,
+    microgpt_c: MicrogptC | None,
+    sizes: Sizes,
+    measured: Measured,
+) -> Iterator[Task]:
+    """All measurements of a round; each notes what it finds."""
+
+    def note(who: str, what: str, value: float) -> None:
+        measured.setdefault(who, {}).setdefault(what, []).append(value)
+
+    def train(what: str) -> Callable[[], None]:
+        return lambda: note("rungwise", what, workers.ms_a_step(*TRAINED[what], sizes.steps))
+
+    def theirs(peer: Makemore, rung: str) -> Callable[[], None]:
+        return lambda: note("makemore", rung, ours.statistics.median(peer.ms_a_step(rung, sizes.their_steps)))
+
+    def in_c(peer: MicrogptC) -> None:
+        ms, names = peer.speeds()
+        note("microgpt_c", "scaled", ms)
+        note("microgpt_c", "names", names)
+
+    for what in ("scaled_8", "scaled_1", "dropout_1"):
+        yield f"training, {what}", train(what)
+    if makemore:
+        yield "makemore, training", theirs(makemore, "scaled")
+    if microgpt_c:
+        yield "microgpt-c", lambda: in_c(microgpt_c)
+    yield "names", lambda: note("rungwise", "names", workers.names_a_second(sizes.names))
+    if makemore:
+        yield "makemore, names", lambda: note("makemore", "names", makemore.names_a_second(sizes.their_names))
+        yield "makemore, training, small", theirs(makemore, "gelu")
+    for what in ("gelu_1", "gelu_8"):
+        yield f"training, {what}", train(what)
+
+
+def _n_params(rung: str, data: str) -> int:
+    return count_parameters(Transformer(ours.model_config(rung, data)))
