@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chapters
+import scale_tables
 
 from rungwise.lab import baselines, evidence
 from rungwise.lab.document import Figure
@@ -116,6 +117,8 @@ def documents() -> dict[Path, str]:
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"peers": peers_table()})
+    scale = ROOT / "docs/scale.md"
+    found[scale] = fill(scale.read_text(encoding="utf-8"), scale_tables.blocks())
     links = []
     for name in chapters.CHAPTERS:
         rung = RUNGS[name]

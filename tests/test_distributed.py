@@ -16,11 +16,12 @@ from helpers import command, flags
 from rungwise import practice, runs, words
 from rungwise.batches import Tape
 from rungwise.config import RunConfig, TrainConfig, UserError, get_protocol
-from rungwise.distributed import DistributedEngine, Drawn, World
+from rungwise.distributed import DistributedEngine, Drawn
 from rungwise.files import read_lines, read_tensors
 from rungwise.lab.ladder import RUNGS, select
 from rungwise.settings import Settings
 from rungwise.train import TorchEngine
+from rungwise.world import World
 from test_session import assert_same
 
 SMALL = {"n_embd": 12, "n_head": 2, "n_layer": 2, "dropout": 0.2, "warmup_steps": 5, "batch_size": 13, "seed": 3}
@@ -232,12 +233,13 @@ def test_what_another_rank_cannot_read_is_told():
 @pytest.mark.parametrize(
     ("environment", "line"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, "Standard input reaches one process of 2 only: give a file."),
-        ({"RANK": "zero", "WORLD_SIZE": "2"}, "RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers"),
+        ({"RANK": "0"}, "Standard input reaches one process of 2 only: give a file."),
+        ({"RANK": "zero"}, "RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers"),
     ],
 )
 def test_an_environment_that_cannot_be(tmp_path, monkeypatch, environment, line):
-    for name, value in environment.items():
+    there = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", **environment}
+    for name, value in there.items():
         monkeypatch.setenv(name, value)
     done = command("train", "--data", "-", "--out", tmp_path / "r", stdin=b"anna")
     assert done.status == 2

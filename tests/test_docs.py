@@ -50,7 +50,9 @@ def test_generated_documentation_is_what_the_code_generates():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run python scripts/write_docs.py"
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/architecture.md", "docs/log.md", "CHANGELOG.md", "LICENSE"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "docs/architecture.md", "docs/log.md", "docs/scale.md", "CHANGELOG.md", "LICENSE"]
+)
 def test_links_in_the_documentation_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http|#)([^)#]+)", text):

@@ -14,7 +14,7 @@ import torch
 
 from rungwise import files, material, runs, trackers
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, UserError, get_protocol
-from rungwise.distributed import DistributedEngine, RankLost, World
+from rungwise.distributed import DistributedEngine
 from rungwise.evaluate import score
 from rungwise.generate import generate
 from rungwise.material import SCORED, Material
@@ -25,6 +25,7 @@ from rungwise.settings import Settings
 from rungwise.shards import are_meant
 from rungwise.train import Engine, NativeEngine, make_engine
 from rungwise.train import choose_engine as known_engine
+from rungwise.world import RankLost, World
 
 N_SAMPLES = 20
 

@@ -18,7 +18,6 @@ import torch
 
 from rungwise import material, runs, trackers, words
 from rungwise.config import ListConfig, UserError, get_protocol
-from rungwise.distributed import World
 from rungwise.files import contents, lock, make_folder
 from rungwise.generate import Sampling, Word
 from rungwise.generate import generate as draw_words
@@ -28,6 +27,7 @@ from rungwise.material import Listed, Material, Sharded
 from rungwise.runs import CONFIG, SAMPLES, VOCABULARY, Run, Weights
 from rungwise.settings import KINDS, Settings
 from rungwise.words import WordList
+from rungwise.world import World
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -40,7 +40,7 @@ def start(
 ) -> Run:
     """Train one model from the beginning and write its run directory. `track`: tensorboard, trackio."""
     world = World.from_environment()
-    if world and world.restarts and _is_ours(out, world):
+    if world and _is_ours(out, world):
         return resume(out, None, track, say)
     protocol = get_protocol(asked.run.protocol)
     rung = get_rung(asked.run.rung or "final")

@@ -25,11 +25,11 @@ import numpy as np
 from rungwise import files, runs
 from rungwise.batches import Tape
 from rungwise.config import ModelConfig, RunConfig, TrainConfig, UserError
-from rungwise.distributed import RankLost
 from rungwise.evaluate import score
 from rungwise.files import read_tensors, write_tensors
 from rungwise.runs import CHECKPOINT, METRICS
 from rungwise.train import Engine, learning_rate, models, train
+from rungwise.world import RankLost
 
 STEPS_AT_ONCE = 32
 """Ctrl-C, the clock and the progress bar are looked at between pieces of so many steps."""
