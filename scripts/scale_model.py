@@ -202,9 +202,12 @@ def _wall(what: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def measure() -> dict[str, Any]:
+def measure(wall: bool) -> dict[str, Any]:
+    """One of two parts: in CPU time, which bears a busy machine, or in wall time, which wants a quiet one."""
     import torch
 
+    if wall:
+        return {"checkpoint_bytes_s": storage(), "two": together()}
     torch.set_num_threads(1)
     found: dict[str, Any] = {"places": {str(b): places(b) for b in (32, 128, 1024)}, "steps": {}, "peaks": {}}
     for engine in ENGINES:
@@ -213,7 +216,7 @@ def measure() -> dict[str, Any]:
             print(engine, point, f"{found['steps'][f'{engine} {point}'] * 1000:.2f} ms", flush=True)
         for point in ((1, 16, 32), (4, 64, 128), (4, 256, 128)):
             found["peaks"][f"{engine} {point}"] = peak_bytes(engine, *point)
-    return found | {"lists": lists(), "checkpoint_bytes_s": storage(), "two": together()}
+    return found | {"lists": lists()}
 
 
 # ------------------------------------------------------------------------------------------------------- the model
@@ -263,7 +266,7 @@ def compared(measured: dict[str, Any]) -> list[tuple[str, float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--show", action="store_true", help="measure nothing; read --out")
+    parser.add_argument("--parts", nargs="*", default=["cpu", "wall"], help="what to measure anew: cpu, wall, nothing")
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -273,9 +276,10 @@ def main() -> None:
     if options.peak:
         _peak(options.peak[0], *map(int, options.peak[1:]))
         return
-    if not options.show:
-        os.environ["OMP_NUM_THREADS"] = "1"
-        options.out.write_text(json.dumps(measure(), indent=1) + "\n")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for part in options.parts:
+        before = json.loads(options.out.read_text()) if options.out.exists() else {}
+        options.out.write_text(json.dumps(before | measure(part == "wall"), indent=1) + "\n")
     for what, seconds, said in compared(json.loads(options.out.read_text())):
         print(f"{what}: measured {seconds * 1000:.2f} ms, model {said * 1000:.2f} ms ({said / seconds - 1:+.0%})")
 

@@ -160,7 +160,7 @@ def test_torchrun_starts_a_killed_run_again_by_itself(pair, listed, tmp_path):
     process = torchrun(2, "--data", listed, "--out", tmp_path / "run", *flags(**RUN), restarts=2)
     kill(process, tmp_path / "run", 1, 4)
     out, err = finish(process)
-    told = [line for line in err.splitlines() if line.startswith("rungwise")]
+    told = [line for line in err.splitlines() if line.startswith("rungwise:")]
     assert len(told) == 1
     assert told[0].startswith(TOLD)
     assert told[0].endswith(
@@ -180,8 +180,10 @@ def test_a_killed_run_goes_on_when_asked_with_any_number_of_processes(pair, list
     kill(process, out, number, 4)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    told = [line for line in err.splitlines() if line.startswith("rungwise")]
-    assert len(told) == (number != 0)  # rank 0 speaks, where it is left
+    told = [line for line in err.splitlines() if line.startswith("rungwise:")]
+    assert len(told) == 1
+    assert told[0].startswith(TOLD if number else "rungwise: error: Rank 1 lost rank 0. ")
+    assert told[0].endswith(f"--out {out} --resume")
     for n in (1, 3):  # to the next kill, and to the end
         process = torchrun(n, "--out", out, "--resume")
         if n == 1:

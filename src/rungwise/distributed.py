@@ -68,6 +68,15 @@ class Drawn:
         return self.tape.padded(starts, lengths, int(lengths.max()))
 
 
+def check_batch(config: TrainConfig, run: RunConfig, size: int) -> None:
+    """Every process needs a word for each of its parts of a batch."""
+    if config.batch_size < size * run.accumulate:
+        raise UserError(
+            f"batch_size must be at least {size * run.accumulate} for {size} processes and "
+            f"accumulate={run.accumulate}, but is {config.batch_size}."
+        )
+
+
 RUN, LOAD, END = range(3)
 """What rank 0 says is next."""
 
@@ -82,11 +91,7 @@ class DistributedEngine:
     ) -> None:
         self.config, self.tape, self.run_config = config, source, run
         self.rank, self.size = (world.rank, world.size) if world else (0, 1)
-        if config.batch_size < self.size * run.accumulate:
-            raise UserError(
-                f"batch_size must be at least {self.size * run.accumulate} for {self.size} processes and "
-                f"accumulate={run.accumulate}, but is {config.batch_size}."
-            )
+        check_batch(config, run, self.size)
         cuda = torch.cuda.is_available()
         self.device = torch.device("cuda", world.local_rank if world else 0) if cuda else torch.device("cpu")
         self.model = Transformer(model_config, run.seed).to(self.device).train()

@@ -14,7 +14,7 @@ import torch
 
 from rungwise import files, material, runs, trackers
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, UserError, get_protocol
-from rungwise.distributed import DistributedEngine
+from rungwise.distributed import DistributedEngine, check_batch
 from rungwise.evaluate import score
 from rungwise.generate import generate
 from rungwise.material import SCORED, Material
@@ -86,7 +86,8 @@ class Job:
         if name != DistributedEngine.name:
             return make_engine(model, config, self.of.tape, [asked.seed], name)
         if self.world:
-            told = {"model": model.to_dict(), "train": config.to_dict(), "run": asked.to_dict()}
+            check_batch(config, asked, self.world.size)  # before the others could say it, too
+            told = {"out": str(self.out), "model": model.to_dict(), "train": config.to_dict(), "run": asked.to_dict()}
             told |= {"list": self.configs.info["list"], "threads": torch.get_num_threads(), **self.of.told()}
             self.world.tell(told)
         return DistributedEngine(model, config, self.of.source(config, asked.seed), asked, self.world)
@@ -162,4 +163,11 @@ def follow() -> None:
     try:
         DistributedEngine(model, train, batches, run, world).follow()
     except RankLost:
-        sys.exit(2)  # rank 0 tells
+        if world.rank > 1:
+            sys.exit(2)
+        raise UserError(  # one of the others is enough
+            f"Rank 1 lost rank 0. Where rank 0 says no more, it was killed; go on from the last checkpoint: "
+            f"{world.command} --out {told['out']} --resume"
+        ) from None
+    except UserError as error:  # a shard that cannot be read any more, say
+        raise UserError(f"Rank {world.rank}: {error}") from None
