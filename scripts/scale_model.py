@@ -7,8 +7,9 @@ A step of an engine is
 
     dispatch + layers * layer + places * layers * width * pass + 6 * parameters * places * product + parameters * update
 
-where places are what the engine computes: distinct beginnings of words (native) or padded positions (torch). The five
-constants are fitted, by relative error and none below zero, to the points of FIT alone;
+where places are what the engine computes: distinct beginnings of words (native) or padded positions (torch, and
+distributed with one process: the same model without torch.func). The five constants are fitted, by relative error and
+none below zero, to the points of FIT alone;
 CHECK holds larger models, which the fit has not seen.
 """
 
@@ -32,7 +33,8 @@ RESULTS = ROOT / "results/scale.json"
 FIT = [(1, 16, 32), (2, 32, 32), (4, 32, 32), (4, 64, 32), (4, 64, 128), (2, 128, 32), (4, 128, 32), (4, 128, 128)]
 """Layers, width, words a batch."""
 CHECK = [(4, 256, 32), (6, 512, 32)]
-ENGINES = ("native", "torch")
+PEAKS = [(1, 16, 32), (4, 64, 128), (4, 256, 128)]
+ENGINES = ("native", "torch", "distributed")
 TERMS = ("dispatch", "layers", "passes", "products", "update")
 WORDS = (100_000, 1_000_000)
 FLOATS = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -54,6 +56,18 @@ def setting(layers: int, width: int, batch: int) -> tuple[Any, Any, Any]:
     return model, TrainConfig(batch_size=batch, schedule="constant"), tape
 
 
+def make(engine: str, layers: int, width: int, batch: int) -> Any:
+    """An engine with one replica."""
+    from rungwise.config import RunConfig
+    from rungwise.distributed import DistributedEngine, Drawn
+    from rungwise.train import make_engine
+
+    model, config, tape = setting(layers, width, batch)
+    if engine == DistributedEngine.name:
+        return DistributedEngine(model, config, Drawn(tape, config, 0), RunConfig(), None)
+    return make_engine(model, config, tape, [0], engine)
+
+
 def places(batch: int) -> dict[str, float]:
     """What a batch of so many words is on average: real tokens, distinct beginnings, padded positions."""
     from rungwise.batches import draw, prefix_hashes
@@ -65,7 +79,12 @@ def places(batch: int) -> dict[str, float]:
         for inputs, _ in (tape.padded(s, n, int(n.max())) for s, n in zip(starts[:32], lengths[:32], strict=True))
     ]
     real, padded = lengths.sum(1).mean(), batch * lengths.max(1).mean()
-    return {"torch": float(padded), "native": float(np.mean(distinct)), "real": float(real)}
+    return {
+        "torch": float(padded),
+        "distributed": float(padded),
+        "native": float(np.mean(distinct)),
+        "real": float(real),
+    }
 
 
 def parameters(layers: int, width: int) -> int:
@@ -75,10 +94,7 @@ def parameters(layers: int, width: int) -> int:
 
 def step_seconds(engine_name: str, layers: int, width: int, batch: int) -> float:
     """CPU seconds of one thread a step: the least of several, because others use this machine, too."""
-    from rungwise.train import make_engine
-
-    model, config, tape = setting(layers, width, batch)
-    engine = make_engine(model, config, tape, [0], engine_name)
+    engine = make(engine_name, layers, width, batch)
     engine.run(0, [1e-3] * 2)
     n = 2 if width > 256 else 8
     return min(_cpu(lambda i=i: engine.run(i * n, [1e-3] * n)) for i in range(1, 4)) / n
@@ -97,13 +113,13 @@ def peak_bytes(engine: str, layers: int, width: int, batch: int) -> int:
 
 
 def _peak(engine: str, layers: int, width: int, batch: int) -> None:
-    import resource
+    import torch
 
-    from rungwise.train import make_engine
-
-    model, config, tape = setting(layers, width, batch)
-    make_engine(model, config, tape, [0], engine).run(0, [1e-3] * 3)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    torch.set_num_threads(1)
+    make(engine, layers, width, batch).run(0, [1e-3] * 3)
+    # Not getrusage(): a process that was forked begins with the peak of the one that it was forked from.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(int(peak.split()[1]) * 1024)
 
 
 def lists() -> dict[str, Any]:
@@ -182,17 +198,21 @@ def _rank() -> None:
         return
     adding = sums(dist, torch)
     engine.run(0, [1e-3] * 4)
-    walls = [_wall(lambda: engine.run(8, [1e-3] * 16)) / 16 for _ in range(5)]
+    cpu = min(_cpu(lambda: engine.run(8, [1e-3] * 8)) for _ in range(8)) / 8
+    wall = min(_wall(lambda: engine.run(8, [1e-3])) for _ in range(60))
     engine.close()
-    print(json.dumps({"add_s": adding, "step_s": min(walls), "point": [4, 64, 128]}))
+    print(json.dumps({**adding, "step_cpu_s": cpu, "step_s": wall, "point": [4, 64, 128]}))
 
 
-def sums(dist: Any, torch: Any) -> dict[str, float]:
-    found = {}
+def sums(dist: Any, torch: Any) -> dict[str, dict[str, float]]:
+    """Seconds to add up so many floats, by the clock and of this process."""
+    found: dict[str, dict[str, float]] = {"add_s": {}, "add_cpu_s": {}}
     for n in FLOATS:
         x = torch.ones(n)
         dist.all_reduce(x)
-        found[str(n)] = min(_wall(lambda x=x: dist.all_reduce(x)) for _ in range(7))
+        repeats = range(max(20, 3_000_000 // n))
+        found["add_s"][str(n)] = min(_wall(lambda x=x: dist.all_reduce(x)) for _ in repeats)
+        found["add_cpu_s"][str(n)] = _cpu(lambda x=x, r=repeats: [dist.all_reduce(x) for _ in r]) / len(repeats)
     return found
 
 
@@ -202,20 +222,20 @@ def _wall(what: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def measure(wall: bool) -> dict[str, Any]:
-    """One of two parts: in CPU time, which bears a busy machine, or in wall time, which wants a quiet one."""
+def measure(part: str) -> dict[str, Any]:
+    """One of three parts: memory; CPU time, which bears a busy machine; wall time, which wants a quiet one."""
     import torch
 
-    if wall:
+    if part == "memory":
+        return {"peaks": {f"{e} {point}": peak_bytes(e, *point) for e in ENGINES for point in PEAKS}}
+    if part == "wall":
         return {"checkpoint_bytes_s": storage(), "two": together()}
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"places": {str(b): places(b) for b in (32, 128, 1024)}, "steps": {}, "peaks": {}}
+    found: dict[str, Any] = {"places": {str(b): places(b) for b in (32, 128, 1024)}, "steps": {}}
     for engine in ENGINES:
         for point in (*FIT, *CHECK):
             found["steps"][f"{engine} {point}"] = step_seconds(engine, *point)
             print(engine, point, f"{found['steps'][f'{engine} {point}'] * 1000:.2f} ms", flush=True)
-        for point in ((1, 16, 32), (4, 64, 128), (4, 256, 128)):
-            found["peaks"][f"{engine} {point}"] = peak_bytes(engine, *point)
     return found | {"lists": lists()}
 
 
@@ -236,9 +256,9 @@ def fit(measured: dict[str, Any], engine: str) -> np.ndarray:
     return nnls(x / y[:, None], np.ones(len(y)))[0]
 
 
-def adding(measured: dict[str, Any]) -> tuple[float, float]:
-    """Two processes on one machine add up n floats in latency + n * slope seconds."""
-    n, y = np.array(FLOATS, dtype=float), np.array([measured["two"]["add_s"][str(n)] for n in FLOATS])
+def adding(measured: dict[str, Any], clock: str = "add_s") -> tuple[float, float]:
+    """Two processes on one machine add up n floats in latency + n * slope seconds; of a process: add_cpu_s."""
+    n, y = np.array(FLOATS, dtype=float), np.array([measured["two"][clock][str(n)] for n in FLOATS])
     slope, latency = np.polyfit(n, y, 1, w=1 / y)
     return max(float(latency), float(y.min())), float(slope)
 
@@ -254,19 +274,21 @@ def compared(measured: dict[str, Any]) -> list[tuple[str, float, float]]:
             what = f"{engine}, {layers} x {width}, batch {batch}: {parameters(layers, width):,} parameters{seen}"
             rows.append((what, measured["steps"][f"{engine} {(layers, width, batch)}"], said))
     layers, width, batch = measured["two"]["point"]
-    latency, slope = adding(measured)
-    half = measured["places"][str(batch)]["torch"] / 2
-    said = float(terms(layers, width, half) @ fit(measured, "torch"))
+    latency, slope = adding(measured, "add_cpu_s")
+    half = measured["places"][str(batch)]["distributed"] / 2
+    said = float(terms(layers, width, half) @ fit(measured, "distributed"))
     said += latency * 2 + slope * parameters(layers, width)
-    what = f"two processes, {layers} x {width}, batch {batch}: {parameters(layers, width):,} parameters, not in the fit"
-    rows.append((what, measured["two"]["step_s"], said))
+    what = f"one of two processes, {layers} x {width}, batch {batch}, not in the fit"
+    rows.append((what, measured["two"]["step_cpu_s"], said))
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--parts", nargs="*", default=["cpu", "wall"], help="what to measure anew: cpu, wall, nothing")
+    parser.add_argument(
+        "--parts", nargs="*", default=["memory", "cpu", "wall"], help="what to measure anew; nothing: only show"
+    )
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -279,7 +301,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     for part in options.parts:
         before = json.loads(options.out.read_text()) if options.out.exists() else {}
-        options.out.write_text(json.dumps(before | measure(part == "wall"), indent=1) + "\n")
+        options.out.write_text(json.dumps(before | measure(part), indent=1) + "\n")
     for what, seconds, said in compared(json.loads(options.out.read_text())):
         print(f"{what}: measured {seconds * 1000:.2f} ms, model {said * 1000:.2f} ms ({said / seconds - 1:+.0%})")
 

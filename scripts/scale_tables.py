@@ -23,6 +23,10 @@ NAMES = {
 }
 
 
+def _two_digits(x: float) -> str:
+    return f"{float(f'{x:.2g}'):,g}"
+
+
 def duration(seconds: float) -> str:
     for limit, unit, size in (
         (1e-3, "µs", 1e-6),
@@ -32,14 +36,14 @@ def duration(seconds: float) -> str:
         (172_800, "h", 3600),
     ):
         if seconds < limit:
-            return f"{seconds / size:.2g} {unit}"
+            return f"{_two_digits(seconds / size)} {unit}"
     return f"{seconds / 86_400:,.0f} days"
 
 
 def size(n_bytes: float) -> str:
     for limit, unit, one in ((1e6, "kB", 1e3), (1e9, "MB", 1e6), (1e12, "GB", 1e9)):
         if n_bytes < limit:
-            return f"{n_bytes / one:.2g} {unit}" if n_bytes / one < 100 else f"{n_bytes / one:,.0f} {unit}"
+            return f"{_two_digits(n_bytes / one)} {unit}"
     return f"{n_bytes / 1e12:,.1f} TB"
 
 
@@ -53,9 +57,8 @@ def check(measured: dict[str, Any]) -> str:
 
 def memory(measured: dict[str, Any], engine: str) -> tuple[float, float]:
     """A process's bytes without a model, and bytes an activation (places * layers * width), fitted to its peaks."""
-    points = [(1, 16, 32), (4, 64, 128), (4, 256, 128)]
     x, y = [], []
-    for layers, width, batch in points:
+    for layers, width, batch in model.PEAKS:
         known = BYTES_A_PARAMETER * model.parameters(layers, width)
         x.append([1.0, measured["places"][str(batch)][engine] * layers * width])
         y.append(measured["peaks"][f"{engine} {(layers, width, batch)}"] - known)
@@ -68,28 +71,32 @@ def memory(measured: dict[str, Any], engine: str) -> tuple[float, float]:
 def models(measured: dict[str, Any]) -> str:
     """A row a size of model."""
     lines = [
-        "| parameters | layers x width | native | torch | most of the native step | memory, torch | checkpoint | "
-        "adding up, 2 processes |",
-        "|--:|:-:|--:|--:|---|--:|--:|--:|",
+        "| parameters | layers x width | native | torch | distributed, alone | most of a native step | most of a "
+        "distributed one | memory, distributed | checkpoint | adding up, 2 processes |",
+        "|--:|:-:|--:|--:|--:|---|---|--:|--:|--:|",
     ]
     latency, slope = model.adding(measured)
-    base, each = memory(measured, "torch")
+    base, each = memory(measured, "distributed")
     places = measured["places"][str(BATCH)]
     for layers, width in SHAPES:
         p = model.parameters(layers, width)
         parts = {e: model.terms(layers, width, places[e]) * model.fit(measured, e) for e in model.ENGINES}
-        most = NAMES[model.TERMS[int(parts["native"].argmax())]]
-        share = parts["native"].max() / parts["native"].sum()
-        held = base + BYTES_A_PARAMETER * p + each * places["torch"] * layers * width
+        most = " | ".join(_most(parts[engine]) for engine in ("native", "distributed"))
+        held = base + BYTES_A_PARAMETER * p + each * places["distributed"] * layers * width
         saved, seconds = 12 * p, 12 * p / measured["checkpoint_bytes_s"]
         together = 2 * latency + slope * p
-        half = float((model.terms(layers, width, places["torch"] / 2) * model.fit(measured, "torch")).sum())
+        half = float(model.terms(layers, width, places["distributed"] / 2) @ model.fit(measured, "distributed"))
+        steps = " | ".join(duration(parts[engine].sum()) for engine in model.ENGINES)
         lines.append(
-            f"| {p:,} | {layers} x {width} | {duration(parts['native'].sum())} | {duration(parts['torch'].sum())} | "
-            f"{most} ({share:.0%}) | {size(held)} | {size(saved)}, {duration(seconds)} | "
+            f"| {p:,} | {layers} x {width} | {steps} | "
+            f"{most} | {size(held)} | {size(saved)}, {duration(seconds)} | "
             f"{duration(together)} ({together / (together + half):.0%} of a step) |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _most(parts: np.ndarray) -> str:
+    return f"{NAMES[model.TERMS[int(parts.argmax())]]} ({parts.max() / parts.sum():.0%})"
 
 
 def lists(measured: dict[str, Any]) -> str:
