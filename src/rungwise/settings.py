@@ -151,7 +151,7 @@ def documentation() -> dict[str, dict[str, str]]:
                     and isinstance(text, ast.Expr)
                     and isinstance(text.value, ast.Constant)
                 ):
-                    own[field.target.id] = str(text.value.value)
+                    own[field.target.id] = " ".join(str(text.value.value).split())
     return found
 
 
