@@ -1,111 +1,130 @@
 """A chapter a rung for docs/rungs/, around the ladder's own data: why, formula, code, measured loss, tries.
 
-Only the formula, the names of the code that matters and what to try stand here; everything else is taken from the
-ladder, from the source as it is, and from results/, so that it cannot drift.
+Only the formula and what to try stand here; everything else is taken from the ladder, from the source as it is (the
+code that the page of `rungwise play` shows, too), and from results/, so that it cannot drift.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rungwise.lab.ladder import RUNGS, Rung
 from rungwise.lab.results import Result
 from rungwise.lab.tables import rows, show
+from rungwise.play.collect import code
 
 
 @dataclass(frozen=True)
 class Chapter:
     formula: str
-    code: tuple[str, ...]
-    """module:object whose source is shown."""
+    question: str
+    """To be answered by what is to be tried."""
     tries: tuple[str, ...]
 
 
 CHAPTERS = {
     "baseline": Chapter(
         "attention(x) = softmax(Q Kᵀ / √K) V, where Q, K, V are linear in x and later positions are masked",
-        ("rungwise.layers:Attention.weights",),
+        "Train the smallest model and let it write. Which pairs of letters are right, and what does it never learn?",
         ("rungwise train --rung baseline --steps 5000 --out runs/baseline", "rungwise sample runs/baseline -n 20"),
     ),
     "double-embd": Chapter(
         "n_embd 32 → 64: twice as many numbers a character, and a head of 32 instead of 16",
-        ("rungwise.model:Transformer.__init__",),
+        "Give each width its own best learning rate. Does the wider model gain now?",
         ("rungwise climb --rungs baseline,double-embd --tune --out runs/width",),
     ),
     "2-heads": Chapter(
         "heads(x) = [attention₁(x), attention₂(x)] Wᵒ + b",
-        ("rungwise.layers:Attention.forward",),
+        "The second head came with a projection. Which of the two helps?",
         ("rungwise climb --rungs baseline,2-heads,2-heads-no-projection,1-head-projection --out runs/heads",),
     ),
     "4-layers": Chapter(
         "x ← x + attention(x), four times",
-        ("rungwise.model:Transformer.forward", "rungwise.layers:Residual"),
+        "Depth came with residual connections. Take them apart: what is each worth without the other?",
         ("rungwise climb --rungs 2-heads,2-heads-residual,4-layers-no-residual,4-layers --out runs/depth",),
     ),
     "mlp": Chapter(
         "x ← x + W₂ max(0, W₁ x + b₁) + b₂, with a hidden layer of 4 n_embd",
-        ("rungwise.layers:MLP", "rungwise.model:Block.forward"),
+        "Add the MLP early, and take it from the full model. Is it worth as much both times?",
         ("rungwise climb --rungs 4-layers,mlp,gelu,without-mlp --out runs/mlp",),
     ),
     "layernorm": Chapter(
         "norm(x) = (x - mean(x)) / √(var(x) + ε) · g + b, before each sublayer: x ← x + f(norm(x))",
-        ("rungwise.layers:Plain",),
+        "Tune the learning rate of both. Does LayerNorm bear a higher one?",
         ("rungwise climb --rungs mlp,layernorm --tune --out runs/layernorm",),
     ),
     "rope": Chapter(
         "pair j of a query or key at position m turns by the angle m · 10000^(-2j/K)",
-        ("rungwise.layers:RoPE.forward",),
+        "Take RoPE from the full model. How much of the order does the mask alone tell?",
         ("rungwise climb --rungs layernorm,rope,gelu,without-rope --out runs/rope",),
     ),
     "gelu": Chapter(
         "gelu(x) = x · Φ(x), Φ the normal distribution, instead of max(0, x)",
-        ("rungwise.layers:MLP.__init__",),
+        "Ten seeds: is the difference larger than their spread?",
         ("rungwise climb --rungs rope,gelu --seeds 10 --out runs/gelu",),
     ),
     "scaled": Chapter(
         "n_embd 32 → 64 and 2 → 4 heads: 52,252 → 202,780 parameters",
-        ("rungwise.config:ModelConfig",),
+        "The learning rate fell as the model grew. Which of the two did what?",
         ("rungwise climb --rungs gelu,scaled,scaled-1e-3 --out runs/scaled",),
     ),
     "dropout-5k": Chapter(
         "dropout(x) = x · keep / (1 - p), each element of keep 0 with probability p, else 1; in training only",
-        ("rungwise.layers:Dropout.forward", "rungwise.batches:_mask"),
+        "Look at train and test loss together. What does dropout trade for what?",
         ("rungwise climb --rungs scaled,dropout-5k --out runs/dropout",),
     ),
     "dropout-20k": Chapter(
         "the same for 20,000 steps",
-        ("rungwise.train:train",),
+        "Train as long without dropout. Where does the test loss turn?",
         ("rungwise climb --rungs scaled-20k,dropout-20k --out runs/longer",),
     ),
     "final": Chapter(
         "rate(t) = min + (peak - min) · (1 + cos(π t / T)) / 2 after a linear warm-up; g ← g · min(1, 1 / |g|)",
-        ("rungwise.train:learning_rate", "rungwise.train:TorchEngine._clip"),
+        "Take the recipe's parts one by one. Which of them is the gain?",
         ("rungwise climb --rungs dropout-20k,final,final-peak-3e-4,final-no-clip --out runs/final",),
+    ),
+    "final-norm": Chapter(
+        "logits = norm(x) Wᵀ + b, where x is what the last block leaves on the stream",
+        "Does the head mind how long the stream has grown? Look at the Flow view, too.",
+        ("rungwise climb --rungs gelu,final-norm --seeds 5 --out runs/final-norm",),
+    ),
+    "no-head-bias": Chapter(
+        "logits = norm(x) Wᵀ, without b",
+        "28 numbers fewer. Does anything miss them?",
+        ("rungwise climb --rungs final-norm,no-head-bias --out runs/bias",),
+    ),
+    "learned-positions": Chapter(
+        "x₀ = embedding(character) + positions(place), and queries and keys are left as they are",
+        "Three ways to know the order: rotated, learned, by the mask alone. How far apart are they?",
+        ("rungwise climb --rungs no-head-bias,learned-positions,without-rope --out runs/positions",),
+    ),
+    "tied": Chapter(
+        "logits = norm(x) Eᵀ, E being the embedding: how well the stream agrees with each character's own vector",
+        "A matrix that does two things may want its own learning rate. Tune both.",
+        ("rungwise climb --rungs no-head-bias,tied --tune --out runs/tied",),
+    ),
+    "rmsnorm": Chapter(
+        "norm(x) = x / √(mean(x²) + ε) · g: no mean is taken away, nothing is added",
+        "Ten seeds: is there a difference at all?",
+        ("rungwise climb --rungs no-head-bias,rmsnorm --seeds 10 --out runs/rmsnorm",),
+    ),
+    "swiglu": Chapter(
+        "x ← x + W₂ (silu(W₁ x + b₁) ⊙ (W₃ x + b₃)) + b₂, silu(z) = z / (1 + e⁻ᶻ), with a hidden layer of ⅔ · 4 n_embd",
+        "As many parameters in another shape. What does the gate give?",
+        ("rungwise climb --rungs rmsnorm,swiglu --seeds 5 --out runs/swiglu",),
     ),
     "stream": Chapter(
         "… END a n n a END b o b END …, cut anywhere into windows of 16",
-        ("rungwise.batches:draw",),
+        "Windows of a stream against single words, at equal steps and at equal tokens. What is left of the difference?",
         ("rungwise climb --rungs gelu,stream,stream-equal-tokens --out runs/stream",),
     ),
     "stream-equal-tokens": Chapter(
         "14 windows of 16 = 224 tokens a step, all of them real; 32 padded names hold about 228",
-        ("rungwise.batches:Tape",),
+        "Five seeds at equal tokens. Is the rest noise?",
         ("rungwise climb --rungs gelu,stream-equal-tokens --seeds 5 --out runs/tokens",),
     ),
 }
-
-
-def source(reference: str) -> str:
-    """The source of `module:object`, without its docstring's indentation; as it is today."""
-    module, path = reference.split(":")
-    found = importlib.import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
-    return textwrap.dedent(inspect.getsource(found)).rstrip()
 
 
 def file_name(rung: Rung) -> str:
@@ -121,11 +140,16 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
     stands = (
         f"It stands on [{below.title}]({file_name(below)}) and changes" if below else "It stands on the ground, with"
     )
-    lines += [f"{stands} {changes}.", "", f"Source: {rung.source}.", "", "## The formula", "", f"> {about.formula}", ""]
+    link = f"../inside.html#view=climb&rung={rung.name}"
+    lines += [f"{stands} {changes}. Source: {rung.source}.", ""]
+    lines += [f"[See it from inside]({link}), on the page that `rungwise play` makes (`make docs` puts it there).", ""]
+    lines += ["## The formula", "", f"> {about.formula}", ""]
     lines += ["## The code that matters", ""]
-    for reference in about.code:
-        module = reference.split(":")[0].replace(".", "/")
-        lines += [f"`src/{module}.py`", "", "```python", source(reference), "```", ""]
+    for part in code(rung):
+        file, name = part["where"].split(", ")
+        lines += [f"`{name}` in `src/rungwise/{file}`:", "", "```python", part["text"].rstrip(), "```", ""]
+    if not code(rung):
+        lines += ["This rung changes numbers only: no other line of the code runs.", ""]
     lines += ["## What it did to the loss", ""]
     if row.test:
         seeds = row.test.n
@@ -140,9 +164,9 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
                 "",
                 f"The step from {below.title}, paired by seed: **{step}** in test loss (below zero is better).",
             ]
+    else:
+        lines.append("The committed results do not hold this rung yet.")
     if rung.inferred:
         lines += ["", f"What the article does not say: {rung.inferred}"]
-    lines += ["", "## What to try", "", "```sh", *about.tries, "```", ""]
-    link = f"../inside.html#view=climb&rung={rung.name}"
-    lines += [f"[See it from inside]({link}): the page that `rungwise play` makes, with this rung on its slider.", ""]
+    lines += ["", "## What to try", "", about.question, "", "```sh", *about.tries, "```", ""]
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Write what the documentation quotes from results/: python scripts/write_docs.py
 
-Blocks between <!-- begin NAME --> and <!-- end NAME --> are generated, never typed; a test holds them to this.
+Blocks between <!-- begin NAME --> and <!-- end NAME --> (in zensical.toml: # begin NAME) are generated, never typed; a
+test holds them to this.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chapters
+import interop_tables
+import notebook
 import scale_tables
 
 from rungwise.lab import baselines, evidence
@@ -103,7 +106,7 @@ def peers_table() -> str:
 def fill(text: str, generated: dict[str, str]) -> str:
     """The text with every generated block in its place."""
     for name, block in generated.items():
-        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        pattern = re.compile(rf"((?:<!--|#) begin {name}(?: -->)?\n).*?((?:<!--| *#) end {name})", re.DOTALL)
         text = pattern.sub(lambda found, block=block: found[1] + block + found[2], text)
     return text
 
@@ -115,8 +118,12 @@ def documents() -> dict[Path, str]:
     found = {readme: fill(readme.read_text(encoding="utf-8"), blocks(results))}
     found[ROOT / "docs/ladder.svg"] = picture()
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
+    found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"peers": peers_table()})
+    interop = ROOT / "docs/interop.md"
+    tables = {"round-trips": interop_tables.round_trips(), "homes": interop_tables.homes()}
+    found[interop] = fill(interop.read_text(encoding="utf-8"), tables)
     scale = ROOT / "docs/scale.md"
     found[scale] = fill(scale.read_text(encoding="utf-8"), scale_tables.blocks())
     links = []
@@ -124,6 +131,10 @@ def documents() -> dict[Path, str]:
         rung = RUNGS[name]
         found[ROOT / "docs/rungs" / chapters.file_name(rung)] = chapters.chapter(rung, results)
         links.append(f"1. [{rung.title}]({chapters.file_name(rung)}): {rung.why}")
+    pages = [("All of them", "index.md"), *((RUNGS[name].title, f"{name}.md") for name in chapters.CHAPTERS)]
+    nav = "".join(f'    {{ "{title}" = "rungs/{file}" }},\n' for title, file in pages)
+    site = ROOT / "zensical.toml"
+    found[site] = fill(site.read_text(encoding="utf-8"), {"rungs": f'  {{ "The rungs" = [\n{nav}  ] }},\n'})
     head = "# The rungs\n\nA chapter each, generated from the ladder, the source and the committed results.\n\n"
     found[ROOT / "docs/rungs/index.md"] = head + "\n".join(links) + "\n"
     return found

@@ -41,7 +41,7 @@ def untrained(words: WordList, rung: Rung, protocol: str = "article", seed: int 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if ".norm." in name:
+            if "norm." in name:
                 p.add_(torch.randn(p.shape, generator=generator) * 0.3)
     firsts = words.first_counts(split(words, get_protocol(protocol)).train)
     info = {"seed": seed, "rung": rung.name, "split_seed": 0, **runs.origin(words)}

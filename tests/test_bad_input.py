@@ -165,6 +165,15 @@ BAD = [
     ("sample", "Missing from rungwise sample: PATH"),
     ("eval run-strict strange.txt", "No word of strange.txt can be scored: each holds a character outside the model's alphabet, "),
     ("eval run-strict", "Missing from rungwise eval: STR"),
+    # exporting
+    ("export none --format onnx", "none is no run: config.json is missing."),
+    ("export torn/run-strict --format hf", "torn/run-strict/model.safetensors is damaged: "),
+    ("export run-strict", "Missing from rungwise export: --format {onnx,hf}"),
+    ("export run-strict --format tf", "invalid choice 'tf' for argument '--format'. Expected one of ('onnx', 'hf')"),
+    ("export run-strict --format hf", "No class that we export to holds this model exactly: for GPTNeoXForCausalLM, the nearest, it has no final norm and has a head with a bias; train with --final-norm True --head-bias False (rung no-head-bias fits), or export with --format onnx."),
+    ("export run-strict --format onnx --out full", "full is not empty; give another --out, or remove it."),
+    ("export run-strict --format onnx --out good.txt", "Cannot write to good.txt: File exists."),
+    ("export run-strict --format onnx --out good.txt/x", "Cannot write to good.txt: File exists."),
     # the command itself
     ("smaple", "Unknown command 'smaple'; did you mean 'sample'?"),
     ("--frobnicate", "Unrecognized options: --frobnicate; see rungwise --help"),

@@ -1,14 +1,19 @@
 """README and documentation say what the code does: their commands run, their numbers are generated."""
 
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from conftest import make_words
-from rungwise.cli import main
+from rungwise.cli import main, parse
+from rungwise.lab.ladder import select
+from rungwise.play.collect import CHAPTERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,18 +50,54 @@ def writer():
     return module
 
 
+def test_every_chapter_that_the_page_links_to_is_there():
+    assert set(writer().chapters.CHAPTERS) == set(CHAPTERS)
+
+
+def test_what_the_chapters_try_can_be_tried():
+    for name, chapter in writer().chapters.CHAPTERS.items():
+        for command in chapter.tries:
+            given = parse(shlex.split(command)[1:])
+            assert not hasattr(given, "rungs") or name in [rung.name for rung in select(given.rungs)], command
+
+
 def test_generated_documentation_is_what_the_code_generates():
     for path, text in writer().documents().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run python scripts/write_docs.py"
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "docs/architecture.md", "docs/log.md", "docs/scale.md", "CHANGELOG.md", "LICENSE"]
+    "path",
+    ["README.md", "docs/architecture.md", "docs/log.md", "docs/interop.md", "docs/scale.md", "CHANGELOG.md", "LICENSE"],
 )
 def test_links_in_the_documentation_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http|#)([^)#]+)", text):
         assert ((ROOT / path).parent / target).exists(), target
+
+
+def test_every_home_and_format_was_measured_and_agrees():
+    """What docs/interop.md quotes: no row is missing, logits agree to 1e-5, and words are equal without exception."""
+    from rungwise.export.homes import HOMES
+    from rungwise.lab.ladder import RUNGS
+
+    rows = {row["to"]: row for row in json.loads((ROOT / "results/interop.json").read_text(encoding="utf-8"))["rows"]}
+    fits = {f"{home.name}, rung {name}" for home in HOMES for name, r in RUNGS.items() if not home.unmet(r.model)}
+    assert fits | {"run directory", "ONNX, rung gelu", "TensorBoard", "makemore, its own transformer"} <= rows.keys()
+    for row in rows.values():
+        assert row["error"] <= 1e-5, row
+        assert row["spelled"] is None or row["spelled"][0] == row["spelled"][1] > 100, row
+
+
+@pytest.mark.long
+def test_the_round_trips_are_measured_by_the_script(tmp_path):
+    """Short, without the peer that is not ours to ship."""
+    line = [sys.executable, str(ROOT / "scripts/interop.py"), "--steps", "20", "--out", str(tmp_path / "found.json")]
+    subprocess.run(line, check=True, capture_output=True)
+    committed = json.loads((ROOT / "results/interop.json").read_text(encoding="utf-8"))["rows"]
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["to"] for row in found] == [row["to"] for row in committed if "makemore" not in row["to"]]
+    assert all(row["error"] <= 1e-5 for row in found)
 
 
 def test_the_map_names_every_room():

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from helpers import listed
-from rungwise import drawing
+from rungwise import drawing, native
 from rungwise.batches import Tape
 from rungwise.config import PROTOCOLS, ModelConfig, UserError
-from rungwise.drawing import Drawer, _distinct, _pick
+from rungwise.drawing import ROOT, Drawer, NativeReader, TorchReader, _distinct, _pick
 from rungwise.evaluate import score
 from rungwise.generate import Sampling, generate
 from rungwise.known import KnownWords
@@ -47,7 +47,9 @@ def trained_path(of: Transformer, some: list[str], start: bool, vocabulary: Voca
 
 @pytest.mark.parametrize("rung", RUNGS)
 @pytest.mark.parametrize("start", [True, False])
-def test_likelihoods_are_the_training_paths(rung, start):
+@pytest.mark.parametrize("native_engine", ["0", "1"])
+def test_likelihoods_are_the_training_paths(rung, start, native_engine, monkeypatch):
+    monkeypatch.setenv("RUNGWISE_NATIVE", native_engine)
     config = RUNGS[rung].model.replace(vocab_size=5, block_size=9)
     of = model(config)
     for sampling in (Sampling(), Sampling(0.5, top_k=2, prefix="ab"), Sampling(max_length=2, top_p=0.7)):
@@ -228,12 +230,55 @@ def test_what_cannot_be_drawn(kwargs, line):
     assert str(caught.value) == line
 
 
-def test_memory_is_bounded_by_the_cache():
-    drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None,
-                                Sampling(), 0)  # fmt: skip
+def test_memory_is_bounded_by_the_cache(monkeypatch):
+    monkeypatch.setenv("RUNGWISE_NATIVE", "0")
+    drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None, Sampling(), 0)
     drawer.words(0, 5_000)
-    held = sum(x.nbytes for pair in drawer.cache.seen.values() for x in pair)
-    assert held <= drawing.CACHE_BYTES
+    assert isinstance(drawer.reader, TorchReader)
+    held = sum(x.nbytes for pair in drawer.reader.seen.values() for x in pair)
+    assert 0 < held <= drawing.CACHE_BYTES
+
+
+@pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+@pytest.mark.parametrize("rung", RUNGS)
+def test_both_readers_walk_a_tree_alike(rung):
+    """Logits of a tree that branches, is left, and is gone back to; against the whole prefixes read at once."""
+    of, width, rng = model(RUNGS[rung].model.replace(vocab_size=7, block_size=11)), 11, np.random.default_rng(0)
+    readers = [NativeReader(of, 13, width), TorchReader(of, 13, width)]
+    place, prefixes, crossing = ROOT, np.empty((1, 0), dtype=np.int64), None
+    for n in (1, 3, 13, 7, 13, 2):
+        if place.paths.shape[1] == 3:
+            crossing = place, prefixes
+        place, prefixes = walk(of, readers, place, prefixes, rng.integers(len(prefixes), size=n), rng)
+    assert crossing
+    walk(of, readers, *crossing, np.array([12, 0, 5]), rng)
+
+
+def walk(of, readers, place, prefixes, parents, rng):
+    tokens = rng.integers(1, 7, size=len(parents))
+    place, prefixes = place.grown(parents), np.concatenate([prefixes[parents], tokens[:, None]], axis=1)
+    with torch.no_grad():
+        expected = of(torch.from_numpy(prefixes))[:, -1].numpy()
+    for reader in readers:
+        np.testing.assert_allclose(reader.read(tokens, place), expected, atol=2e-5, rtol=1e-5)
+    return place, prefixes
+
+
+@pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+@pytest.mark.parametrize(
+    ("tokens", "paths"),
+    [
+        ([7], [[0]]),
+        ([1, 1, 1, 1], [[0], [1], [2], [3]]),
+        ([1], [[0, 1, 2, 3]]),
+        ([1, 1], [[0, 1], [0, 3]]),
+        ([1], [[9]]),
+    ],
+)
+def test_what_does_not_fit_a_tree_is_refused(tokens, paths):
+    tree = NativeReader(model(SMALL.replace(vocab_size=7)), 3, 3).tree
+    with pytest.raises(ValueError):
+        tree.grow(np.array(tokens), np.array(paths))
 
 
 def test_membership_is_told_from_hashes(tmp_path):

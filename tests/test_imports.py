@@ -18,6 +18,7 @@ ENGINE = {
     "batches",
     "evaluate",
     "train",
+    "drawing",
     "generate",
     "runs",
     "native",

@@ -76,6 +76,11 @@ def test_rungs_stand_in_the_ladders_order_with_their_figures(data: dict) -> None
     assert data["rungs"][0]["published"] is None, "published figures stand beside the article's list only"
 
 
+def test_rungs_link_to_their_chapters_where_there_are_some(climb: Path) -> None:
+    shown = collect(find([climb]), None, "float16", "rungs/")["rungs"]
+    assert [rung["chapter"] for rung in shown] == [f"rungs/{rung['name']}.html" for rung in shown]
+
+
 def test_a_real_climb_can_be_shown(tmp_path: Path) -> None:
     climb = Climb(made_up(60), get_protocol("strict"), select("baseline"), (0,), tmp_path / "c", 2, engine="torch")
     open_directory(climb)

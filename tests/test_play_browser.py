@@ -14,10 +14,11 @@ import torch
 
 from play_runs import made_up, read_words, save_untrained, small_climb
 from rungwise.batches import Tape
+from rungwise.config import ModelConfig, TrainConfig
 from rungwise.evaluate import score
 from rungwise.generate import Sampling, generate
 from rungwise.lab.ladder import RUNGS
-from rungwise.play.collect import collect, find
+from rungwise.play.collect import CHAPTERS, code, collect, find
 from rungwise.play.page import build
 from rungwise.words import END, WordList, split
 
@@ -122,6 +123,14 @@ def test_logits_agree_with_pytorch(ladder: Any, name: str) -> None:
     assert np.abs(np.array(found) - expected).max() < 1e-4
 
 
+@pytest.mark.parametrize("name", CHAPTERS[1:])
+def test_what_a_rung_adds_lights_up(ladder: Any, name: str) -> None:
+    page, rung = ladder[0].go(f"view=climb&rung={name}&with=none"), RUNGS[name]
+    assert (page.locator(".model .lit").count() > 0) == bool(set(rung.changes) & set(ModelConfig.fields()))
+    assert (page.locator(".training .lit").count() > 0) == bool(set(rung.changes) & set(TrainConfig.fields()))
+    assert not re.search("undefined|NaN|null", page.locator(".model").evaluate("model => model.outerHTML"))
+
+
 @pytest.mark.parametrize("protocol", ["article", "strict"])
 def test_a_word_is_scored_as_evaluate_scores_it(open_page: Any, tmp_path: Path, protocol: str) -> None:
     listed = made_up(60)
@@ -166,7 +175,8 @@ def test_axe_finds_nothing_serious(open_page: Any, climb: Path, width: int, sche
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     watched = open_page(climb, viewport={"width": width, "height": 700}, color_scheme=scheme)
     for view in VIEWS:
-        found = axe.Axe().run(watched.go(f"view={view}&word=kaelmi")).response["violations"]
+        page = watched.go(f"view={view}&word=kaelmi")
+        found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         assert not [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
 
 
@@ -191,7 +201,8 @@ def test_climb_shows_two_rungs_and_what_the_upper_adds(open_page: Any, climb: Pa
     assert page.locator(".panel:first-child .model .lit").count() == 0
     assert page.locator(".panel:last-child .model .block.lit").count() == 4
     assert "n_layer" in page.inner_text("#climb-changes")
-    assert "for block in self.blocks" in page.inner_text("#climb-code")
+    shown = page.locator("#climb-code pre").evaluate_all("parts => parts.map((part) => part.textContent)")
+    assert shown == [part["text"] for part in code(RUNGS["4-layers"])], "colours change no letter"
     assert "±" in page.inner_text(".panel:last-child .facts")
     before = page.locator(".names li").all_inner_texts()
     assert len(before) == 20
@@ -206,7 +217,10 @@ def test_predict_bars_are_probabilities(open_page: Any, climb: Path) -> None:
     p = 100 * np.exp(-page.evaluate("rungwise.read('gelu', 'kael')[0].surprise"))
     assert float(cards.nth(0).locator(".actual .number").inner_text().split()[0]) == pytest.approx(p, abs=0.6)
     assert cards.nth(0).locator(".actual .word").inner_text() == "a"
-    assert re.search(r"More likely than \d+ % of the training words", page.inner_text("#predict-sum"))
+    said = page.inner_text("#predict-sum")
+    found = re.search(r"More likely than (\d+) % of the training words: its rank is about (\d+) of 270", said)
+    assert found, "300 words, a tenth of them kept for testing"
+    assert int(found[2]) == pytest.approx(270 * (1 - int(found[1]) / 100), rel=0.05, abs=2)
     page.fill("#word", "kaüel")
     assert "ü" in page.inner_text("#predict-note") and cards.count() == 5
     page.fill("#word", "ka" * 40)
@@ -225,6 +239,8 @@ def test_attend_rows_sum_to_one(open_page: Any, climb: Path) -> None:
     before = page.inner_text("#attend-weights")
     page.check("#attend-rope input")
     assert page.inner_text("#attend-weights") != before and "blind=true" in page.url
+    whole = sum(page.evaluate("rungwise.read('gelu', 'kaelmi').map(({ surprise }) => surprise)"))
+    assert f"goes from −{whole:.2f} to −" in page.inner_text("#attend-rope")
     page.locator("#attend .head").nth(7).hover()
     assert "Layer 4, head 2" in page.inner_text("#attend-weights")
     page = open_page(climb).go("view=attend&rung=4-layers&word=kaelmi")
@@ -238,8 +254,8 @@ def test_flow_ends_with_the_models_own_prediction(open_page: Any, climb: Path) -
     shown = page.locator(".stage").last.locator(".actual .number").inner_text()
     assert float(shown.split()[0]) == pytest.approx(p, abs=0.6)
     page = open_page(climb).go("view=flow&rung=baseline&word=kaelmi")
-    assert "Too wide" in page.locator(".stage").first.inner_text()
-    assert page.locator(".stage").last.locator(".bars li").count() == 4
+    assert "another width" in page.locator(".stage").first.inner_text()
+    assert page.locator(".stage").last.locator(".lens li").count() == 5
 
 
 def test_generate_tags_words_and_repeats_by_seed(open_page: Any, climb: Path, tmp_path: Path) -> None:
@@ -270,6 +286,10 @@ def test_train_shows_curves_and_words_on_the_way(open_page: Any, climb: Path) ->
     page = open_page(climb).go("view=train&rung=4-layers")
     assert page.locator(".curves .chosen").count() == 1 and page.locator("#train-legend button").count() == 3
     assert page.locator(".snapshots tbody tr").count() == 2
+    listed = made_up()
+    inside = {listed[i] for i in split(listed, find([climb.parent / "runs"])[0].run.protocol).train}
+    marked = page.locator(".snapshots tbody tr:first-child .member .word").all_inner_texts()
+    assert marked == [listed[i] for i in range(10) if listed[i] in inside]
     page.click("#train-legend button:has-text('GELU')")
     assert "rung=gelu" in page.url or "rung" not in page.url
 
@@ -359,7 +379,7 @@ def test_awkward_lists_show_right(open_page: Any, tmp_path: Path, kind: str) -> 
     assert page.inner_text("#list-name") == f"<b>{kind}</b>"
     drawn = watched.go("view=generate").locator("#generate-words .word")
     assert all(set(text) <= set(listed.vocabulary.characters) for text in drawn.all_inner_texts())
-    assert drawn.first.get_attribute("dir") == "auto"
+    assert drawn.first.get_attribute("dir") == "auto" and page.get_attribute("#generate-words", "dir") == direction
     assert page.locator("script").count() == 2 and page.locator("bdi b, bdi i").count() == 0
 
 

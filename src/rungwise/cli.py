@@ -53,6 +53,10 @@ class ClimbCommand:
     """auto, native (C++, needs a compiler) or torch."""
     processes: int | None = None
     """Worker processes (default: one a core)."""
+    on: Literal["local", "ray"] = "local"
+    """Where the work is done: processes of this machine, or an existing Ray cluster (as many tasks as it has CPUs)."""
+    address: str | None = None
+    """Of the Ray cluster: auto (default), HOST:PORT or ray://HOST:PORT."""
     snapshots: bool = False
     """Keep words drawn at steps 0, 1, 2, 5, 10, ...: the page that looks inside shows spelling emerge."""
     json: bool = False
@@ -255,7 +259,7 @@ class PlayCommand:
     precision: Literal["float16", "float32"] = "float16"
     """Of the weights in the page; float32 doubles its size."""
     chapters: str | None = None
-    """Where the chapters of docs/rungs/ can be read: every rung then links to its own."""
+    """Where the chapters of docs/rungs/ can be read, as `make docs` builds them: every rung then links to its own."""
     serve: bool = False
     """Show the page on 127.0.0.1, too."""
     port: int = 8000
@@ -265,6 +269,28 @@ class PlayCommand:
         from rungwise.play.page import play
 
         play(self.runs, self.out, self.data, self.seed, self.precision, self.chapters, self.serve, self.port)
+
+
+@dataclass
+class ExportCommand:
+    """Write a trained model in another format, with a model card, checked by that format's own library.
+
+    Its best weights are taken. hf takes the models that GPT-NeoX's, GPT-2's or Llama's class holds exactly; of any
+    other it says what does not fit, and what to train instead.
+    """
+
+    run_dir: Positional[Path]
+    """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
+    format: Literal["onnx", "hf"]
+    """onnx: one file for any ONNX runtime; hf: a directory for transformers' AutoModelForCausalLM and AutoTokenizer."""
+    out: Path | None = None
+    """Directory to write to (default: RUN_DIR/onnx or RUN_DIR/hf)."""
+
+    def run(self) -> None:
+        from rungwise.export import export
+
+        out, made = export(self.run_dir, self.format, self.out)
+        print(f"Wrote {out}: {made.what}. Its logits differ from the model's by at most {made.error:.1e}.")
 
 
 @dataclass
@@ -308,6 +334,7 @@ COMMANDS = {
     "report": ReportCommand,
     "ladder": LadderCommand,
     "play": PlayCommand,
+    "export": ExportCommand,
     "bench": BenchCommand,
 }
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.

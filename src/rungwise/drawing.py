@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rungwise import native
 from rungwise.config import UserError, derive_seed
 from rungwise.model import Transformer
 from rungwise.words import END, PAD, Vocabulary
@@ -57,59 +59,72 @@ class Sampling:
             raise UserError(f"max_length must be at least 1, but is {self.max_length}.")
 
 
-Place = tuple[Tensor, int]
-"""Of a KeyValueCache: where each prefix's positions lie, (prefixes, positions), and how many are in use."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A place in the tree of prefixes: which nodes lie on the way to each of the prefixes there."""
+
+    paths: np.ndarray
+    """(prefixes, T) int32"""
+
+    def grown(self, parents: np.ndarray) -> Place:
+        """One token further: new nodes, numbered behind those of this place, continue the prefixes `parents`."""
+        first = int(self.paths[-1, -1]) + 1 if self.paths.size else 0
+        new = np.arange(first, first + len(parents), dtype=np.int32)
+        return Place(np.concatenate([self.paths[parents], new[:, None]], axis=1))
 
 
-class KeyValueCache:
-    """Keys and values of every position of every prefix, once each however many prefixes share it (layers.Memory).
+ROOT = Place(np.empty((1, 0), dtype=np.int32))
+"""Nothing has been read."""
 
-    They lie one row a position and head, in the order in which they came, in arrays that are made once and used for
-    one batch after the other; `path` says which of them make up each of the present prefixes. What lies behind a
-    place to which one goes back is overwritten: the tree of prefixes is walked in depth, part by part.
+
+class Reader(Protocol):
+    """A model that reads prefixes token by token and remembers keys and values of every node of their tree.
+
+    Nodes are numbered in the order in which they come. What lies behind a place to which one goes back is
+    overwritten: the tree is walked in depth, part by part.
     """
 
-    def __init__(self, n_head: int, capacity: int) -> None:
-        self.n_head, self.capacity = n_head, capacity
+    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
+        """Logits, (prefixes, V), after the last nodes of `place` have read tokens (prefixes,)."""
+        ...
+
+
+class TorchReader:
+    """The model's own forward pass; keys and values lie one row a node and head (layers.Memory)."""
+
+    def __init__(self, model: Transformer, most: int, width: int) -> None:
+        self.model, self.capacity = model.eval(), most * width
         self.seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        self.go_to(self.beginning)
 
-    @property
-    def beginning(self) -> Place:
-        """Where nothing has been seen."""
-        return torch.empty(1, 0, dtype=torch.int64), 0
-
-    @property
-    def place(self) -> Place:
-        """Where one is, to go back to."""
-        return self.path, self.full
-
-    def go_to(self, place: Place) -> None:
-        self.path, self.full = place
-        self.old = self.full
-
-    def step(self, parents: Tensor, n_new: int) -> None:
-        """The next tokens, (prefixes, n_new), continue the prefixes `parents` of before."""
-        self.old, self.full = self.full, self.full + len(parents) * n_new
-        new = torch.arange(self.old, self.full).view(-1, n_new)
-        self.path = torch.cat([self.path[parents], new], dim=1)
-        heads = torch.arange(self.n_head)[:, None]
-        self.rows = (self.path[:, None] * self.n_head + heads).flatten()  # (prefixes, heads, positions)
+    @torch.inference_mode()
+    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
+        heads = torch.arange(self.model.config.n_head)[:, None]
+        paths = torch.from_numpy(place.paths).long()
+        self.new = slice(int(paths[0, -1]), int(paths[-1, -1]) + 1)
+        self.rows = (paths[:, None] * len(heads) + heads).flatten()  # (prefixes, heads, positions)
+        return self.model(torch.from_numpy(tokens)[:, None], self, paths.shape[1] - 1)[:, 0].numpy()
 
     def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """k, v: (prefixes, heads, new, K)."""
-        size = k.shape[-1]
+        """k, v: (prefixes, heads, 1, K)."""
+        prefixes, heads, _, size = k.shape
         if layer not in self.seen:
-            self.seen[layer] = (
-                torch.empty(self.capacity, self.n_head, size),
-                torch.empty(self.capacity, self.n_head, size),
-            )
+            self.seen[layer] = (torch.empty(self.capacity, heads, size), torch.empty(self.capacity, heads, size))
         found = []
         for held, x in zip(self.seen[layer], (k, v), strict=True):
-            held[self.old : self.full].view(len(x), -1, self.n_head, size).copy_(x.transpose(1, 2))
-            rows = held.view(-1, size).index_select(0, self.rows)
-            found.append(rows.view(len(x), self.n_head, -1, size))
+            held[self.new].copy_(x[:, :, 0])
+            found.append(held.view(-1, size).index_select(0, self.rows).view(prefixes, heads, -1, size))
         return found[0], found[1]
+
+
+class NativeReader:
+    """The same in C++ (native/)."""
+
+    def __init__(self, model: Transformer, most: int, width: int) -> None:
+        parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
+        self.tree = native.load().tree(model.config, parameters, most, width)
+
+    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
+        return self.tree.grow(tokens, place.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +138,7 @@ class _Branch:
     parents: np.ndarray
     """(prefixes,) which of those at `place` they continue."""
     tokens: np.ndarray
-    """(prefixes, new)"""
+    """(prefixes,)"""
     place: Place
 
     def parts(self, most: int) -> list[_Branch]:
@@ -164,12 +179,13 @@ class Drawer:
         self.width = longest + self.start
         a_prefix = config.n_layer * 2 * config.attention_width * self.width * 4
         self.most = max(1, min(MOST_PREFIXES, CACHE_BYTES // a_prefix))
-        self.cache = KeyValueCache(config.n_head, self.most * self.width)  # one pass a position at most is remembered
+        self.make_reader = TorchReader if native.why_not() else NativeReader
+        self.reader: Reader = self.make_reader(model, self.most, self.width)  # one pass a position is remembered
 
     def another(self) -> Drawer:
-        """The same for another thread: only the cache is its own."""
+        """The same for another thread: only what it remembers is its own."""
         twin = copy.copy(self)
-        twin.cache = KeyValueCache(self.model.config.n_head, self.cache.capacity)
+        twin.reader = self.make_reader(self.model, self.most, self.width)
         return twin
 
     def words(self, first: int, n: int) -> tuple[list[str], np.ndarray]:
@@ -186,16 +202,15 @@ class Drawer:
         return rng.integers(2**32, size=(WORDS_A_BLOCK, self.width + 1), dtype=np.uint32)
 
     def _begin(self, numbers: np.ndarray) -> _Branch:
-        """All words, before anything is fed."""
-        every, place = np.arange(len(numbers)), self.cache.beginning
+        """All words, before anything is read."""
+        every = np.arange(len(numbers))
         if len(self.given) or self.firsts is None:
-            return _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[None], place)
+            return _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
         share = np.cumsum(self.firsts, dtype=np.float64)
         drawn = np.searchsorted(share / share[-1], numbers[:, 0] / 2**32, side="right")
         tokens, row = _distinct(drawn, len(share))
-        return _Branch(every, row, np.zeros_like(tokens), tokens[:, None], place)
+        return _Branch(every, row, np.zeros_like(tokens), tokens, ROOT)
 
-    @torch.inference_mode()
     def _draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Words as ids (words, width + 1), each with its END and then PAD, and their log-likelihoods.
 
@@ -205,7 +220,7 @@ class Drawer:
         ids = np.full((len(numbers), self.width + 1), PAD, dtype=np.int64)
         log_likelihood = np.zeros(len(numbers))
         root = self._begin(numbers)
-        ids[:, : root.tokens.shape[1]] = root.tokens[root.row]
+        ids[:, 0] = root.tokens[root.row]
         pending = [root]
         while pending:
             branch = pending.pop()
@@ -219,32 +234,27 @@ class Drawer:
         self, branch: _Branch, numbers: np.ndarray, ids: np.ndarray, log_likelihood: np.ndarray
     ) -> _Branch | None:
         """Draw the next token of a branch's words; what is left of the branch when those that end are gone."""
-        alive, row, cache, new = branch.alive, branch.row, self.cache, torch.from_numpy(branch.tokens)
-        cache.go_to(branch.place)
-        cache.step(torch.from_numpy(branch.parents), new.shape[1])
-        time = cache.path.shape[1]
-        logits = self.model(new, cache, time - new.shape[1]).double()  # (prefixes, new, V)
+        alive, row, place = branch.alive, branch.row, branch.place.grown(branch.parents)
+        time = place.paths.shape[1]
+        logits = torch.from_numpy(self.reader.read(branch.tokens, place)).double()  # (prefixes, V)
         log_probability = logits.log_softmax(-1).numpy()
-        if new.shape[1] > 1:  # the given characters are scored, too
-            for t, token in enumerate(self.given[1:]):
-                log_likelihood[alive] += log_probability[row, t, token]
-        last = log_probability[:, -1]
-        if time == self.width:  # no room for another character: the word ends
+        if time < len(self.given):
+            token = np.full(len(alive), self.given[time])
+        elif time == self.width:  # no room for another character: the word ends
             token = np.full(len(alive), END)
         else:
-            allowed = logits[:, -1]  # a copy of its own: double() made it
-            allowed[:, PAD] = -torch.inf
+            logits[:, PAD] = -torch.inf
             if self.start and time == 1:
-                allowed[:, END] = -torch.inf  # a word has at least one character
-            token = _pick(self._distribution(allowed).numpy(), row, numbers[alive, time] / 2**32)
+                logits[:, END] = -torch.inf  # a word has at least one character
+            token = _pick(self._distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
         ids[alive, time] = token
-        log_likelihood[alive] += last[row, token]
+        log_likelihood[alive] += log_probability[row, token]
         goes_on = token != END
         if not goes_on.any():
             return None
-        keys, row = _distinct(row[goes_on] * last.shape[1] + token[goes_on], last.size)
-        parents, tokens = np.divmod(keys, last.shape[1])
-        return _Branch(alive[goes_on], row, parents, tokens[:, None], cache.place)
+        n_tokens = logits.shape[1]
+        keys, row = _distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
+        return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), place)
 
     def _distribution(self, logits: Tensor) -> Tensor:
         """Probabilities of the next token after temperature, top_k and top_p: (prefixes, V)."""

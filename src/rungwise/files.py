@@ -39,6 +39,36 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Fill the directory that this yields; it becomes `folder`, whole and on disk, when the block ends well.
+
+    A `folder` that holds anything is refused before.
+    """
+    import shutil
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"Cannot write to {folder}: File exists.")
+    if folder.exists() and contents(folder):
+        raise UserError(f"{folder} is not empty; give another --out, or remove it.")
+    make_folder(folder.parent)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.rmdir()
+        temporary.replace(folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """A rename is on disk when its folder is. Where a system cannot sync folders, there is nothing to do."""
     with contextlib.suppress(OSError):

@@ -47,17 +47,12 @@ Weights = Literal["best", "last"]
 @functools.cache
 def provenance() -> dict[str, Any]:
     """What made a result: versions, the source's git revision (None outside a checkout), the machine's kind."""
-    here = Path(__file__).parent
-    revision = None
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        shown = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
-        revision = shown.stdout.strip() or None
+    here, revision = Path(__file__).parent, None
+    if here.parent.name == "src":  # installed, it may lie in a repository that is somebody else's
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+            shown = subprocess.run(describe, cwd=here, capture_output=True, text=True, timeout=5)
+            revision = shown.stdout.strip() or None
     versions = {name: metadata.version(name) for name in ("rungwise", "torch", "numpy")}
     return {"versions": {"python": platform.python_version(), **versions}, "git_revision": revision}
 

@@ -1,25 +1,24 @@
-"""Rungs x seeds -> results, over local processes with one thread each. Resumes by what is already there."""
+"""Rungs x seeds -> results: the plan, and the books. Resumes by what is already there.
+
+Where the tasks run is a pool's business: processes of this machine (local.py), or a Ray cluster (on_ray.py).
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import queue
-import signal
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from typing import Protocol as Interface
 
 from rungwise.config import Protocol, UserError
 from rungwise.files import contents, lock, make_folder, read_json, write_json
 from rungwise.lab import baselines
 from rungwise.lab import results as results_module
 from rungwise.lab.ladder import Rung
+from rungwise.lab.local import LocalPool
 from rungwise.lab.results import RESULTS, Result
 from rungwise.words import Split, WordList, split
 
@@ -40,7 +39,9 @@ class Climb:
     split_seed: int = 0
     engine: str = "auto"
     processes: int | None = None
-    """None: one a core."""
+    """None: one a core. Of this machine only."""
+    ray: str | None = None
+    """The address of the Ray cluster that does the work: auto, HOST:PORT or ray://HOST:PORT. None: this machine."""
     snapshots: bool = False
     """Keep words drawn at log-spaced steps, too."""
 
@@ -77,6 +78,28 @@ class Progress:
     """None until enough is known."""
 
 
+class Pool(AbstractContextManager["Pool"], Interface):
+    """Where tasks run. When it is left, whatever still runs is ended."""
+
+    width: int
+    """How many tasks it runs at once; known when it is entered."""
+
+    def run(
+        self, climb: Climb, parts: Split, tasks: Sequence[Task]
+    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
+        """Run every task to its end. Several times a second: the results that have come since, each once and with its
+        run directory under climb.out; and for every task, by its number, the share of it that is done, 0 to 1."""
+        ...
+
+
+def make_pool(climb: Climb) -> Pool:
+    if climb.ray is None:
+        return LocalPool(climb.processes)
+    from rungwise.lab.on_ray import RayPool  # only where a cluster is asked for
+
+    return RayPool(climb.ray)
+
+
 def open_directory(climb: Climb) -> list[Result]:
     """Begin in an empty directory, or go on; one that holds another climb, or anything else, is refused."""
     make_folder(climb.out)
@@ -94,11 +117,6 @@ def open_directory(climb: Climb) -> list[Result]:
     wanted = {rung.name: rung for rung in climb.rungs}
     found = results_module.read(climb.out / RESULTS)
     return [r for r in found if r.rung not in wanted or results_module.matches(r, wanted[r.rung], climb.steps)]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cost(rung: Rung, steps: int | None) -> float:
@@ -140,90 +158,18 @@ def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
 
     done = open_directory(climb)
     parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
-    baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
-    processes = climb.processes or cores()
-    tasks = plan(climb, done, processes, choose_engine(climb.engine) == "native")
-    total = sum(cost(t.rung, climb.steps) * len(t.seeds) for t in tasks)
-    report(Progress(done, [], 0.0 if tasks else 1.0, None))
-    if not tasks:
-        return done
-    context = multiprocessing.get_context("spawn")
-    messages = context.Queue()
-    shares = dict.fromkeys(range(len(tasks)), 0.0)
-    began = time.monotonic()
-    pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _begin, (climb, messages))
-    try:
-        futures = {pool.submit(_work, i, task): i for i, task in enumerate(tasks)}
-        while futures:
-            new = _finished(futures)
+    with make_pool(climb) as pool:
+        baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
+        tasks = plan(climb, done, pool.width, choose_engine(climb.engine) == "native")
+        costs = [cost(task.rung, climb.steps) * len(task.seeds) for task in tasks]
+        report(Progress(done, [], 0.0 if tasks else 1.0, None))
+        began = time.monotonic()
+        for new, shares in pool.run(climb, parts, tasks):
             for result in new:
                 results_module.append(climb.out / RESULTS, result)
             done += new
-            _listen(messages, shares)
-            spent = sum(cost(t.rung, climb.steps) * len(t.seeds) * shares[i] for i, t in enumerate(tasks)) / total
+            spent = sum(costs[number] * share for number, share in shares.items()) / sum(costs)
             elapsed = time.monotonic() - began
             left = elapsed * (1 - spent) / spent if spent > 0.01 and elapsed > 3 else None
             report(Progress(done, new, spent, left))
-    except BrokenProcessPool:
-        raise UserError(
-            f"A worker process was killed (out of memory?). What is done is kept: the same command goes on, "
-            f"or with fewer --processes than {processes}."
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
     return done
-
-
-def _finished(futures: dict[Future[list[Result]], int]) -> list[Result]:
-    """Results of the tasks that have ended; their errors are raised here."""
-    ended = [future for future in futures if future.done()]
-    new = []
-    for future in ended:
-        del futures[future]
-        new += future.result()
-    return new
-
-
-def _listen(messages: Any, shares: dict[int, float]) -> None:
-    """Wait a moment for word from the workers, then take all there is."""
-    try:
-        number, share = messages.get(timeout=0.2)
-        shares[number] = share
-        while True:
-            number, share = messages.get_nowait()
-            shares[number] = share
-    except queue.Empty:
-        pass
-
-
-# ------------------------------------------------------------------------------------------------ in the worker
-
-_climb: Climb
-_parts: Split
-_messages: Any
-
-
-def _begin(climb: Climb, messages: Any) -> None:
-    """Once a worker process: one thread, and the list split once for all its tasks."""
-    import torch
-
-    global _climb, _parts, _messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end us: nobody would take our results, and a new climb does the work again."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
-def _work(number: int, task: Task) -> list[Result]:
-    from rungwise.lab.measure import measure
-
-    return measure(_climb, _parts, task, lambda share: _messages.put((number, share)))

@@ -44,6 +44,8 @@ class Request:
     tune: bool
     engine: str
     processes: int | None
+    on: str
+    address: str | None
     snapshots: bool
     json: bool
 
@@ -92,6 +94,10 @@ def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
     for field in ("seeds", "steps", "processes"):
         if (value := getattr(request, field)) is not None and value < 1:
             raise UserError(f"{field} must be at least 1, but is {value}.")
+    if request.on == "ray" and request.processes:
+        raise UserError("--processes counts processes of this machine; a Ray cluster runs a task on each of its CPUs.")
+    if request.on != "ray" and request.address:
+        raise UserError("--address is of a Ray cluster: say --on ray, too.")
     rungs = select(request.rungs)
     protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"))
     if request.tune and not protocol.val_fraction:
@@ -111,6 +117,7 @@ def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
         request.steps,
         engine=request.engine,
         processes=request.processes,
+        ray=(request.address or "auto") if request.on == "ray" else None,
         snapshots=request.snapshots,
     )
     return rungs, plan

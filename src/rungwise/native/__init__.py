@@ -22,8 +22,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import get_args
 
@@ -31,7 +33,7 @@ import numpy as np
 
 from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig, derive_seed
 
-SOURCES = [Path(__file__).with_name(name) for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+SOURCES = [resources.files(__name__) / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """None that would hide a NaN: a diverged run must show as one."""
@@ -149,6 +151,7 @@ class Engine:
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
         self._library.rungwise_gradients.restype = ctypes.c_double
+        self._library.rungwise_tree.restype = ctypes.c_void_p
 
     def train_block(
         self,
@@ -240,6 +243,50 @@ class Engine:
         )
         return nats, correct
 
+    def tree(self, model_config: ModelConfig, parameters: Tensors, rows: int, length: int) -> Tree:
+        """A tree of prefixes of at most `length` tokens, `rows` at most side by side."""
+        return Tree(self._library, model_config, parameters, rows, length)
+
+
+class Tree:
+    """Prefixes that grow by a token a step, for generation: a key-value cache, and a copy of the parameters.
+
+    A node is a prefix; its number is its place in the cache, and a node that is numbered like an earlier one takes
+    its place. One thread at a time.
+    """
+
+    def __init__(
+        self, library: ctypes.CDLL, model_config: ModelConfig, parameters: Tensors, rows: int, length: int
+    ) -> None:
+        self._library, self._config = library, model_config
+        self.rows, self.length, self.nodes = rows, length, rows * length
+        if model_config.position == "learned" and length > model_config.block_size:
+            raise ValueError(f"The model knows {model_config.block_size} places, not {length}.")
+        shape = _Shape.of(model_config)
+        size = (ctypes.c_int(rows), ctypes.c_int(length), ctypes.c_int(self.nodes))
+        made = library.rungwise_tree(ctypes.byref(shape), _pointers(model_config, parameters), *size)
+        self._tree = ctypes.c_void_p(made)
+        weakref.finalize(self, library.rungwise_fell, self._tree)
+
+    def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
+        """Logits, (n, V) float32, after n new nodes that read tokens (n,).
+
+        paths: (n, T), from each node's root to itself; the new ones, the last column, are numbered one by one.
+        """
+        arrays = [np.ascontiguousarray(array, dtype=np.int32) for array in (tokens, paths)]
+        tokens, paths = arrays
+        n, length, first = len(tokens), paths.shape[-1], int(paths[0, -1])
+        if paths.shape != (n, length) or not 0 < n <= self.rows or not 0 < length <= self.length:
+            raise ValueError(f"{n} prefixes of {length} tokens, of at most {self.rows} of {self.length}.")
+        if paths.min() < 0 or paths.max() >= self.nodes or (paths[:, -1] != np.arange(first, first + n)).any():
+            raise ValueError(f"Nodes must be below {self.nodes}, the new ones numbered one by one.")
+        if tokens.min() < 0 or tokens.max() >= self._config.vocab_size:
+            raise ValueError(f"Tokens must be below {self._config.vocab_size}.")
+        logits = np.empty((n, self._config.vocab_size), np.float32)
+        counts = (ctypes.c_int(n), ctypes.c_int(length), ctypes.c_int(first))
+        self._library.rungwise_grow(self._tree, _address(tokens), _address(paths), *counts, _address(logits))
+        return logits
+
 
 def _address(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
@@ -307,7 +354,7 @@ def _build() -> Path:
     """The library in the user's cache, compiled first where it is not there."""
     compiler = _compiler()
     command = [*compiler, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native", *_words("CXXFLAGS")]
-    source = [path.read_bytes() for path in SOURCES]
+    source = {path.name: path.read_bytes() for path in SOURCES}
     version = _run([*compiler, "--version"])
     key = hashlib.sha256(repr((source, command, version, platform.machine(), _cpu())).encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rungwise"
@@ -316,8 +363,10 @@ def _build() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         # Compiled aside and renamed: a second process at the same time does the same work, and neither sees half.
         with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as aside:
+            for name, text in source.items():  # wherever the package lies
+                (Path(aside) / name).write_bytes(text)
             made = Path(aside) / library.name
-            _run([*command, str(SOURCES[0]), "-o", str(made)])
+            _run([*command, str(Path(aside) / SOURCES[0].name), "-o", str(made)])
             made.replace(library)
     return library
 

@@ -112,7 +112,7 @@ public:
         const int K = shape_.head_size, H = shape_.n_head, half = K / 2;
         for (int n = 0; n < b.rows(); ++n) {
             const float* x = from.row(by_token ? b.which[n] : n);
-            float* y = to.row(n);
+            float* y = to.row(b.base + n);
             for (int part = 0; part < 3 * H; ++part, x += K, y += padded(K)) {
                 const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
                 if (!shape_.rope() || part >= 2 * H) std::copy_n(x, K, y);
@@ -187,7 +187,7 @@ private:
                     for (int at = 0; at < K; at += WIDTH) {
                         auto value = [&](int s) { return load(qkv.row(rows[s]) + v_at + at); };
                         auto result = [&](int t, Vec mean) {
-                            float* out = heads.row(rows[begin + t]) + head * K;
+                            float* out = heads.row(rows[begin + t] - b.base) + head * K;
                             if (at + WIDTH <= K) save(out + at, mean);
                             else for (int k = at; k < K; ++k) out[k] = mean[k - at];
                         };

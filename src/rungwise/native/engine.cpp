@@ -34,6 +34,8 @@ public:
     // Mean loss of the batch's tokens; step < 0: no dropout.
     void forward(const Batch& batch, uint64_t dropout_key, long step);
     double loss(const Batch& batch, float* nats, unsigned char* correct);
+    int vocab_size() const { return shape_.vocab_size; }
+    const float* logits(int row) const { return logits_.row(row); }
     void backward(const Batch& batch);
     void update(const Optimiser& optimiser, double learning_rate, long step);
 
@@ -139,20 +141,21 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
     }
     for (const Tensor& tensor : parameters.tensors) transpose(tensor);
 
-    auto matrix = [&](int width, bool wanted = true) {
-        return wanted ? Matrix{memory_.floats(room.rows * stride(width)), stride(width)} : Matrix{};
+    auto matrix = [&](int width, bool wanted = true, long rows = 0) {
+        return wanted ? Matrix{memory_.floats((rows ? rows : room.rows) * stride(width)), stride(width)} : Matrix{};
     };
     const int wide = std::max(D, A), spread_width = int(3 * shape.n_head * padded(shape.head_size));
     Matrix x = matrix(wide);
     for (int i = 0; i < shape.n_layer; ++i) {
         if (i && !training) {  // nothing is kept for a backward pass: all layers share one set
             acts_.push_back(acts_[0]);
+            if (room.nodes) acts_[i].qkv = matrix(spread_width, true, room.nodes);
             continue;
         }
         Activations a;
         a.x = x;
         a.normed1 = shape.normed() ? matrix(D) : a.x;
-        a.qkv = matrix(spread_width);
+        a.qkv = matrix(spread_width, true, room.nodes);
         a.heads = matrix(A);
         a.kept1 = matrix(wide, training && shape.dropout);
         a.middle = matrix(wide);
@@ -560,6 +563,26 @@ double rungwise_gradients(const Shape* shape, const float* const* values, const 
     model.parameters.write(model.gradients, gradients);
     return loss;
 }
+
+// Prefixes that grow by a token a step, for generation: what attention needs of their nodes stays.
+struct Tree {
+    Model model;
+    Batch batch;
+};
+
+Tree* rungwise_tree(const Shape* shape, const float* const* values, int rows, int length, int nodes) {
+    return new Tree{{*shape, values, Room::of_tree(*shape, rows, length, nodes), false}, Batch(*shape)};
+}
+
+// Logits (n, V) of n new nodes, numbered from `first` on, each the last of its path of T nodes.
+void rungwise_grow(Tree* tree, const int* tokens, const int* nodes, int n, int T, int first, float* logits) {
+    tree->batch.grow(tokens, nodes, n, T, first);
+    tree->model.forward(tree->batch, 0, -1);
+    const int V = tree->model.vocab_size();
+    for (int i = 0; i < n; ++i) std::copy_n(tree->model.logits(i), V, logits + long(i) * V);
+}
+
+void rungwise_fell(Tree* tree) { delete tree; }
 
 // -ln p of each target. Sorted, the words share nearly all their beginnings even if only a few dozen of them, whose
 // activations stay in the cache, are together in a batch.

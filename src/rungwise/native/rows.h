@@ -92,6 +92,7 @@ static std::vector<Sequence> unpack(const int* inputs, const int* targets, const
 struct Room {
     int rows = 0, length = 0;
     long weights = 0;  // of attention
+    int nodes = 0;     // of a tree of prefixes: rows whose keys and values stay; 0: there is none
 
     Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
         for (size_t from = 0; from < sequences.size(); from += n) {
@@ -104,6 +105,13 @@ struct Room {
             }
             rows = std::max(rows, one.rows), weights = std::max(weights, one.weights);
         }
+    }
+
+    // For steps of up to so many rows in a tree of prefixes.
+    static Room of_tree(const Shape& shape, int rows, int length, int nodes) {
+        Room room;
+        room.rows = rows, room.length = length, room.nodes = nodes, room.weights = shape.n_head * length * padded(1);
+        return room;
     }
 
 private:
@@ -124,6 +132,7 @@ struct Batch {
     std::vector<int> distinct, which;  // one row for each distinct key; the place of each row's key among them
     std::vector<int> paths, targets;   // of each token of each word: its row, and what comes next
     std::vector<Word> words;
+    int base = 0;                      // what `paths` calls the first row: in a tree, the number of its node
     int rows() const { return int(token.size()); }
 
     explicit Batch(const Shape& shape)
@@ -133,8 +142,7 @@ struct Batch {
     // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
     // In that order no earlier word has more in common with it.
     void fill(const Sequence* sequences, int n) {
-        for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->clear();
-        prefix.clear(), words.clear();
+        clear();
         long weights = 0;
         for (int w = 0; w < n; ++w) {
             const Sequence& now = sequences[w];
@@ -157,10 +165,27 @@ struct Batch {
             words.push_back({path, now.length, first, weights});
             weights += long(n_head_) * now.length * padded(now.length - first);
         }
-        for (int row : distinct) seen_[key(row)] = -1;
+    }
+
+    // A step in a tree of prefixes: n new nodes, numbered from `first` on, each the last of its path of T nodes. Each is
+    // a word of which all but the last row is known; nobody asks for its attention weights, so they share their place.
+    void grow(const int* tokens, const int* nodes, int n, int T, int first) {
+        clear();
+        base = first;
+        paths.assign(nodes, nodes + long(n) * T);
+        for (int i = 0; i < n; ++i) {
+            add_row(tokens[i], T - 1, 0);
+            words.push_back({i * T, T, T - 1, 0});
+        }
     }
 
 private:
+    void clear() {
+        for (int row : distinct) seen_[key(row)] = -1;
+        for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->clear();
+        prefix.clear(), words.clear();
+    }
+
     void add_row(int its_token, int time, uint64_t before) {
         token.push_back(its_token), position.push_back(time), uses.push_back(1);
         prefix.push_back(mix64(before + GOLDEN * uint64_t(its_token + 1)));

@@ -1,24 +1,33 @@
 // Attend: whom each character looks at, in every layer and head.
 
-import { byId, el, percent, replace } from "./dom.js";
+import { byId, el, minus, percent, replace } from "./dom.js";
 import { readWord } from "./sample.js";
 import { direction } from "./text.js";
+
+const POSITIONS = {
+  none: "This rung has no RoPE: a score depends on the characters alone; only the mask over what comes later tells the order.",
+  rope: "This rung has RoPE: queries and keys are turned by their position, so a head can prefer the character just before.",
+  learned: "This rung has no RoPE, but a learned vector for each position, added to the character's: a head can prefer a place.",
+};
 
 export function attend(app) {
   const ids = app.ids("attend-note");
   const rung = app.rung();
   const rope = rung.model.position === "rope";
   byId("attend-rope").hidden = !rope;
-  byId("attend-position").textContent = rope
-    ? "This rung has RoPE: queries and keys are turned by their position, so a head can prefer the character just before."
-    : "This rung has no RoPE: a score depends on the characters alone; only the mask over what comes later tells the order.";
-  const model = rope && app.state.blind ? { ...app.model(), config: { ...rung.model, position: "none" } } : app.model();
-  const steps = ids.length ? readWord(app.list, model, ids) : [];
+  byId("attend-position").textContent = POSITIONS[rung.model.position];
+  const whole = ids.length ? readWord(app.list, app.model(), ids) : [];
+  const steps = rope && app.state.blind
+    ? readWord(app.list, { ...app.model(), config: { ...rung.model, position: "none" } }, ids) : whole;
+  byId("attend-worth").textContent = steps === whole || !ids.length ? ""
+    : `: the word's log-likelihood goes from ${likelihood(whole)} to ${likelihood(steps)} nats`;
   const [layer, head] = chosen(app.state.head, rung.model);
   const show = (l, h) => replace(byId("attend-weights"), steps.length ? table(app, steps, l, h) : []);
   replace(byId("attend-heads"), steps.length ? heads(app, steps, rung.model, layer, head, show) : []);
   show(layer, head);
 }
+
+const likelihood = (steps) => minus(-steps.reduce((total, { surprise }) => total + surprise, 0), 2);
 
 /** Layer and head, from 0, of a state such as "2.1"; the last layer's first where the rung has no such head. */
 function chosen(state, { n_layer, n_head }) {

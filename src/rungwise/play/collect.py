@@ -24,7 +24,18 @@ from rungwise.lab.ladder import RUNGS, SELECTIONS, Rung
 from rungwise.lab.results import RESULTS, Result
 from rungwise.lab.stats import Summary
 from rungwise.lab.tables import rows
-from rungwise.layers import MLP, Attention, Dropout, Plain, Residual, RoPE
+from rungwise.layers import (
+    MLP,
+    Attention,
+    Dropout,
+    LearnedPosition,
+    Plain,
+    Residual,
+    RoPE,
+    SwiGLU,
+    Tied,
+    make_norm,
+)
 from rungwise.model import Transformer, count_parameters
 from rungwise.runs import Run
 from rungwise.train import TorchEngine, learning_rate
@@ -36,6 +47,9 @@ RANKED = 10_000
 MOST_BITS = 1 << 22
 """Of the filter that tells training words from new ones: 700 kB in the page."""
 
+CHAPTERS = (*SELECTIONS["all"], *SELECTIONS["beyond"])
+"""The rungs that docs/rungs/ has a chapter on."""
+
 GROUND: tuple[Callable[..., Any], ...] = (Attention.weights, Attention.forward, Transformer.forward)
 CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "n_embd": (Transformer.__init__,),
@@ -44,14 +58,20 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "projection": (Attention.forward,),
     "residual": (Residual,),
     "mlp": (MLP,),
-    "norm": (Plain,),
+    "mlp=swiglu": (SwiGLU,),
+    "norm": (Plain, make_norm),
+    "norm=rmsnorm": (make_norm,),
+    "final_norm": (Transformer.forward,),
     "position": (RoPE,),
+    "position=learned": (LearnedPosition,),
+    "head_bias": (Transformer.__init__,),
+    "tie_embeddings": (Tied,),
     "dropout": (Dropout,),
     "schedule": (learning_rate,),
     "grad_clip": (TorchEngine._clip,),
     "batching": (Tape.windows,),
 }
-"""Where the code stands that a field of the configurations switches. A field that is not here changes a number only."""
+"""Where the code stands that a field, or one value of it, switches. A field that is not here changes a number only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +149,7 @@ def collect(
     shown = {kept.run.info.get("rung"): kept.run for kept in found}
     rungs = [_rung(kept, shown, tape, precision) for kept in found]
     for rung in rungs:
-        rung["chapter"] = f"{chapters}{rung['name']}/" if chapters and rung["name"] in SELECTIONS["all"] else None
+        rung["chapter"] = f"{chapters}{rung['name']}.html" if chapters and rung["name"] in CHAPTERS else None
     names = [rung["name"] for rung in rungs]
     for i, rung in enumerate(rungs):
         if earlier := names[:i].count(names[i]):
@@ -153,7 +173,7 @@ def collect(
 
 
 def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision: str) -> dict[str, Any]:
-    run, model = kept.run, kept.run.model
+    run, model, config = kept.run, kept.run.model, kept.run.model.config
     name = str(run.info.get("rung", kept.folder.name))
     rung, lines = RUNGS.get(name), files.read_lines(kept.folder / runs.METRICS)
     mine = [r for r in kept.results if r.model == model.config.to_dict() and r.train == run.train_config.to_dict()]
@@ -166,8 +186,8 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         "why": rung.why if rung else "",
         "source": rung.source if rung else "",
         "changes": _changes(rung, _settings(run), shown.get(rung.on)) if rung else [],
-        "code": _code(rung) if rung else [],
-        "model": {**model.config.to_dict(), "head_size": model.config.head_width},
+        "code": code(rung) if rung else [],
+        "model": {**config.to_dict(), "head_size": config.head_width, "mlp_hidden": config.mlp_hidden},
         "train": run.train_config.to_dict(),
         "seed": run.info.get("seed"),
         "n_params": count_parameters(model),
@@ -203,17 +223,27 @@ def _settings(trained: Run | Rung) -> dict[str, Any]:
     return {**(trained.model if isinstance(trained, Rung) else trained.model.config).to_dict(), **train.to_dict()}
 
 
-def _code(rung: Rung) -> list[dict[str, str]]:
-    """The source of what a rung switches on, read from the modules themselves."""
+def switched_on(rung: Rung) -> list[Callable[..., Any]]:
+    """The classes and functions that a rung switches on; empty where only numbers change."""
+    if not rung.on:
+        return list(GROUND)
     fields = [field for field in (*ModelConfig.fields(), *TrainConfig.fields()) if field in rung.changes]
-    wanted = dict.fromkeys(part for field in fields for part in CODE.get(field, ())) if rung.on else GROUND
+    return list(dict.fromkeys(part for field in fields for part in _parts(field, rung.changes[field])))
+
+
+def code(rung: Rung) -> list[dict[str, str]]:
+    """The source of what a rung switches on, read from the modules themselves."""
     return [
         {
             "where": f"{part.__module__.removeprefix('rungwise.')}.py, {part.__qualname__}",
             "text": textwrap.dedent(inspect.getsource(part)),
         }
-        for part in wanted
+        for part in switched_on(rung)
     ]
+
+
+def _parts(field: str, value: Any) -> tuple[Callable[..., Any], ...]:
+    return CODE.get(f"{field}={value}", CODE.get(field, ()))
 
 
 def _base64(values: np.ndarray) -> str:

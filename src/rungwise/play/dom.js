@@ -34,6 +34,9 @@ export function replace(element, ...children) {
 /** A word of the list, as text in its own direction. */
 export const word = (text, ...more) => el("bdi", { class: "word", dir: "auto" }, text, ...more);
 
+/** Set beside a word that stands in training. */
+export const known = () => el("span", { class: "known", role: "img", "aria-label": "stands in training", title: "stands in training" }, "\u2217");
+
 export const count = (n) => n.toLocaleString("en");
 export const percent = (p) => (p >= 0.995 ? "100 %" : p >= 0.0995 ? `${Math.round(p * 100)} %` : `${(p * 100).toFixed(1)} %`);
 export const minus = (x, digits) => x.toFixed(digits).replace("-", "\u2212");
@@ -45,13 +48,13 @@ export function interval(value, signed = false) {
   return value.half === null ? mean : `${mean} \u00b1 ${value.half.toFixed(3)}`;
 }
 
-/** The most probable next tokens as bars; `actual` is marked, and shown even where it is not among them. */
-export function bars(app, probabilities, n, actual) {
+/** The most probable next tokens, in a style of page.css; `actual` is marked, and shown even where it is not among them. */
+export function likeliest(app, probabilities, n, actual, style) {
   const ranked = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
   const shown = ranked.slice(0, n);
-  if (actual !== undefined && !shown.includes(actual)) shown.splice(n - 1, 1, actual);
-  return el("ol", { class: "bars" }, shown.map((id) =>
-    el("li", { class: id === actual && "actual", "--share": probabilities[id] },
+  if (!shown.includes(actual)) shown.splice(n - 1, 1, actual);
+  return el("ol", { class: style }, shown.map((id) =>
+    el("li", { class: id === actual && "actual", "aria-current": id === actual && "true", "--share": probabilities[id] },
       word(app.glyph(id)), el("span", { class: "number" }, percent(probabilities[id])))));
 }
 

@@ -6,11 +6,13 @@ import { count, svg } from "./dom.js";
 const WIDTH = 320;
 const CENTRE = WIDTH / 2;
 const GAP = 14;
+const NORMS = { layernorm: "LayerNorm", rmsnorm: "RMSNorm" };
+const ACTIVATIONS = { relu: "ReLU", gelu: "GELU", swiglu: "SwiGLU" };
 
 /** The drawing; `changed` holds the names of the fields that light up. */
 export function drawModel(config, changed) {
   const pen = { y: 8, shapes: [], said: [], changed };
-  box(pen, "Embedding", `${config.vocab_size} tokens \u2192 ${config.n_embd} numbers`, config.n_embd, ["n_embd"]);
+  drawEmbedding(pen, config);
   arrow(pen);
   const top = pen.y;
   arrow(pen, 26);
@@ -19,10 +21,39 @@ export function drawModel(config, changed) {
   pen.shapes.unshift(...drawStack(pen, config, top, bottom));
   pen.y += Math.min(config.n_layer - 1, 3) * 4;
   arrow(pen);
-  const width = config.projection ? config.n_embd : config.n_head * config.head_size;
-  box(pen, "Linear", `${width} \u2192 ${config.vocab_size} logits`, config.n_embd, []);
+  if (config.final_norm) {
+    box(pen, `Final ${NORMS[config.norm]}`, "", config.n_embd, ["final_norm", "norm"]);
+    arrow(pen);
+  }
+  drawHead(pen, config);
   const said = `A model of ${pen.said.join("; ")}.`;
   return svg("svg", { class: "model", viewBox: `0 0 ${WIDTH} ${pen.y + 4}`, role: "img", "aria-label": said }, pen.shapes);
+}
+
+/** The token's vector; beside it the position's, where those are learned, and their sum. */
+function drawEmbedding(pen, { n_embd, vocab_size, block_size, position }) {
+  const note = (n, what) => `${n} ${what} \u2192 ${n_embd}`;
+  if (position !== "learned") return box(pen, "Embedding", `${note(vocab_size, "tokens")} numbers`, n_embd, ["n_embd"]);
+  const [top, lit] = [pen.y, isLit(pen, ["position"])];
+  box(pen, "Embedding", note(vocab_size, "tokens"), n_embd, ["n_embd"], { centre: CENTRE - 74, wide: 132 });
+  pen.y = top;
+  box(pen, "Positions", note(block_size, "places"), n_embd, ["position", "n_embd"], { centre: CENTRE + 74, wide: 132 });
+  pen.shapes.push(
+    svg("path", { class: "stream", d: `M${CENTRE - 74} ${pen.y} v16 H${CENTRE}` }),
+    svg("path", { class: `stream ${lit}`, d: `M${CENTRE + 74} ${pen.y} v16 H${CENTRE}` }));
+  plus(pen, pen.y + 16, lit);
+  pen.y += 25;
+}
+
+/** The last layer. Where it is tied, its weights are the embedding's: a dashed line leads back there. */
+function drawHead(pen, { n_embd, n_head, head_size, vocab_size, projection, head_bias, tie_embeddings }) {
+  const bias = head_bias ? "" : ", no bias";
+  const width = projection ? n_embd : n_head * head_size;
+  box(pen, tie_embeddings ? "Linear, tied" : "Linear", `${width} \u2192 ${vocab_size} logits${bias}`, n_embd, ["head_bias", "tie_embeddings"]);
+  if (!tie_embeddings) return;
+  const lit = isLit(pen, ["tie_embeddings"]);
+  pen.shapes.unshift(svg("path", { class: `tie ${lit}`, d: `M${CENTRE - 60} ${pen.y - 20} H2 V28 H${CENTRE - 60}` }));
+  pen.said.push("the weights of the embedding, used again");
 }
 
 function drawBlock(pen, config) {
@@ -30,7 +61,7 @@ function drawBlock(pen, config) {
   sublayer(pen, config, () => {
     const heads = `${config.n_head} ${config.n_head > 1 ? "heads" : "head"} of ${config.head_size}`;
     drawHeads(pen, config);
-    box(pen, "Attention", heads, config.n_embd, ["n_head", "head_size"], 58);
+    box(pen, "Attention", heads, config.n_embd, ["n_head", "head_size"], { height: 58 });
     if (config.position === "rope") badge(pen, "RoPE", 97, ["position"]);
     if (config.dropout) badge(pen, "dropout", -97, ["dropout"]);
     if (config.projection) {
@@ -46,7 +77,7 @@ function sublayer(pen, config, body) {
   const start = pen.y;
   arrow(pen);
   if (config.norm !== "none") {
-    box(pen, "LayerNorm", "", config.n_embd, ["norm"]);
+    box(pen, NORMS[config.norm], "", config.n_embd, ["norm"]);
     arrow(pen);
   }
   body();
@@ -57,22 +88,20 @@ function sublayer(pen, config, body) {
   arrow(pen);
   if (!config.residual) return;
   const lit = isLit(pen, ["residual"]);
-  const path = `M${CENTRE} ${start + 3} H26 V${pen.y + 9} H${CENTRE - 9}`;
-  pen.shapes.push(
-    svg("path", { class: `stream ${lit}`, d: path }),
-    svg("circle", { class: `plus ${lit}`, cx: CENTRE, cy: pen.y + 9, r: 9 }),
-    svg("text", { class: `sign ${lit}`, x: CENTRE, y: pen.y + 14 }, "+"));
+  pen.shapes.push(svg("path", { class: `stream ${lit}`, d: `M${CENTRE} ${start + 3} H26 V${pen.y + 9} H${CENTRE - 9}` }));
+  plus(pen, pen.y + 9, lit);
   pen.y += 18;
   pen.said.push("a residual connection past it");
 }
 
 /** The MLP as it is shaped: out to its hidden width, and back. */
-function drawMlp(pen, { n_embd: width, mlp_ratio: ratio, mlp }) {
+function drawMlp(pen, { n_embd: width, mlp_hidden: hidden, mlp }) {
   const lit = isLit(pen, ["mlp", "mlp_ratio"]);
   const [narrow, wide, y] = [boxWidth(width) / 2, 118, pen.y];
   const outline = [[-narrow, 0], [narrow, 0], [wide, 28], [narrow, 56], [-narrow, 56], [-wide, 28]];
   const points = outline.map(([dx, dy]) => `${CENTRE + dx},${y + dy}`).join(" ");
-  const note = `${width} \u2192 ${ratio * width} \u2192 ${width}, ${mlp === "gelu" ? "GELU" : "ReLU"}`;
+  const gate = mlp === "swiglu" ? `${hidden} \u00d7 gate` : hidden;
+  const note = `${width} \u2192 ${gate} \u2192 ${width}, ${ACTIVATIONS[mlp]}`;
   pen.shapes.push(svg("polygon", { class: `part ${lit}`, points }), label(y + 24, "MLP", lit), label(y + 41, note, `note ${lit}`));
   pen.said.push(`MLP ${note}`);
   pen.y += 56;
@@ -100,15 +129,14 @@ function drawStack(pen, { n_layer: n }, top, bottom) {
 
 const boxWidth = (width) => Math.min(210, 142 + width * 0.7);
 const isLit = ({ changed }, fields) => (fields.some((field) => changed.has(field)) ? "lit" : "");
-const label = (y, text, kind) => svg("text", { class: `label ${kind}`, x: CENTRE, y }, text);
+const label = (y, text, kind, x = CENTRE) => svg("text", { class: `label ${kind}`, x, y }, text);
 
-function box(pen, name, note, width, fields, height = note ? 40 : 24) {
+function box(pen, name, note, width, fields, { height = note ? 40 : 24, wide = boxWidth(width), centre = CENTRE } = {}) {
   const lit = isLit(pen, fields);
-  const wide = boxWidth(width);
   pen.shapes.push(
-    svg("rect", { class: `part ${lit}`, x: CENTRE - wide / 2, y: pen.y, width: wide, height, rx: 6 }),
-    label(pen.y + 16, name, lit));
-  if (note) pen.shapes.push(label(pen.y + 32, note, `note ${lit}`));
+    svg("rect", { class: `part ${lit}`, x: centre - wide / 2, y: pen.y, width: wide, height, rx: 6 }),
+    label(pen.y + 16, name, lit, centre));
+  if (note) pen.shapes.push(label(pen.y + 32, note, `note ${lit}`, centre));
   pen.shapes.push(...(pen.late ?? []));
   pen.late = [];
   pen.said.push(`${name} ${note}`.trim());
@@ -122,6 +150,12 @@ function badge(pen, text, dx, fields) {
     svg("rect", { class: `badge ${lit}`, x: x - 28, y, width: 56, height: 20, rx: 10 }),
     svg("text", { class: `label note ${lit}`, x, y: y + 14 }, text));
   pen.said.push(text);
+}
+
+function plus(pen, y, lit) {
+  pen.shapes.push(
+    svg("circle", { class: `plus ${lit}`, cx: CENTRE, cy: y, r: 9 }),
+    svg("text", { class: `sign ${lit}`, x: CENTRE, y: y + 5 }, "+"));
 }
 
 function arrow(pen, length = GAP) {

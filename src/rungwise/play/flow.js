@@ -1,11 +1,11 @@
 // Flow: one position on its way through the blocks. What each part writes to the stream, and what could be read off.
 
-import { bars, byId, el, replace, word } from "./dom.js";
+import { byId, el, likeliest, replace, word } from "./dom.js";
 import { length, readOff, softmax } from "./forward.js";
 import { readWord } from "./sample.js";
 import { direction } from "./text.js";
 
-const N_BARS = 4;
+const N_TILES = 5;
 
 export function flow(app) {
   const ids = app.ids("flow-note");
@@ -24,21 +24,23 @@ function chips(app, positions, at) {
 }
 
 function stages(app, { stages: found, next }) {
-  const { residual } = app.rung().model;
+  const { residual, position } = app.rung().model;
+  const first = position === "learned" ? "Embedding and position" : "Embedding";
   const norms = found.map(({ x, written }) => [length(x), length(written)]);
   const longest = Math.max(...norms.flat());
-  const title = ({ layer, name }) => (layer < 0 ? "Embedding" : `Block ${layer + 1}: ${name === "mlp" ? "MLP" : name}`);
+  const title = ({ layer, name }) => (layer < 0 ? first : `Block ${layer + 1}: ${name === "mlp" ? "MLP" : name}`);
   return found.map((stage, i) => {
     const logits = readOff(app.model(), stage.x);
     const probabilities = logits && softmax(logits);
     const [stream, written] = norms[i];
     return el("li", { class: "card stage" },
-      el("div", {}, el("h3", {}, title(stage)),
+      el("h3", {}, title(stage)),
+      el("div", {},
         gauge(stage.layer < 0 ? "begins with" : residual ? "adds" : "writes anew", written, longest, "written"),
         residual && stage.layer >= 0 && gauge("stream now", stream, longest, "stream-now")),
-      el("div", {}, probabilities
-        ? bars(app, probabilities, N_BARS, next)
-        : el("p", { class: "soft" }, "Too wide for the last layer: nothing can be read off here.")));
+      probabilities
+        ? likeliest(app, probabilities, N_TILES, next, "lens")
+        : el("p", { class: "soft small" }, "This vector has another width than the last layer reads: nothing can be read off here."));
   });
 }
 

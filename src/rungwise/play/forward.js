@@ -1,7 +1,7 @@
 // The model's forward pass, one position at a time, as layers.py and model.py define it. Because attention only looks
 // back, a position is computed once: its keys and values go into `memory`, and later positions read them there.
 
-const LAYERNORM_EPSILON = 1e-5;
+const NORM_EPSILON = 1e-5;
 const ROPE_BASE = 10000;
 
 /** The parameters of a model by name, out of one little-endian base64 string. */
@@ -44,12 +44,12 @@ export function newMemory(model) {
  */
 export function step(model, token, memory) {
   const { config, weights } = model;
-  let x = Float64Array.from(weights["embedding.weight"].subarray(token * config.n_embd, (token + 1) * config.n_embd));
+  let x = embed(model, token, memory[0].keys.length);
   const stages = [{ layer: -1, name: "embedding", x, written: x }];
   const attention = [];
   for (let layer = 0; layer < config.n_layer; layer++) {
     const join = (name, f) => {
-      const written = f(norm(x, weights, `blocks.${layer}.${name}.norm`));
+      const written = f(norm(model, x, `blocks.${layer}.${name}.norm`));
       x = config.residual ? x.map((value, i) => value + written[i]) : written;
       stages.push({ layer, name, x, written });
     };
@@ -63,10 +63,24 @@ export function step(model, token, memory) {
   return { logits: readOff(model, x), stages, attention };
 }
 
-/** Logits of the next token, read off a stream: the model's own last layer. Null where the widths differ. */
-export function readOff({ weights }, x) {
-  const bias = weights["head.bias"];
-  return weights["head.weight"].length === bias.length * x.length ? linear(x, weights["head.weight"], bias) : null;
+/** A token's vector; where positions are learned, that of its position is added. */
+function embed({ config, weights }, token, position) {
+  const row = (table, i) => Float64Array.from(table.subarray(i * config.n_embd, (i + 1) * config.n_embd));
+  const x = row(weights["embedding.weight"], token);
+  if (config.position !== "learned") return x;
+  const place = row(weights["positions.weight"], position);
+  return x.map((value, i) => value + place[i]);
+}
+
+/**
+ * Logits of the next token, read off a stream: through the final norm, where there is one, and the model's own last
+ * layer, which may be the embedding itself (tied). Null where the widths differ.
+ */
+export function readOff(model, x) {
+  const { config, weights } = model;
+  const head = weights["head.weight"] ?? weights["embedding.weight"];
+  if (head.length !== config.vocab_size * x.length) return null;
+  return linear(norm(model, x, "final_norm"), head, weights["head.bias"]);
 }
 
 function attend({ config, weights }, layer, x, { keys, values }) {
@@ -101,21 +115,29 @@ function rotate(head, position) {
   return out;
 }
 
+const ACTIVATIONS = {
+  relu: (z) => Math.max(0, z),
+  gelu: (z) => (z * (1 + erf(z / Math.SQRT2))) / 2,
+  swiglu: (z) => z / (1 + Math.exp(-z)), // SiLU, of the gate
+};
+
+/** Up, through the activation, down; in SwiGLU the activation is the gate's, and what goes up is multiplied by it. */
 function mlp({ config, weights }, layer, x) {
-  const name = `blocks.${layer}.mlp.f`;
-  const hidden = linear(x, weights[`${name}.up.weight`], weights[`${name}.up.bias`]);
-  const activation = { relu: (z) => Math.max(0, z), gelu: (z) => (z * (1 + erf(z / Math.SQRT2))) / 2 }[config.mlp];
-  return linear(hidden.map(activation), weights[`${name}.down.weight`], weights[`${name}.down.bias`]);
+  const part = (name, y) => linear(y, weights[`blocks.${layer}.mlp.f.${name}.weight`], weights[`blocks.${layer}.mlp.f.${name}.bias`]);
+  const up = part("up", x);
+  const activation = ACTIVATIONS[config.mlp];
+  const hidden = config.mlp === "swiglu" ? part("gate", x).map((z, i) => activation(z) * up[i]) : up.map(activation);
+  return part("down", hidden);
 }
 
-/** LayerNorm, where the model has one of that name. */
-function norm(x, weights, name) {
+/** LayerNorm or RMSNorm, where the model has one of that name. RMSNorm takes the mean to be 0, and has no bias. */
+function norm({ config, weights }, x, name) {
   const scale = weights[`${name}.weight`];
   if (!scale) return x;
   const bias = weights[`${name}.bias`];
-  const mean = sum(x) / x.length;
+  const mean = config.norm === "rmsnorm" ? 0 : sum(x) / x.length;
   const variance = sum(x.map((value) => (value - mean) ** 2)) / x.length;
-  return x.map((value, i) => ((value - mean) / Math.sqrt(variance + LAYERNORM_EPSILON)) * scale[i] + bias[i]);
+  return x.map((value, i) => ((value - mean) / Math.sqrt(variance + NORM_EPSILON)) * scale[i] + (bias ? bias[i] : 0));
 }
 
 function linear(x, weight, bias) {

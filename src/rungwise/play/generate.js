@@ -49,8 +49,11 @@ function show(app) {
   const known = tags.filter(Boolean).length;
   byId("generate-said").textContent = kept.words.length
     ? `${kept.words.length} words` + (app.list.members ? `, ${kept.words.length - known} new, ${known} in training.` : ".") : "No words yet.";
+  const several = new Set(kept.words.map(({ rung }) => rung)).size > 1;
+  byId("generate-words").dir = app.list.direction;
   replace(byId("generate-words"), kept.words.map(({ ids, rung, logLikelihood }, i) =>
     el("li", {}, word(decode(app.list, ids)),
       tags[i] !== null && el("span", { class: tags[i] ? "tag known" : "tag new" }, tags[i] ? "in training" : "new"),
-      el("span", { class: "soft small" }, `${minus(logLikelihood, 1)} nats, ${rung}`))));
+      el("span", { class: "number soft small" }, minus(logLikelihood, 1)),
+      several && el("span", { class: "from soft small" }, rung))));
 }

@@ -11,7 +11,7 @@ export function openList(values) {
   const characters = [...values.characters];
   const ids = new Map(characters.map((character, i) => [character, i + FIRST_CHARACTER]));
   const members = values.members && { ...values.members, filter: bytesOf(values.members.data) };
-  return { ...values, characters, ids, members };
+  return { ...values, characters, ids, members, direction: direction(values.example || values.characters) };
 }
 
 /** The ids of a word, and the characters that the list does not have. Capitals are forgiven. */
@@ -29,12 +29,14 @@ export function encode(list, word) {
 
 export const decode = (list, ids) => ids.map((id) => list.characters[id - FIRST_CHARACTER]).join("");
 
-/** A token as one can see it: combining marks on a circle, spaces and controls by name. */
+const NAMES = { " ": "space", "\u200c": "no join", "\u200d": "join" };
+
+/** A token as one can see it: combining marks on a circle, spaces, joiners and controls by name. */
 export function glyph(list, id) {
   if (id === END) return "end";
   if (id === PAD) return "pad";
   const character = list.characters[id - FIRST_CHARACTER];
-  if (character === " ") return "space";
+  if (Object.hasOwn(NAMES, character)) return NAMES[character];
   if (/^\p{M}$/u.test(character)) return `\u25cc${character}`;
   if (/^[\p{C}\p{Z}]$/u.test(character)) return `U+${character.codePointAt(0).toString(16).toUpperCase()}`;
   return character;

@@ -21,8 +21,8 @@ from rungwise.lab.bench import machine, ours
 from rungwise.lab.bench.limits import Work
 from rungwise.lab.bench.peers import Makemore, MicrogptC
 from rungwise.lab.bench.summary import ratios, tell
-from rungwise.lab.climb import cores
 from rungwise.lab.ladder import get_rung
+from rungwise.lab.local import cores
 from rungwise.model import Transformer, count_parameters
 from rungwise.train import choose_engine
 

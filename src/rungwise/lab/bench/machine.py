@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rungwise.lab.climb import cores
+from rungwise.lab.local import cores
 
 PACKAGES = ("rungwise", "torch", "numpy")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

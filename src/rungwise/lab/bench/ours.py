@@ -23,8 +23,8 @@ from rungwise.config import ModelConfig, UserError, get_protocol
 from rungwise.generate import generate
 from rungwise.lab.bench import limits
 from rungwise.lab.bench.machine import MemoryWatch, peak_mb
-from rungwise.lab.climb import cores
 from rungwise.lab.ladder import get_rung
+from rungwise.lab.local import cores
 from rungwise.model import Transformer
 from rungwise.train import Engine, learning_rate, make_engine, models, train
 

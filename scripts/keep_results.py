@@ -1,0 +1,65 @@
+"""Take what a climb measured into results/: python scripts/keep_results.py runs/names-article results/names-article
+
+results/ keeps lines, per-word losses and curves, never weights. A (rung, seed) that is there already gives way to the
+new one; the rest stays. Both must be of one list, protocol and split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from rungwise.config import UserError
+from rungwise.files import atomic, read_json, read_lines, write_lines
+from rungwise.lab.climb import SETTINGS
+from rungwise.lab.collect import CURVES, WORDS, collect
+from rungwise.lab.results import RESULTS
+
+
+def keep(climb: Path, kept: Path, rungs: set[str]) -> int:
+    """How many results were taken; `rungs`: these alone, where any is named."""
+    if read_json(climb / SETTINGS) != read_json(kept / SETTINGS):
+        raise UserError(f"{climb} and {kept} are not of one list, protocol, split and number of steps.")
+    collect(climb)
+    new = [line for line in read_lines(climb / RESULTS) if not rungs or line["rung"] in rungs]
+    taken = {(line["rung"], line["seed"]) for line in new}
+    old = [line for line in read_lines(kept / RESULTS) if (line["rung"], line["seed"]) not in taken]
+    columns = [f"{rung}/{seed}" for rung, seed in sorted(taken)]
+    theirs, mine = pl.read_parquet(climb / WORDS), pl.read_parquet(kept / WORDS)
+    if not theirs.select("word", "tokens").equals(mine.select("word", "tokens")):
+        raise UserError(f"{climb} and {kept} are not of the same test words.")
+    words = mine.drop(columns, strict=False).with_columns(theirs.select(columns))
+    who = pl.DataFrame(
+        {"rung": [r for r, _ in taken], "seed": [s for _, s in taken]}, schema_overrides={"seed": pl.Int32}
+    )
+    curves = pl.concat(
+        [
+            pl.read_parquet(kept / CURVES).join(who, on=["rung", "seed"], how="anti"),
+            pl.read_parquet(climb / CURVES).join(who, on=["rung", "seed"], how="semi"),
+        ]
+    ).sort("rung", "seed", "step")
+    for name, frame in ((WORDS, words), (CURVES, curves)):
+        with atomic(kept / name) as temporary:
+            frame.write_parquet(temporary, compression="zstd")
+    write_lines(kept / RESULTS, [*old, *new])
+    return len(new)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("climb", type=Path, help="a climb's directory, with its runs")
+    parser.add_argument("kept", type=Path, help="the directory under results/")
+    parser.add_argument("--rungs", default="", help="these alone, comma-separated")
+    given = parser.parse_args()
+    try:
+        print(json.dumps({"taken": keep(given.climb, given.kept, set(filter(None, given.rungs.split(","))))}))
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The pictures of docs/play.md, taken again: python scripts/screenshots.py [CLIMB]
+
+CLIMB is the directory of a climb with --snapshots, by default the latest under runs/. Needs playwright and Chromium.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from rungwise.play.collect import latest
+from rungwise.play.page import play
+
+IMAGES = Path(__file__).parent.parent / "docs/images"
+WIDE, PHONE = {"width": 1100, "height": 1180}, {"width": 375, "height": 780}
+SHOTS = {
+    "play-climb": (WIDE, "light", "view=climb&rung=rope"),
+    "play-predict": (WIDE, "light", "view=predict&word=isabella"),
+    "play-attend": (WIDE, "light", "view=attend&word=isabella&head=2.1"),
+    "play-flow": (WIDE, "light", "view=flow&word=isabella&at=4"),
+    "play-generate": (WIDE, "light", "view=generate&prefix=ma&t=0.8"),
+    "play-train": (WIDE, "light", "view=train"),
+    "play-attend-phone": (PHONE, "dark", "view=attend&word=isabella&head=2.1"),
+    "play-climb-phone": (PHONE, "dark", "view=climb&rung=mlp&with=none"),
+}
+"""A picture each: its window, light or dark, and the fragment that says what is shown."""
+
+
+def main(climb: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        sys.exit("No Chromium here: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / "page.html"
+        play((climb,), path, None, 0, "float16", None, False, 0)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--hide-scrollbars"])
+        for name, (window, scheme, fragment) in SHOTS.items():
+            page = browser.new_page(viewport=window, color_scheme=scheme)
+            page.goto(f"{path.as_uri()}#{fragment}")
+            tall = page.evaluate("document.body.offsetHeight")
+            clip = {"x": 0, "y": 0, "width": window["width"], "height": min(tall, window["height"])}
+            page.screenshot(path=IMAGES / f"{name}.png", clip=clip, full_page=True)
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else latest())

@@ -1,0 +1,55 @@
+"""Trained models in other people's formats: one run directory in, one new directory out, checked as it is written.
+
+Every format is a room beside this one with a function `write(run, folder)`: it writes its files, has the format's own
+library read them back, and tells, as a `Made`, how far the library's logits are from ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rungwise import runs
+from rungwise.config import UserError
+from rungwise.files import new_folder, write_text
+
+Format = Literal["onnx", "hf"]
+PACKAGES: dict[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "hf": ("transformers", "tokenizers"),
+}
+"""What each format takes; the extra that brings them has the format's name."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a format's room wrote."""
+
+    what: str
+    """In a few words, for the line that the command prints and for the model card."""
+    library: str
+    """The hub's name for the library that reads it."""
+    code: str
+    """Python that uses these very files, run in their directory."""
+    notes: tuple[str, ...]
+    """What one should know of them."""
+    error: float
+    """The largest difference between the library's logits and ours."""
+
+
+def export(run_dir: Path, to: Format, out: Path | None = None) -> tuple[Path, Made]:
+    """Write a run in another format to `out` (default: a folder in the run's directory, named as the format)."""
+    for package in PACKAGES[to]:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise UserError(f"--format {to} needs the package {package}: pip install 'rungwise[{to}]'") from None
+    run, out = runs.load(run_dir), out or run_dir / to
+    from rungwise.export.card import card
+
+    with new_folder(out) as folder:
+        made: Made = importlib.import_module(f"rungwise.export.{to}").write(run, folder)
+        write_text(folder / "README.md", card(run, run_dir, made))
+    return out, made

@@ -1,0 +1,53 @@
+"""A vocabulary as a tokenizer of Hugging Face's: every character one token, with the ids that the model knows.
+
+END is written as a line break and PAD as text that ends in one: no word holds a line break, so no word can ever be
+taken for either of them, whatever else is in the alphabet. A file with a word a line reads as words parted by END.
+A character outside the alphabet has no token, and there is none that could stand for it: encoding it is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rungwise.files import write_json
+from rungwise.words import END, FIRST_CHARACTER, PAD, Vocabulary
+
+END_TEXT, PAD_TEXT = "\n", "<pad>\n"
+
+
+def native(vocabulary: Vocabulary, start_token: bool) -> Any:
+    """A tokenizers.Tokenizer. `start_token`: it puts END before a word, as the model has met words in training."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    ids = {PAD_TEXT: PAD, END_TEXT: END}
+    ids |= {character: i for i, character in enumerate(vocabulary.characters, FIRST_CHARACTER)}
+    tokenizer = Tokenizer(models.WordLevel(ids))
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (PAD_TEXT, END_TEXT)])
+    tokenizer.normalizer = normalizers.NFC()  # as words.read() brings a list to it
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    if start_token:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=[END_TEXT, "$A"], pair=[END_TEXT, "$A", END_TEXT, "$B"], special_tokens=[(END_TEXT, END)]
+        )
+    return tokenizer
+
+
+def save(folder: Path, vocabulary: Vocabulary, start_token: bool, block_size: int) -> None:
+    """Write tokenizer.json and tokenizer_config.json, which AutoTokenizer reads."""
+    (folder / "tokenizer.json").write_text(
+        json.dumps(json.loads(native(vocabulary, start_token).to_str()), indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
+    about = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END_TEXT,
+        "pad_token": PAD_TEXT,
+        "padding_side": "left",  # generation goes on at the right
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": block_size,
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
+    write_json(folder / "tokenizer_config.json", about | ({"bos_token": END_TEXT} if start_token else {}))

@@ -1,0 +1,116 @@
+"""The tasks of a climb in processes of this machine, with one thread each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Self
+
+from rungwise.config import UserError
+from rungwise.lab.results import Result
+from rungwise.words import Split, split
+
+if TYPE_CHECKING:
+    from rungwise.lab.climb import Climb, Task
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class LocalPool:
+    """See Pool in climb.py. Workers write their run directories themselves."""
+
+    def __init__(self, processes: int | None) -> None:
+        self.width = processes or cores()
+        self.executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.executor is not None:
+            workers = list((self.executor._processes or {}).values())
+            self.executor.shutdown(wait=False, cancel_futures=True)
+            for process in workers:
+                process.terminate()
+
+    def run(
+        self, climb: Climb, parts: Split, tasks: Sequence[Task]
+    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
+        if not tasks:
+            return
+        context = multiprocessing.get_context("spawn")
+        messages = context.Queue()
+        shares = dict.fromkeys(range(len(tasks)), 0.0)
+        self.executor = ProcessPoolExecutor(min(self.width, len(tasks)), context, _begin, (climb, messages))
+        futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
+        try:
+            while futures:
+                new = _finished(futures)
+                _listen(messages, shares)
+                yield new, shares
+        except BrokenProcessPool:
+            raise UserError(
+                f"A worker process was killed (out of memory?). What is done is kept: the same command goes on, "
+                f"or with fewer --processes than {self.width}."
+            ) from None
+
+
+def _finished(futures: set[Future[list[Result]]]) -> list[Result]:
+    """Results of the tasks that have ended; their errors are raised here."""
+    new = []
+    for future in [future for future in futures if future.done()]:
+        futures.remove(future)
+        new += future.result()
+    return new
+
+
+def _listen(messages: Any, shares: dict[int, float]) -> None:
+    """Wait a moment for word from the workers, then take all there is."""
+    try:
+        number, share = messages.get(timeout=0.2)
+        shares[number] = share
+        while True:
+            number, share = messages.get_nowait()
+            shares[number] = share
+    except queue.Empty:
+        pass
+
+
+# ------------------------------------------------------------------------------------------------ in the worker
+
+_climb: Climb
+_parts: Split
+_messages: Any
+
+
+def _begin(climb: Climb, messages: Any) -> None:
+    """Once a worker process: one thread, and the list split once for all its tasks."""
+    import torch
+
+    global _climb, _parts, _messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end us: nobody would take our results, and a new climb does the work again."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _work(number: int, task: Task) -> list[Result]:
+    from rungwise.lab.measure import measure
+
+    return measure(_climb, _parts, task, lambda share: _messages.put((number, share)))
