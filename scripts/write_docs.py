@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import chapters
 import interop_tables
 import notebook
+import scale_tables
 
 from rungwise.config import ModelConfig
 from rungwise.lab import baselines, evidence, plots
@@ -158,6 +159,8 @@ def documents() -> dict[Path, str]:
     interop = ROOT / "docs/interop.md"
     tables = {"round-trips": interop_tables.round_trips(), "homes": interop_tables.homes()}
     found[interop] = fill(interop.read_text(encoding="utf-8"), tables)
+    scale = ROOT / "docs/scale.md"
+    found[scale] = fill(scale.read_text(encoding="utf-8"), scale_tables.blocks())
     links = []
     for name in chapters.CHAPTERS:
         rung = RUNGS[name]

@@ -93,7 +93,7 @@ BAD = [
     ("data none.txt", f"No word list at 'none.txt'; {MISSING}"),
     ("climb --data none.txt", f"No word list at 'none.txt'; {MISSING}"),
     ("eval run-strict none.txt", f"No word list at 'none.txt'; {MISSING}"),
-    ("train --data folder", "Cannot read 'folder': Is a directory."),
+    ("train --data folder", "folder holds no Parquet shards: give a directory with *.parquet files, or a pattern."),
     ("train --data empty.txt", "empty.txt holds no words."),
     ("data empty.txt", "empty.txt holds no words."),
     ("climb --data empty.txt", "empty.txt holds no words."),

@@ -24,13 +24,17 @@ ENGINE = {
     "native",
     "files",
     "hashing",
+    "distributed",
+    "world",
+    "shards",
+    "stream",
     "known",
     "sources",
 }
 LABORATORY = {
     f"lab.{room}" for room in ("ladder", "stats", "collect", "evidence", "findings", "report", "tables", "results")
 }
-NO_TORCH = {"config", "words", "counts", "cli"} | LABORATORY
+NO_TORCH = {"config", "words", "counts", "cli", "shards", "stream"} | LABORATORY
 
 
 def name_of(path: Path) -> str:

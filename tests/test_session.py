@@ -15,6 +15,7 @@ from helpers import TINY, WORDS, command, flags, listed
 from rungwise import native, practice, runs, session
 from rungwise.config import UserError
 from rungwise.files import read_lines, read_tensors
+from rungwise.known import KNOWN
 from rungwise.session import Session, Stopped
 from rungwise.settings import Settings
 
@@ -238,7 +239,7 @@ def test_a_stopped_run_is_not_begun_again(half):
 
 def test_a_start_that_was_killed_is_begun_again(half):
     for path in half.iterdir():
-        if path.name not in (runs.VOCABULARY, practice.KNOWN):
+        if path.name not in (runs.VOCABULARY, KNOWN):
             path.unlink()
     assert "holds no run to go on with" in command("train", "--out", half, "--resume").err
     assert command("train", "--data", half.parent / "list.txt", "--out", half, *flags(**TINY)).status == 0

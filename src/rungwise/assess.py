@@ -16,7 +16,7 @@ from rungwise import runs
 from rungwise.batches import Tape
 from rungwise.config import ListConfig, UserError
 from rungwise.evaluate import Scores, score
-from rungwise.practice import load_list
+from rungwise.material import load_list
 from rungwise.runs import Run, Weights
 from rungwise.words import WordList
 

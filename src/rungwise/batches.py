@@ -48,6 +48,11 @@ class Tape:
         """Tokens that are scored when every word is scored once."""
         return int(self.lengths.sum())
 
+    @property
+    def mean_length(self) -> float:
+        """Scored tokens of a word."""
+        return float(self.lengths.mean())
+
     def windows(self, length: int) -> Tape:
         """The same tokens as one stream, cut into windows that score each token after the first word's first once."""
         starts = np.arange(1, len(self.tokens) - 1, length)

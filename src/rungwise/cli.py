@@ -77,6 +77,7 @@ class TrainCommand:
     """Train one model on a list of words: the article's final recipe, scored strictly, unless flags say otherwise.
 
     Ctrl-C saves; `rungwise train --out DIR --resume` goes on. Unset flags follow --config, then --rung.
+    One large model over several processes: torchrun --standalone --nproc-per-node=2 -m rungwise train ...
     """
 
     out: Path = Path("runs/model")
@@ -87,6 +88,9 @@ class TrainCommand:
     """Go on with the run in --out, where it was stopped; everything else is read from there."""
     tensorboard: bool = False
     """Write TensorBoard events to OUT/tensorboard (needs the package tensorboard)."""
+    trackio: bool = False
+    """Track the run with trackio in OUT/trackio, offline (needs the package trackio). To look:
+    TRACKIO_DIR=OUT/trackio trackio show"""
     list: OmitArgPrefixes[ListFlags] = field(default_factory=ListFlags)
     run_: Annotated[OmitArgPrefixes[RunFlags], arg(name="run")] = field(default_factory=RunFlags)
     model: OmitArgPrefixes[ModelFlags] = field(default_factory=ModelFlags)
@@ -101,12 +105,15 @@ class TrainCommand:
         if self.config:
             values, where = read_file(self.config) | values, str(self.config)
         asked = Settings.of(values, where)
-        from rungwise import practice
+        from rungwise import job, practice
 
-        if self.resume:
-            practice.resume(self.out, values.get("data"), self.tensorboard)
+        track = [name for name in ("tensorboard", "trackio") if getattr(self, name)]
+        if job.is_follower():
+            job.follow()
+        elif self.resume:
+            practice.resume(self.out, values.get("data"), track)
         else:
-            practice.start(self.out, asked, self.tensorboard)
+            practice.start(self.out, asked, track)
 
 
 @dataclass

@@ -18,6 +18,7 @@ Norm = Literal["none", "layernorm", "rmsnorm"]
 Position = Literal["none", "learned", "rope"]
 Batching = Literal["words", "stream"]
 Schedule = Literal["constant", "cosine"]
+Precision = Literal["fp32", "bf16"]
 
 
 class UserError(ValueError):
@@ -218,7 +219,8 @@ class ListConfig(_Config):
     """Which list of words, and how it is read."""
 
     data: str = "auto"
-    """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had)."""
+    """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had); or
+    Parquet shards that are never in memory as a whole: a directory, or a pattern such as 'shards/*.parquet'."""
     encoding: str = "utf-8"
     """Of the file."""
     column: str | None = None
@@ -241,7 +243,11 @@ class RunConfig(_Config):
     seed: int = 0
     """Fixes initialisation, batches and dropout."""
     engine: str = "auto"
-    """auto, native (C++, needs a compiler) or torch."""
+    """auto, native (C++, needs a compiler), torch, or distributed (one replica, under torchrun or alone)."""
+    precision: Precision = "fp32"
+    """fp32, or bf16: the forward pass in bfloat16 where PyTorch's autocast finds it safe, weights in fp32."""
+    accumulate: int = 1
+    """Parts in which each process takes its share of a batch, one after the other: less memory, the same step."""
     eval_every: int = 0
     """Steps from one look at the validation words to the next; 0: a twentieth of the run."""
     patience: int = 0
@@ -252,6 +258,8 @@ class RunConfig(_Config):
     def __post_init__(self) -> None:
         for field in ("eval_every", "patience", "save_every"):
             self._require(field, getattr(self, field) >= 0, "at least 0")
+        self._require("accumulate", self.accumulate >= 1, "at least 1")
+        self._require_choice("precision", Precision)
 
 
 @dataclass(frozen=True)

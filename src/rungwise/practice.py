@@ -1,7 +1,7 @@
 """What `rungwise train` and `rungwise sample` do, and the same for Python: train(), generate().
 
-A run that is started writes vocabulary.json, known.safetensors and config.json, in that order: a directory with
-config.json can be gone on with. samples.txt comes last of all: a directory with it is complete.
+A run that is started writes vocabulary.json, what it keeps of its list (material.py) and config.json, in that order: a
+directory with config.json can be gone on with. samples.txt comes last of all: a directory with it is complete.
 """
 
 from __future__ import annotations
@@ -10,28 +10,24 @@ import contextlib
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
-from rungwise import files, runs, words
-from rungwise.batches import Tape
-from rungwise.config import ListConfig, RunConfig, UserError, get_protocol
-from rungwise.evaluate import score
+from rungwise import material, runs, trackers, words
+from rungwise.config import ListConfig, UserError, get_protocol
 from rungwise.files import contents, lock, make_folder
 from rungwise.generate import Sampling, Word
 from rungwise.generate import generate as draw_words
-from rungwise.known import KNOWN, KnownWords
+from rungwise.job import Job, Say, choose_engine
 from rungwise.lab.ladder import get_rung
-from rungwise.progress import bar
-from rungwise.runs import CONFIG, METRICS, SAMPLES, VOCABULARY, Run, Weights
-from rungwise.session import Session
+from rungwise.material import Listed, Material, Sharded
+from rungwise.runs import CONFIG, SAMPLES, VOCABULARY, Run, Weights
 from rungwise.settings import KINDS, Settings
-from rungwise.train import TorchEngine, choose_engine, make_engine
-from rungwise.words import Split, WordList
+from rungwise.words import WordList
+from rungwise.world import World
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -39,31 +35,29 @@ if TYPE_CHECKING:
     from rungwise.drawing import SamplingFields
     from rungwise.settings import Fields
 
-N_SAMPLES = 20
-LOOKED_AT = 20_000
-"""Validation words that are scored again and again while training: so many at most, a fixed random part."""
-SCORED = 200_000
-"""Training words whose loss is told at the end: so many at most, a fixed random part. Held-out words: always all."""
-
-Say = Callable[[str], None]
-
 
 def start(
-    out: Path, asked: Settings, tensorboard: bool = False, say: Say = print, listed: WordList | None = None
+    out: Path, asked: Settings, track: Sequence[str] = (), say: Say = print, listed: WordList | None = None
 ) -> Run:
-    """Train one model from the beginning and write its run directory."""
+    """Train one model from the beginning and write its run directory. `track`: tensorboard, trackio."""
+    world = World.from_environment()
+    if world and _is_ours(out, world):
+        return resume(out, None, track, say)
     protocol = get_protocol(asked.run.protocol)
     rung = get_rung(asked.run.rung or "final")
-    engine_name = choose_engine(asked.run.engine)
+    engine_name = choose_engine(asked, world)
+    trackers.require(track)
+    if world and world.size > 1 and asked.list.data == "-":
+        raise UserError(f"Standard input reaches one process of {world.size} only: give a file.")
     if listed is None:
-        listed, source = load_list(asked.list)
+        batching = asked.changes.get("batching", rung.train.batching)
+        of, source = material.load(asked.list, asked.run.protocol, batching)
     else:
-        source = ListConfig(data=listed.name)
-    parts = words.split(listed, protocol)
-    say(words.describe(listed, parts))
+        of, source = Listed(listed, protocol), ListConfig(data=listed.name)
+    say(of.describe())
     if asked.run.rung is None:
-        asked = asked.suited_to(len(parts.train))
-    model, config = asked.model_and_train(rung.model, rung.train, len(listed.vocabulary), listed.block_size)
+        asked = asked.suited_to(of.n_train)
+    model, config = asked.model_and_train(rung.model, rung.train, len(of.vocabulary), of.block_size)
     info = {
         "seed": asked.run.seed,
         "rung": rung.name,
@@ -71,53 +65,70 @@ def start(
         "engine": engine_name,
         "threads": torch.get_num_threads(),
         "started": runs.now(),
-        **runs.origin(listed),
+        **({"launcher": world.launcher} if world else {}),
+        **runs.origin(of),
         "list": source.to_dict(),
         "run": asked.run.to_dict(),
     }
     make_folder(out)
     with lock(out):
         _refuse_occupied(out)
-        job = _Job(out, runs.Configs(model, config, protocol, info), asked.run, listed, parts, tensorboard, say)
-        runs.save_vocabulary(out, listed.vocabulary, listed.first_counts(parts.train))
-        KnownWords.of(listed).save(out)
+        job = Job(out, runs.Configs(model, config, protocol, info), asked.run, of, track, world, say)
+        runs.save_vocabulary(out, of.vocabulary, of.firsts)
+        of.save(out)
         runs.save_config(out, model, config, protocol, info)
         return job.run()
+
+
+def _is_ours(out: Path, world: World) -> bool:
+    """Did an earlier start by this very torchrun begin the run there?"""
+    return (out / CONFIG).exists() and runs.load_config(out).info.get("launcher") == world.launcher
 
 
 def _refuse_occupied(out: Path) -> None:
     there = contents(out)
     if SAMPLES not in there and CONFIG in there:
         raise UserError(f"{out} holds a run that was stopped: go on with --resume, or give another --out.")
-    if there - {VOCABULARY, KNOWN}:  # these are left where a run was killed as it began
+    if there - {VOCABULARY} - material.FILES:  # these are left where a run was killed as it began
         raise UserError(f"{out} is not empty; give another --out for this run, or remove it.")
 
 
 def resume(
-    out: Path, data: str | None = None, tensorboard: bool = False, say: Say = print, listed: WordList | None = None
+    out: Path, data: str | None = None, track: Sequence[str] = (), say: Say = print, listed: WordList | None = None
 ) -> Run:
     """Go on with a run that was stopped; everything is read from its directory. `data`: where its list lies now."""
     if not (out / CONFIG).exists():
         raise UserError(f"{out} holds no run to go on with ({CONFIG} is missing); start one without --resume.")
+    trackers.require(track)
     with lock(out):
         configs = runs.load_config(out)
         asked, source = (_section(out, configs, name) for name in ("run", "list"))
         if (out / SAMPLES).exists():
             say(f"{out} is complete: all of its {configs.train.steps:,} steps, or as many as its patience allowed.")
             return runs.load(out)
-        if listed is None:
-            if data is None and source.data == "-":
-                raise UserError(f"{out} was begun with a list from standard input: give it again with --data.")
-            listed, _ = load_list(source if data is None else source.replace(data=data))
-        if listed.sha256 != configs.info.get("data_sha256"):
-            raise UserError(f"{listed.name} is not the list that {out} was begun with (SHA-256 differs).")
+        of = _material_again(out, configs, source, data, listed)
         _tell_of_versions(configs)
-        parts = words.split(listed, configs.protocol)
-        say(words.describe(listed, parts))
-        job = _Job(out, configs, asked, listed, parts, tensorboard, say)
+        say(of.describe())
+        job = Job(out, configs, asked, of, track, World.from_environment(), say)
         job.session.resume()
         say(f"Going on after {job.session.standing.step:,} steps.")
         return job.run()
+
+
+def _material_again(
+    out: Path, configs: runs.Configs, source: ListConfig, data: str | None, listed: WordList | None
+) -> Material:
+    """What a run was begun with."""
+    if (out / material.SHARDS).exists():
+        _, firsts = runs.load_vocabulary(out, configs.model.vocab_size)
+        return Sharded.load(out, firsts, data)
+    if listed is None:
+        if data is None and source.data == "-":
+            raise UserError(f"{out} was begun with a list from standard input: give it again with --data.")
+        listed, _ = material.load_list(source if data is None else source.replace(data=data))
+    if listed.sha256 != configs.info.get("data_sha256"):
+        raise UserError(f"{listed.name} is not the list that {out} was begun with (SHA-256 differs).")
+    return Listed(listed, configs.protocol)
 
 
 def _section(out: Path, configs: runs.Configs, name: str) -> Any:
@@ -133,105 +144,6 @@ def _tell_of_versions(configs: runs.Configs) -> None:
     if isinstance(then, dict) and (other := [name for name in now if then.get(name) != now[name]]):
         changes = ", ".join(f"{name} {then.get(name)} then, {now[name]} now" for name in other)
         print(f"Begun with other versions ({changes}): the last bits may differ.", file=sys.stderr)
-
-
-def load_list(config: ListConfig) -> tuple[WordList, ListConfig]:
-    """A list, and how to find it again from another directory."""
-    listed = words.load(config.data, config.max_length, config.encoding, config.column)
-    if config.data in ("auto", "names", "given-names"):
-        return listed, config.replace(data=listed.name)
-    return listed, config if config.data == "-" else config.replace(data=str(Path(config.data).resolve()))
-
-
-class _Job:
-    """The training itself, for start() and resume() alike."""
-
-    def __init__(
-        self,
-        out: Path,
-        configs: runs.Configs,
-        asked: RunConfig,
-        listed: WordList,
-        parts: Split,
-        tensorboard: bool,
-        say: Say,
-    ) -> None:
-        self.out, self.configs, self.say = out, configs, say
-        self.listed, self.parts = listed, parts
-        self.tape = Tape.of(listed, parts.train, configs.protocol)
-        validation = Tape.of(listed, parts.validation[:LOOKED_AT], configs.protocol) if len(parts.validation) else None
-        name, threads = (configs.info.get(key) for key in ("engine", "threads"))
-        if name == TorchEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
-            torch.set_num_threads(threads)  # another number adds in another order
-        try:
-            self.engine = make_engine(configs.model, configs.train, self.tape, [asked.seed], str(name))
-        except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
-            raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
-        self.session = Session(out, self.engine, configs.model, configs.train, asked, validation)
-        self.writer = _summary_writer() if tensorboard else None
-
-    def run(self) -> Run:
-        configs = self.configs
-        rung = configs.info.get("rung")
-        self.say(
-            f"Model of rung {rung}, {configs.train.steps:,} steps, engine {self.engine.name}; protocol "
-            f"{configs.protocol.name}: {configs.protocol.scored} are scored, in nats a character."
-        )
-        if self.writer is not None:
-            self.session.observe = _events(self.writer, self.out, self.session.standing.step)
-        began = time.perf_counter()
-        with bar(configs.train.steps, self.session.standing.step) as advance:
-            self.session.train(advance)
-        return self._finish(time.perf_counter() - began)
-
-    def _finish(self, seconds: float) -> Run:
-        """Score the weights that are kept, draw some words, and tell."""
-        out, standing = self.out, self.session.standing
-        if self.session.validation is None:
-            self.session.save_weights()
-        run = runs.load(out)
-        protocol, listed, parts = run.protocol, self.listed, self.parts
-        losses = {}
-        for name, part in (("train", parts.train[:SCORED]), ("validation", parts.validation), ("test", parts.test)):
-            if len(part):
-                losses[name] = score(run.model, Tape.of(listed, part, protocol)).loss
-        seed = self.session.run.seed
-        samples = [w.text for w in draw_words(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
-        lines = [line for line in files.read_lines(out / METRICS) if "final_test_loss" not in line]
-        final = {f"final_{name}_loss": loss for name, loss in losses.items()}
-        files.write_lines(out / METRICS, [*lines, {"step": standing.step, "best_step": standing.best_step, **final}])
-        runs.save_samples(out, samples)
-        self.say(_summary(standing.step, standing.best_step, seconds, losses, len(parts.train)))
-        self.say("Some words of its own: " + " ".join(samples[:10]))
-        self.say(f"Wrote {out}. More words: rungwise sample {out} -n 20")
-        return run
-
-
-def _summary(steps: int, best_step: int, seconds: float, losses: Mapping[str, float], n_train: int) -> str:
-    shown = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-    kept = f"; kept: the weights of step {best_step:,}, the best on validation" if best_step else ""
-    part = f" (train: {SCORED:,} words of it)" if n_train > SCORED else ""
-    return f"{steps:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
-
-
-def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs the package tensorboard: pip install 'rungwise[track]'") from None
-    return SummaryWriter
-
-
-def _events(writer: Any, out: Path, step: int) -> Callable[[int, Mapping[str, float]], None]:
-    """Writes what a look finds; events after `step`, of before a run was killed, are withdrawn."""
-    events = writer(str(out / "tensorboard"), purge_step=step + 1)
-
-    def observe(step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            events.add_scalar(name, value, step)
-        events.flush()
-
-    return observe
 
 
 def sample(run_dir: Path, n: int, sampling: Sampling, seed: int, as_json: bool, weights: Weights = "best") -> None:

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from typing import Protocol as Interface
 
 import numpy as np
 
 from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
 from rungwise.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
 from rungwise.known import KnownWords
-from rungwise.words import FIRST_CHARACTER, Vocabulary, WordList
+from rungwise.words import FIRST_CHARACTER, Vocabulary
 
 if TYPE_CHECKING:
     from rungwise.model import Transformer
@@ -60,7 +61,17 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def origin(words: WordList) -> dict[str, Any]:
+class Named(Interface):
+    """A list of words, wherever it is."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+def origin(words: Named) -> dict[str, Any]:
     """The data and what trained on it, as every run and result tells it."""
     return {"data": words.name, "data_sha256": words.sha256, **provenance()}
 

@@ -29,6 +29,7 @@ from rungwise.evaluate import score
 from rungwise.files import read_tensors, write_tensors
 from rungwise.runs import CHECKPOINT, METRICS
 from rungwise.train import Engine, learning_rate, models, train
+from rungwise.world import RankLost
 
 STEPS_AT_ONCE = 32
 """Ctrl-C, the clock and the progress bar are looked at between pieces of so many steps."""
@@ -75,6 +76,9 @@ class Session:
         self.validation, self.observe = validation, observe
         self.eval_every = run.eval_every or max(1, config.steps // LOOKS)
         self.standing = Standing()
+        self.saved_step = 0
+        self.command = "rungwise train"
+        """How to go on, but for --out and --resume."""
         self.recent = [math.nan]
         if run.patience and validation is None:
             raise UserError(
@@ -104,6 +108,7 @@ class Session:
         except TypeError:
             raise UserError(f"{path} is of another version of rungwise.") from None
         self.engine.load_state(tensors, self.standing.step)
+        self.saved_step = self.standing.step
         # What was written after the checkpoint will be written again.
         before = range(self.standing.step + 1)
         lines = [line for line in files.read_lines(self.folder / METRICS) if line.get("step") in before]
@@ -118,7 +123,12 @@ class Session:
                 step = self.standing.step
                 look = (step // self.eval_every + 1) * self.eval_every
                 until = min(look, step + STEPS_AT_ONCE, self.config.steps)
-                train(self.engine, self.config, self._after_block, step, until)
+                try:
+                    train(self.engine, self.config, self._after_block, step, until)
+                except RankLost as error:
+                    raise RankLost(
+                        f"{error}; everything up to step {self.saved_step:,} is saved. Go on: {self._go_on()}"
+                    ) from None
                 if until == look or until == self.config.steps:
                     self._look()
                 speed = (self.standing.step - first) * a_step / (time.monotonic() - began)
@@ -130,8 +140,8 @@ class Session:
                     self._stop(asked[0])
 
     def _tokens_a_sequence(self) -> float:
-        tape: Tape = self.engine.tape  # type: ignore[attr-defined]
-        return float(tape.lengths.mean()) if self.config.batching == "words" else self.config.window
+        source = self.engine.tape  # type: ignore[attr-defined]
+        return source.mean_length if self.config.batching == "words" else self.config.window
 
     def _after_block(self, step: int, losses: np.ndarray) -> None:
         self.standing.step = step
@@ -166,14 +176,17 @@ class Session:
         about = {f.name: getattr(self.standing, f.name) for f in dataclasses.fields(Standing) if f.name != "pending"}
         pending = {"pending": np.array(self.standing.pending, dtype=np.float64)}
         write_tensors(self.folder / CHECKPOINT, {**self.engine.state(), **pending}, about)
+        self.saved_step = self.standing.step
+
+    def _go_on(self) -> str:
+        return f"{self.command} --out {self.folder} --resume"
 
     def _stop(self, number: int) -> None:
         if self.validation is None:
             self.save_weights()  # so that one can sample from what there is
         s = self.standing
         raise Stopped(
-            f"Stopped after {s.step:,} of {self.config.steps:,} steps; everything is saved. Go on: "
-            f"rungwise train --out {self.folder} --resume",
+            f"Stopped after {s.step:,} of {self.config.steps:,} steps; everything is saved. Go on: {self._go_on()}",
             128 + number,
         )
 

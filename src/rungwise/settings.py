@@ -25,6 +25,7 @@ from rungwise.config import (
     ModelConfig,
     Norm,
     Position,
+    Precision,
     RunConfig,
     Schedule,
     TrainConfig,
@@ -153,7 +154,7 @@ def documentation() -> dict[str, dict[str, str]]:
                     and isinstance(text, ast.Expr)
                     and isinstance(text.value, ast.Constant)
                 ):
-                    own[field.target.id] = str(text.value.value)
+                    own[field.target.id] = " ".join(str(text.value.value).split())
     return found
 
 
@@ -196,6 +197,8 @@ class Fields(TypedDict, total=False):
     protocol: str
     seed: int
     engine: str
+    precision: Precision
+    accumulate: int
     eval_every: int
     patience: int
     save_every: float

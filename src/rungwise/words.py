@@ -307,24 +307,36 @@ def from_words(words: Iterable[str], name: str = "words", max_length: int = MAX_
     return _encode(blocks(), name, max_length, digest)
 
 
+def clean(block: list[str], max_length: int) -> tuple[list[str], Dropped]:
+    """The words of some lines: without outer spaces, blanks, those that are too long, and those with a line break."""
+    words = [word for line in block if (word := line.strip())]
+    one_line = [word for word in words if "\n" not in word]
+    kept = [word for word in one_line if len(word) <= max_length]
+    return kept, Dropped(len(one_line) - len(kept), len(words) - len(one_line), len(block) - len(words))
+
+
+def code_points(words: list[str], name: str) -> np.ndarray:
+    """All characters of some words, one after the other, (characters,) uint32."""
+    try:
+        points = np.frombuffer("".join(words).encode("utf-32-le"), dtype=np.uint32)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} holds half a character (U+{ord(error.object[error.start]):04X}).") from None
+    if not points.all():
+        raise UserError(
+            f"{name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark (--encoding "
+            "utf-16-le or utf-16-be)."
+        )
+    return points
+
+
 def _encode(blocks: Iterable[list[str]], name: str, max_length: int, digest: hashlib._Hash) -> WordList:
     characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
     codes, lengths, dropped = [], [], Dropped()
     for block in blocks:
-        words = [word for line in block if (word := line.strip())]
-        one_line = [word for word in words if "\n" not in word and "\r" not in word]
-        kept = [word for word in one_line if len(word) <= max_length]
-        dropped += Dropped(len(one_line) - len(kept), len(words) - len(one_line), len(block) - len(words))
-        try:
-            points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype=np.uint32)
-        except UnicodeEncodeError as error:
-            raise UserError(f"{name} holds half a character (U+{ord(error.object[error.start]):04X}).") from None
+        kept, left_out = clean(block, max_length)
+        dropped += left_out
+        points = code_points(kept, name)
         seen, inverse = np.unique(points, return_inverse=True)
-        if len(seen) and not seen[0]:
-            raise UserError(
-                f"{name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark (--encoding "
-                "utf-16-le or utf-16-be)."
-            )
         ids = np.array([characters.setdefault(int(point), len(characters)) for point in seen], dtype=np.uint32)
         codes.append(ids.astype(np.min_scalar_type(len(characters)))[inverse])
         lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(max_length), count=len(kept)))

@@ -1,0 +1,173 @@
+"""The training of a run, from what it trains on to its last line: which engine, its steps, its scores.
+
+And what the other processes of a run do, where there are several (distributed.py).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from rungwise import files, material, runs, trackers
+from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, UserError, get_protocol
+from rungwise.distributed import DistributedEngine, check_batch
+from rungwise.evaluate import score
+from rungwise.generate import generate
+from rungwise.material import SCORED, Material
+from rungwise.progress import bar
+from rungwise.runs import METRICS, Run
+from rungwise.session import Session
+from rungwise.settings import Settings
+from rungwise.shards import are_meant
+from rungwise.train import Engine, NativeEngine, make_engine
+from rungwise.train import choose_engine as known_engine
+from rungwise.world import RankLost, World
+
+N_SAMPLES = 20
+
+Say = Callable[[str], None]
+
+
+def choose_engine(asked: Settings, world: World | None) -> str:
+    """`native`, `torch` or `distributed`: the last where nothing else can do what is asked for."""
+    name, reasons = asked.run.engine, []
+    if world and world.size > 1:
+        reasons.append(f"a run of {world.size} processes")
+    if asked.run.precision != "fp32":
+        reasons.append(f"precision {asked.run.precision}")
+    if asked.run.accumulate > 1:
+        reasons.append(f"accumulate={asked.run.accumulate}")
+    if are_meant(asked.list.data):
+        reasons.append("a list in shards")
+    if name == DistributedEngine.name:
+        return name
+    chosen = known_engine(name)
+    if not reasons:
+        return chosen
+    if name == "native":
+        raise UserError(f"Engine native cannot do {reasons[0]}; leave out --engine.")
+    return DistributedEngine.name
+
+
+class Job:
+    """The training itself, for start() and resume() alike."""
+
+    def __init__(
+        self,
+        out: Path,
+        configs: runs.Configs,
+        asked: RunConfig,
+        of: Material,
+        track: Sequence[str],
+        world: World | None,
+        say: Say,
+    ) -> None:
+        self.out, self.configs, self.of, self.track, self.say = out, configs, of, track, say
+        self.world = world if world and world.size > 1 else None
+        name, threads = (configs.info.get(key) for key in ("engine", "threads"))
+        if self.world:
+            name = DistributedEngine.name
+        if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
+            torch.set_num_threads(threads)  # another number adds in another order
+        try:
+            self.engine = self._make_engine(str(name), asked)
+        except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
+            raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
+        self.session = Session(out, self.engine, configs.model, configs.train, asked, of.looked_at())
+        if self.world:
+            self.session.command = self.world.command
+
+    def _make_engine(self, name: str, asked: RunConfig) -> Engine:
+        model, config = self.configs.model, self.configs.train
+        if name != DistributedEngine.name:
+            return make_engine(model, config, self.of.tape, [asked.seed], name)
+        if self.world:
+            check_batch(config, asked, self.world.size)  # before the others could say it, too
+            told = {"out": str(self.out), "model": model.to_dict(), "train": config.to_dict(), "run": asked.to_dict()}
+            told |= {"list": self.configs.info["list"], "threads": torch.get_num_threads(), **self.of.told()}
+            self.world.tell(told)
+        return DistributedEngine(model, config, self.of.source(config, asked.seed), asked, self.world)
+
+    def run(self) -> Run:
+        configs = self.configs
+        together = f", {self.world.size} processes" if self.world else ""
+        self.say(
+            f"Model of rung {configs.info.get('rung')}, {configs.train.steps:,} steps, engine {self.engine.name}"
+            f"{together}; protocol {configs.protocol.name}: {configs.protocol.scored} are scored, in nats a character."
+        )
+        began, first = time.perf_counter(), self.session.standing.step
+        try:
+            with (
+                trackers.watch(self.track, self.out, first) as self.session.observe,
+                bar(configs.train.steps, first) as advance,
+            ):
+                self.session.train(advance)
+        finally:
+            if isinstance(self.engine, DistributedEngine):
+                self.engine.close()
+        return self._finish(time.perf_counter() - began)
+
+    def _finish(self, seconds: float) -> Run:
+        """Score the weights that are kept, draw some words, and tell."""
+        out, standing = self.out, self.session.standing
+        if self.session.validation is None:
+            self.session.save_weights()
+        run = runs.load(out)
+        losses = {}
+        for part in ("train", "validation", "test"):
+            if (tape := self.of.scored(part)) is not None:
+                losses[part] = score(run.model, tape).loss
+        seed = self.session.run.seed
+        samples = [w.text for w in generate(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
+        lines = [line for line in files.read_lines(out / METRICS) if "final_test_loss" not in line]
+        final = {f"final_{name}_loss": loss for name, loss in losses.items()}
+        files.write_lines(out / METRICS, [*lines, {"step": standing.step, "best_step": standing.best_step, **final}])
+        runs.save_samples(out, samples)
+        self.say(_summary(standing.step, standing.best_step, seconds, losses, self.of.n_train))
+        self.say("Some words of its own: " + " ".join(samples[:10]))
+        self.say(f"Wrote {out}. More words: rungwise sample {out} -n 20")
+        return run
+
+
+def _summary(steps: int, best_step: int, seconds: float, losses: Mapping[str, float], n_train: int) -> str:
+    shown = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+    kept = f"; kept: the weights of step {best_step:,}, the best on validation" if best_step else ""
+    part = f" (train: {SCORED:,} words of it)" if n_train > SCORED else ""
+    return f"{steps:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
+
+
+def is_follower() -> bool:
+    """Is this one of the other processes?"""
+    world = World.from_environment()
+    return world is not None and world.rank > 0
+
+
+def follow() -> None:
+    """What the other processes of a run do (distributed.py): rank 0 tells them, and they write and print nothing."""
+    world = World.from_environment()
+    assert world is not None
+    told = world.hear()
+    try:
+        model, train = ModelConfig.from_dict(told["model"]), TrainConfig.from_dict(told["train"])
+        run, source = RunConfig.from_dict(told["run"]), ListConfig.from_dict(told["list"])
+        torch.set_num_threads(told["threads"])
+        batches = material.source_of(told, source, get_protocol(run.protocol), train, run.seed)
+    except UserError as error:
+        world.answer(str(error))
+        sys.exit(2)
+    world.answer()
+    try:
+        DistributedEngine(model, train, batches, run, world).follow()
+    except RankLost:
+        if world.rank > 1:
+            sys.exit(2)
+        raise UserError(  # one of the others is enough
+            f"Rank 1 lost rank 0. Where rank 0 says no more, it was killed; go on from the last checkpoint: "
+            f"{world.command} --out {told['out']} --resume"
+        ) from None
+    except UserError as error:  # a shard that cannot be read any more, say
+        raise UserError(f"Rank {world.rank}: {error}") from None
