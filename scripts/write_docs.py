@@ -26,8 +26,9 @@ from rungwise.lab.document import Figure
 from rungwise.lab.drawings import ladder_figures
 from rungwise.lab.ladder import RUNGS, select
 from rungwise.lab.report import findings_markdown
-from rungwise.lab.results import RESULTS, Result, read
-from rungwise.lab.tables import markdown
+from rungwise.lab.results import RESULTS, Result, by_rung, paired_losses, read
+from rungwise.lab.stats import paired, summary
+from rungwise.lab.tables import markdown, show
 from rungwise.native import shapes
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +115,21 @@ def speed() -> str:
     return f"```text\n{summary.tell(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
 
 
+def reproduced(results: list[Result]) -> str:
+    """The dropout rungs, with independent masks as committed and with masks of prefixes, a row each."""
+    again = by_rung(read(PERFORMANCE / "masks-of-prefixes.jsonl"))
+    lines = [
+        "| rung | test, masks of places | test, masks of prefixes | difference, paired by seed |",
+        "|---|:-:|:-:|:-:|",
+    ]
+    for name, after in again.items():
+        before = by_rung(results)[name]
+        change = paired(*paired_losses(before, after))
+        shown = [show(summary([r.test_loss for r in some])) for some in (before, after)]
+        lines.append(f"| {RUNGS[name].title} | {shown[0]} | {shown[1]} | {show(change, signed=True)} |")
+    return "\n".join(lines) + "\n"
+
+
 def lists_table() -> str:
     """What scripts/real_lists.py measured, a row a list; a loss below the best counted one is bold."""
     head = ("list", "lines", "distinct", "characters", "bigram", "5-gram", "best counted (order)", "transformer")
@@ -155,7 +171,7 @@ def documents() -> dict[Path, str]:
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed()})
     log = ROOT / "docs/log.md"
-    found[log] = fill(log.read_text(encoding="utf-8"), {"lists": lists_table()})
+    found[log] = fill(log.read_text(encoding="utf-8"), {"lists": lists_table(), "masks": reproduced(results)})
     interop = ROOT / "docs/interop.md"
     tables = {"round-trips": interop_tables.round_trips(), "homes": interop_tables.homes()}
     found[interop] = fill(interop.read_text(encoding="utf-8"), tables)
