@@ -21,7 +21,7 @@ import scale_tables
 
 from rungwise.config import ModelConfig
 from rungwise.lab import baselines, evidence, plots
-from rungwise.lab.bench import summary
+from rungwise.lab.bench.summary import tell
 from rungwise.lab.document import Figure
 from rungwise.lab.drawings import ladder_figures
 from rungwise.lab.ladder import RUNGS, select
@@ -112,7 +112,7 @@ def speed() -> str:
     path = PERFORMANCE / "bench.json"
     if not path.exists():
         return "Not measured yet.\n"
-    return f"```text\n{summary.tell(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
+    return f"```text\n{tell(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
 
 
 def reproduced(results: list[Result]) -> str:
