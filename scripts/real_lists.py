@@ -4,8 +4,8 @@ Run: python scripts/real_lists.py [--out runs/real] [LIST ...]
 
 Lists: given-names (bundled), names (the article's), english and ukrainian (Debian's wamerican and wukrainian:
 apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that cannot
-be had is told and left out. The same command goes on where it was stopped; finished lists are only read. Then
-`python scripts/write_docs.py` renews the table in docs/log.md.
+be had is told and left out. The same command goes on where it was stopped; finished lists are only read, and with
+--as-it-stands those that were stopped, too. Then `python scripts/write_docs.py` renews the table in docs/log.md.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from rungwise import files, practice, runs, words
+from rungwise.batches import Tape
 from rungwise.config import UserError
+from rungwise.evaluate import score
 from rungwise.settings import Settings
 from rungwise.survey import survey
 
@@ -70,15 +72,29 @@ def counted(out: Path, listed: words.WordList) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def measure(name: str, out: Path) -> dict[str, Any]:
+def last(out: Path, listed: words.WordList) -> dict[str, Any]:
+    """How a run ended; of one that was stopped, where it stands: the test loss of the best weights so far."""
+    lines = files.read_lines(out / runs.METRICS)
+    if "final_test_loss" in lines[-1]:
+        return lines[-1]
+    run, best = runs.load(out), min(lines, key=lambda line: line["val_loss"])
+    tape = Tape.of(listed, words.split(listed, run.protocol).test, run.protocol)
+    found = {"train": best["train_loss"], "validation": best["val_loss"], "test": score(run.model, tape).loss}
+    losses = {f"final_{part}_loss": loss for part, loss in found.items()}
+    return {"step": lines[-1]["step"], "best_step": best["step"], **losses}
+
+
+def measure(name: str, out: Path, as_it_stands: bool) -> dict[str, Any]:
     """Train, or go on, or just read; the figures of a row."""
     source = LISTS[name](out.parent)
-    found = counted(out, words.load(source))
-    if (out / runs.CONFIG).exists():
-        practice.resume(out)
-    else:
-        practice.start(out, Settings.of({"data": source}, "real_lists"))
-    configs, final = runs.load_config(out), files.read_lines(out / runs.METRICS)[-1]
+    listed = words.load(source)
+    found = counted(out, listed)
+    if not as_it_stands:
+        if (out / runs.CONFIG).exists():
+            practice.resume(out)
+        else:
+            practice.start(out, Settings.of({"data": source}, "real_lists"))
+    configs, final = runs.load_config(out), last(out, listed)
     beat, train = found["to_beat"], configs.train
     return {
         "sha256": found["sha256"],
@@ -110,12 +126,13 @@ def keep(name: str, row: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
+    parser.add_argument("--as-it-stands", action="store_true", help="train nothing: take runs as they were stopped")
     parser.add_argument("lists", nargs="*", choices=[*LISTS, []], help=", ".join(LISTS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.lists or LISTS:
         try:
-            keep(name, row := measure(name, arguments.out / name))
+            keep(name, row := measure(name, arguments.out / name, arguments.as_it_stands))
         except UserError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
         else:

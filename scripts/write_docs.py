@@ -10,7 +10,9 @@ import json
 import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -130,6 +132,11 @@ def reproduced(results: list[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def stopped(row: Mapping[str, Any]) -> str:
+    planned = row["train"]["steps"]
+    return "" if row["steps"] == planned else f" (stopped after {row['steps']:,} of {planned:,} steps)"
+
+
 def lists_table() -> str:
     """What scripts/real_lists.py measured, a row a list; a loss below the best counted one is bold."""
     head = ("list", "lines", "distinct", "characters", "bigram", "5-gram", "best counted (order)", "transformer")
@@ -144,7 +151,7 @@ def lists_table() -> str:
             f"{row['kneser_ney_best']:.3f} ({row['kneser_ney_order']})",
             f"{bold}{row['test_loss']:.3f}{bold}",
             f"{n_parameters:,}",
-            f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}",
+            f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}" + stopped(row),
         )
         lines.append("| " + " | ".join(cells) + " |")
     under = "Test losses, protocol strict, nats a character; the defaults of `rungwise train`, seed 0, n = 1; counted: "
