@@ -310,7 +310,7 @@ def from_words(words: Iterable[str], name: str = "words", max_length: int = MAX_
 def clean(block: list[str], max_length: int) -> tuple[list[str], Dropped]:
     """The words of some lines: without outer spaces, blanks, those that are too long, and those with a line break."""
     words = [word for line in block if (word := line.strip())]
-    one_line = [word for word in words if "\n" not in word]
+    one_line = [word for word in words if "\n" not in word and "\r" not in word]
     kept = [word for word in one_line if len(word) <= max_length]
     return kept, Dropped(len(one_line) - len(kept), len(words) - len(one_line), len(block) - len(words))
 
