@@ -15,7 +15,6 @@ install_import_hook(["rungwise.layers", "rungwise.model"], "beartype.beartype")
 from rungwise.config import Protocol, get_protocol  # noqa: E402
 from rungwise.words import WordList, read  # noqa: E402
 
-
 settings.register_profile("rungwise", deadline=None)  # a test that waits for the machine is not wrong
 settings.load_profile("rungwise")
 
