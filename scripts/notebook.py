@@ -28,7 +28,7 @@ pip install -e . jupyterlab    # in a checkout of rungwise
 jupyter lab notebooks/step_by_step.ipynb
 ```
 
-It takes about a minute and a half on two cores with a C++ compiler. Without one PyTorch does the work, many times more
+It takes about two minutes on two cores with a C++ compiler. Without one PyTorch does the work, many times more
 slowly: set `RUNGWISE_NOTEBOOK_STEPS=500` before you start it."""
 
 SETUP = """import inspect
