@@ -19,9 +19,10 @@ import torch
 
 from rungwise import words
 from rungwise.batches import Tape
-from rungwise.config import ModelConfig, TrainConfig, get_protocol
+from rungwise.config import EngineConfig, ModelConfig, TrainConfig, get_protocol
+from rungwise.engines import make_engine
 from rungwise.evaluate import score
-from rungwise.train import make_engine, models
+from rungwise.train import models
 
 SWEEPS = {
     "replicas": (1, 2, 4, 8, 16),
@@ -52,7 +53,8 @@ def measure(point: dict[str, int], engine_name: str, listed: words.WordList) -> 
         len(listed.vocabulary), listed.block_size, point["n_layer"], 4, point["n_embd"], dropout=0.0
     )
     config = TrainConfig(schedule="constant")
-    engine = make_engine(model_config, config, Tape.of(listed, parts.train, protocol), range(replicas), engine_name)
+    how = EngineConfig(engine_name, compile="off")
+    engine = make_engine(model_config, config, Tape.of(listed, parts.train, protocol), range(replicas), how)
     engine.run(0, [1e-3] * 2)
     steps = STEPS[engine_name]
     began = time.process_time()

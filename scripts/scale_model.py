@@ -58,24 +58,27 @@ def setting(layers: int, width: int, batch: int) -> tuple[Any, Any, Any]:
 
 def make(engine: str, layers: int, width: int, batch: int) -> Any:
     """An engine with one replica."""
-    from rungwise.config import RunConfig
+    from rungwise.config import EngineConfig, RunConfig
     from rungwise.distributed import DistributedEngine, Drawn
-    from rungwise.train import make_engine
+    from rungwise.engines import make_engine
 
     model, config, tape = setting(layers, width, batch)
     if engine == DistributedEngine.name:
         return DistributedEngine(model, config, Drawn(tape, config, 0), RunConfig(), None)
-    return make_engine(model, config, tape, [0], engine)
+    return make_engine(model, config, tape, [0], EngineConfig(engine, compile="off"))
 
 
 def places(batch: int) -> dict[str, float]:
     """What a batch of so many words is on average: real tokens, distinct beginnings, padded positions."""
-    from rungwise.batches import draw, prefix_hashes
+    import torch
+
+    from rungwise.batches import draw
+    from rungwise.masks import prefix_hashes
 
     _, config, tape = setting(1, 16, batch)
     starts, lengths = draw(tape, config, 0, 0)
     distinct = [
-        np.unique(prefix_hashes(inputs)[inputs > 0]).size
+        np.unique(prefix_hashes(torch.from_numpy(inputs)).numpy()[inputs > 0]).size
         for inputs, _ in (tape.padded(s, n, int(n.max())) for s, n in zip(starts[:32], lengths[:32], strict=True))
     ]
     real, padded = lengths.sum(1).mean(), batch * lengths.max(1).mean()

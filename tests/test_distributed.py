@@ -20,7 +20,7 @@ from rungwise.distributed import DistributedEngine, Drawn
 from rungwise.files import read_lines, read_tensors
 from rungwise.lab.ladder import RUNGS, select
 from rungwise.settings import Settings
-from rungwise.train import TorchEngine
+from rungwise.torch_engine import TorchEngine
 from rungwise.world import World
 from test_session import assert_same
 

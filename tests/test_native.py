@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from rungwise import native
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.lab.ladder import RUNGS
-from rungwise.layers import Dropout
+from rungwise.masks import set_masks
 from rungwise.model import Transformer
-from rungwise.train import mask_of
 from rungwise.words import PAD
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
@@ -108,14 +107,6 @@ def pad(packed, lengths):
     padded = torch.full((len(lengths), int(lengths.max())), PAD)
     padded[torch.arange(padded.shape[1]) < torch.as_tensor(lengths)[:, None]] = torch.as_tensor(packed).long()
     return padded
-
-
-def set_masks(model, seed, step, inputs):
-    """The masks of one step for every dropout of the model."""
-    for name, module in model.named_modules():
-        if isinstance(module, Dropout):
-            mask = mask_of(name, model.config, seed, step, inputs.numpy())
-            module.keep = torch.as_tensor(mask, dtype=next(model.parameters()).dtype)
 
 
 def oracle_loss(model, inputs, targets, lengths, seed=0, step=None):

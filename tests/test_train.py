@@ -9,21 +9,13 @@ import torch.nn.functional as F
 from conftest import make_words
 from rungwise import native
 from rungwise.batches import Tape, draw
-from rungwise.config import TrainConfig, UserError, get_protocol
+from rungwise.config import EngineConfig, TrainConfig, UserError, get_protocol
+from rungwise.engines import choose_device, choose_engine, describe_engine, make_engine
 from rungwise.lab.ladder import RUNGS, get_rung
-from rungwise.layers import Dropout
+from rungwise.masks import set_masks
 from rungwise.model import Transformer
-from rungwise.train import (
-    TorchEngine,
-    choose_device,
-    choose_engine,
-    describe_engine,
-    learning_rate,
-    make_engine,
-    mask_of,
-    models,
-    train,
-)
+from rungwise.torch_engine import TorchEngine
+from rungwise.train import learning_rate, models, train
 from rungwise.words import split
 
 needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason=str(native.why_not()))
@@ -45,15 +37,12 @@ def plain_loop(model_config, config, tape, seed):
         model.parameters(), betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
     )
     drawn, losses = draw(tape, config, seed, 0), []
-    drops = {name: module for name, module in model.named_modules() if isinstance(module, Dropout)}
     for step in range(config.steps):
         total, n = torch.zeros(()), 0
         for b in range(config.batch_size):
             start, length = (int(x[step, b]) for x in drawn)
             ids = torch.from_numpy(tape.tokens[start : start + length + 1].astype(np.int64))
-            for name, module in drops.items():
-                kept = mask_of(name, model_config, seed, step, ids[None, :-1].numpy())
-                module.keep = torch.from_numpy(kept)
+            set_masks(model, seed, step, ids[None, :-1])
             total = total + F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum")
             n += length
         loss = total / n
@@ -73,7 +62,7 @@ def test_an_engine_takes_the_steps_of_a_plain_loop(rung, engine):
     """Masked loss over padded batches, stacked replicas, native arithmetic: all as a loop over unpadded words."""
     model_config, config, tape = setting(rung, steps=3, batch_size=5, warmup_steps=2)
     expected, expected_losses = plain_loop(model_config, config, tape, seed=7)
-    runner, losses = make_engine(model_config, config, tape, [7], engine), []
+    runner, losses = make_engine(model_config, config, tape, [7], EngineConfig(engine)), []
     train(runner, config, lambda step, block: losses.extend(block[:, 0]))
     np.testing.assert_allclose(losses, expected_losses, rtol=2e-5)
     for name, value in models(runner, model_config, 1)[0].state_dict().items():
@@ -87,10 +76,10 @@ def test_an_engine_takes_the_steps_of_a_plain_loop(rung, engine):
 @pytest.mark.parametrize("name", ["baseline", "4-layers", "final", "stream"])
 def test_four_replicas_are_four_single_runs(name, engine):
     model_config, config, tape = setting(get_rung(name), steps=4, batch_size=5)
-    together = make_engine(model_config, config, tape, [3, 1, 4, 5], engine)
+    together = make_engine(model_config, config, tape, [3, 1, 4, 5], EngineConfig(engine))
     train(together, config)
     for r, seed in enumerate([3, 1, 4, 5]):
-        alone = make_engine(model_config, config, tape, [seed], engine)
+        alone = make_engine(model_config, config, tape, [seed], EngineConfig(engine))
         train(alone, config)
         for key, value in alone.state().items():
             if key.startswith("param/"):
@@ -103,7 +92,7 @@ def test_same_seed_same_bits_and_another_seed_others(name, engine):
     model_config, config, tape = setting(get_rung(name), steps=3, batch_size=5)
     states = []
     for seed in (2, 2, 3):
-        runner = make_engine(model_config, config, tape, [seed], engine)
+        runner = make_engine(model_config, config, tape, [seed], EngineConfig(engine))
         train(runner, config)
         states.append(runner.state())
     assert all((states[0][key] == states[1][key]).all() for key in states[0])
@@ -116,13 +105,13 @@ def test_going_on_from_a_state_changes_nothing(engine, stop):
     """Bit for bit, wherever in a block it stopped, dropout and all."""
     model_config, config, tape = setting(get_rung("final"), steps=259, batch_size=2)
     model_config = model_config.replace(n_layer=1, n_embd=8, n_head=2)
-    whole = make_engine(model_config, config, tape, [0], engine)
+    whole = make_engine(model_config, config, tape, [0], EngineConfig(engine))
     train(whole, config)
-    begun = make_engine(model_config, config, tape, [0], engine)
+    begun = make_engine(model_config, config, tape, [0], EngineConfig(engine))
     for first in range(0, stop, 256):
         begun.run(first, [learning_rate(config, s) for s in range(first, min(first + 256, stop))])
     state = copy.deepcopy(begun.state())
-    resumed = make_engine(model_config, config, tape, [0], engine)
+    resumed = make_engine(model_config, config, tape, [0], EngineConfig(engine))
     resumed.load_state(state, stop)
     train(resumed, config, first_step=stop)
     expected = whole.state()
@@ -155,7 +144,7 @@ def test_a_window_beyond_the_learned_positions(engine):
     model_config, config, tape = setting(get_rung("stream"))
     learned = model_config.replace(position="learned", block_size=config.window - 1)
     with pytest.raises(UserError, match=f"^A window of {config.window} is longer than the {config.window - 1} places"):
-        make_engine(learned, config, tape, [0], engine)
+        make_engine(learned, config, tape, [0], EngineConfig(engine))
 
 
 @pytest.mark.parametrize("fields", [{"n_embd": 10**6}, {"n_layer": 1_000, "n_embd": 10_000}])
@@ -167,24 +156,23 @@ def test_what_no_memory_holds_is_refused_before_it_is_taken(fields):
         make_engine(model_config, config.replace(batch_size=10**10), tape, [0])
 
 
-def test_engine_names():
-    assert choose_engine("torch") == "torch"
-    with pytest.raises(UserError, match="did you mean 'native'"):
-        choose_engine("nativ")
-
-
-def test_devices_and_precisions():
-    assert choose_engine("auto", precision="bf16") == choose_engine("auto", device="cuda") == "torch"
-    assert choose_engine("auto", device="cpu") == choose_engine("auto")
-    assert describe_engine("torch", "cpu", "bf16") == "torch on cpu, bf16"
-    for arguments, line in (
-        (("torch", "gpu"), "Unknown device 'gpu'"),
-        (("torch", "cpu", "fp16"), "Unknown precision 'fp16'; did you mean 'bf16'"),
-        (("native", "auto", "bf16"), "leave precision bf16 out"),
-        (("native", "cuda"), "leave device cuda out"),
+def test_engines_devices_and_precisions():
+    assert choose_engine(EngineConfig("torch")) == "torch"
+    for fields in ({"precision": "bf16"}, {"device": "cuda"}, {"compile": "on"}):
+        assert choose_engine(EngineConfig(**fields)) == "torch"
+    assert choose_engine(EngineConfig(device="cpu", compile="off")) == choose_engine(EngineConfig())
+    assert describe_engine(EngineConfig("torch", "cpu", "bf16")) == "torch on cpu, bf16"
+    for fields, line in (
+        ({"engine": "nativ"}, "did you mean 'native'"),
+        ({"device": "gpu"}, "Unknown device 'gpu'"),
+        ({"precision": "fp16"}, "Unknown precision 'fp16'; did you mean 'bf16'"),
+        ({"compile": "yes"}, "Unknown compile 'yes'"),
+        ({"engine": "native", "precision": "bf16"}, "leave precision bf16 out"),
+        ({"engine": "native", "device": "cuda"}, "leave device cuda out"),
+        ({"engine": "native", "compile": "on"}, "leave compile on out"),
     ):
         with pytest.raises(UserError, match=line):
-            choose_engine(*arguments)
+            choose_engine(EngineConfig(**fields))
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no CUDA device"):
             choose_device("cuda")
@@ -195,7 +183,8 @@ def test_bf16_stays_near_fp32(name):
     """Products of 8 significant bits move a loss by less than a hundredth, and it falls as far."""
     model_config, config, tape = setting(get_rung(name), steps=60)
     exact, rounded = (
-        make_engine(model_config, config, tape, [3, 1], "torch", "cpu", precision) for precision in ("fp32", "bf16")
+        make_engine(model_config, config, tape, [3, 1], EngineConfig("torch", "cpu", precision))
+        for precision in ("fp32", "bf16")
     )
     assert exact.name == "torch"
     assert rounded.name == "torch bf16"
@@ -212,7 +201,9 @@ def test_bf16_stays_near_fp32(name):
 @pytest.mark.parametrize("name", ["gelu", "final"])
 def test_a_gpu_gives_the_same_losses(name):
     model_config, config, tape = setting(get_rung(name), steps=20)
-    here, there = (make_engine(model_config, config, tape, [3, 1], "torch", device) for device in ("cpu", "cuda"))
+    here, there = (
+        make_engine(model_config, config, tape, [3, 1], EngineConfig("torch", device)) for device in ("cpu", "cuda")
+    )
     rates = [1e-3] * 20
     np.testing.assert_allclose(there.run(0, rates), here.run(0, rates), rtol=1e-3)
 

@@ -1,5 +1,5 @@
-"""Words -> tensors: what every step of every seed reads, and what it drops. Any step can be had without the ones
-before it, so a resumed run meets the same batches.
+"""Words -> arrays: what every step of every seed reads. Any step can be had without the ones before it, so a resumed
+run meets the same batches.
 
 Every kind of batch is sequences cut from one tape of tokens, END w1 END w2 END ... END: a sequence of length n at
 position s reads tape[s : s + n] and predicts tape[s + 1 : s + n + 1].
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rungwise.config import Protocol, TrainConfig, UserError, derive_seed
-from rungwise.hashing import GOLDEN, WORDS_A_BLOCK, mix64
+from rungwise.hashing import WORDS_A_BLOCK
 from rungwise.words import END, PAD, WordList
 
 STEPS_A_BLOCK = 256
@@ -90,54 +90,3 @@ def draw(tape: Tape, config: TrainConfig, seed: int, block: int) -> tuple[np.nda
     # Position 0 is the END before the first word, which the article's stream does not have.
     starts = rng.integers(1, len(tape.tokens) - config.window, size=shape)
     return starts, np.full(shape, config.window)
-
-
-SITES_A_BLOCK = 3
-"""Where a block drops: 0 what attention adds, 1 what the MLP adds, 2 attention's weights; site = 3 * block + which."""
-
-
-def mask_key(seed: int, step: int, site: int) -> np.uint64:
-    """What the masks of one site at one step of one seed are drawn from."""
-    key = np.array([derive_seed(seed, "dropout")], dtype=np.uint64)
-    for part in (step, site):
-        key = mix64(key + np.array([part + 1], dtype=np.uint64) * GOLDEN)
-    return key[0]
-
-
-def prefix_hashes(inputs: np.ndarray) -> np.ndarray:
-    """(..., T) uint64 of tokens (..., T): a hash of each beginning, up to and with its own token."""
-    found = np.empty(inputs.shape, dtype=np.uint64)
-    before = np.zeros(inputs.shape[:-1], dtype=np.uint64)
-    for t in range(inputs.shape[-1]):
-        found[..., t] = before = mix64(before + (inputs[..., t].astype(np.uint64) + np.uint64(1)) * GOLDEN)
-    return found
-
-
-def dropout_mask(p: float, key: np.uint64, inputs: np.ndarray, width: int) -> np.ndarray:
-    """What dropout multiplies a sublayer's output by, (B, T, width) float32: 0 with probability p, else 1 / (1 - p).
-
-    A function of the key and of what has been read, inputs (B, T), up to the place. So two words of a batch that
-    begin alike drop the same elements as far as they do, and are one computation so far (native/); to each word its
-    masks are what they would be alone, so the expected loss and gradient are those of independent masks. Where in
-    the batch a word stands, and how it is padded, sliced or trimmed, changes nothing.
-    """
-    return _mask(p, key, prefix_hashes(inputs), width)
-
-
-def attention_mask(p: float, key: np.uint64, inputs: np.ndarray, n_head: int) -> np.ndarray:
-    """What dropout multiplies attention's weights by, (B, H, T, S) float32: queries at T, keys at S."""
-    batch, time = inputs.shape
-    padded = -(-n_head // 4) * 4
-    mask = _mask(p, key, prefix_hashes(inputs), time * padded)
-    return mask.reshape(batch, time, time, padded)[..., :n_head].transpose(0, 3, 1, 2)
-
-
-def _mask(p: float, key: np.uint64, places: np.ndarray, width: int) -> np.ndarray:
-    """(..., width) for places (...): SplitMix64 from key + place on, 16 bits an element: p in steps of 1/65536.
-
-    That is several times cheaper than a stateful generator, and each engine can draw the same masks in any order.
-    """
-    threshold, numbers = round(p * 65536), -(-width // 4)  # a 64-bit number holds four elements
-    bits = mix64(key + places[..., None] + np.arange(1, numbers + 1, dtype=np.uint64) * GOLDEN)
-    kept = bits.astype("<u8").view("<u2")[..., :width] >= threshold
-    return kept.astype(np.float32) * np.float32(65536 / (65536 - threshold))

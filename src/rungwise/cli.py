@@ -55,6 +55,8 @@ class ClimbCommand:
     """Of engine torch: auto (a GPU where torch has one), cpu or cuda."""
     precision: str = "fp32"
     """Of engine torch's matrix products: fp32 or bf16."""
+    compile: str = "auto"
+    """torch.compile for engine torch: on, off, or auto, where a rung's steps earn the warm-up back."""
     processes: int | None = None
     """Worker processes (default: one a core)."""
     on: Literal["local", "ray"] = "local"

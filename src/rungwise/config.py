@@ -18,7 +18,9 @@ Norm = Literal["none", "layernorm", "rmsnorm"]
 Position = Literal["none", "learned", "rope"]
 Batching = Literal["words", "stream"]
 Schedule = Literal["constant", "cosine"]
+Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
+Compile = Literal["auto", "on", "off"]
 
 
 class UserError(ValueError):
@@ -233,7 +235,26 @@ class ListConfig(_Config):
 
 
 @dataclass(frozen=True)
-class RunConfig(_Config):
+class EngineConfig(_Config):
+    """What trains, where and how (engines.py). The losses are the same to the last bits in which sums differ."""
+
+    engine: str = "auto"
+    """auto, native (C++, needs a compiler), torch, or distributed (train: one replica, under torchrun or alone)."""
+    device: Device = "auto"
+    """Of engine torch: auto (a GPU where torch has one), cpu or cuda."""
+    precision: Precision = "fp32"
+    """fp32, or bf16: the forward pass in bfloat16 where PyTorch's autocast finds it safe, weights in fp32."""
+    compile: Compile = "auto"
+    """torch.compile for engine torch: on, off, or auto, where the run is long enough to earn its warm-up back."""
+
+    def __post_init__(self) -> None:
+        self._require_choice("device", Device)
+        self._require_choice("precision", Precision)
+        self._require_choice("compile", Compile)
+
+
+@dataclass(frozen=True)
+class RunConfig(EngineConfig):
     """What else fixes a run of `rungwise train`."""
 
     rung: str | None = None
@@ -242,10 +263,6 @@ class RunConfig(_Config):
     """What is scored on which words: article, makemore or strict."""
     seed: int = 0
     """Fixes initialisation, batches and dropout."""
-    engine: str = "auto"
-    """auto, native (C++, needs a compiler), torch, or distributed (one replica, under torchrun or alone)."""
-    precision: Precision = "fp32"
-    """fp32, or bf16: the forward pass in bfloat16 where PyTorch's autocast finds it safe, weights in fp32."""
     accumulate: int = 1
     """Parts in which each process takes its share of a batch, one after the other: less memory, the same step."""
     eval_every: int = 0
@@ -256,10 +273,10 @@ class RunConfig(_Config):
     """Seconds from one checkpoint to the next: at most so much work is lost when the process is killed."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in ("eval_every", "patience", "save_every"):
             self._require(field, getattr(self, field) >= 0, "at least 0")
         self._require("accumulate", self.accumulate >= 1, "at least 1")
-        self._require_choice("precision", Precision)
 
 
 @dataclass(frozen=True)

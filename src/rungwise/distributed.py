@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from rungwise.batches import STEPS_A_BLOCK, Tape, draw
 from rungwise.config import ModelConfig, RunConfig, TrainConfig, UserError
-from rungwise.layers import Dropout
+from rungwise.engines import choose_device
+from rungwise.masks import set_masks
 from rungwise.model import Transformer
-from rungwise.train import mask_of
 from rungwise.words import PAD
 from rungwise.world import RankLost, World, missed
 
@@ -92,7 +92,7 @@ class DistributedEngine:
         self.config, self.tape, self.run_config = config, source, run
         self.rank, self.size = (world.rank, world.size) if world else (0, 1)
         check_batch(config, run, self.size)
-        cuda = torch.cuda.is_available()
+        cuda = choose_device(run.device) == "cuda"
         self.device = torch.device("cuda", world.local_rank if world else 0) if cuda else torch.device("cpu")
         self.model = Transformer(model_config, run.seed).to(self.device).train()
         self.whole: nn.Module = self.model
@@ -217,23 +217,18 @@ class DistributedEngine:
         nats = torch.zeros((), device=self.device)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.precision == "bf16")
         for i, (inputs, targets) in enumerate(parts):
-            self._set_masks(step, inputs)
+            on_device = torch.from_numpy(inputs).to(self.device)
+            set_masks(self.model, self.run_config.seed, step, on_device)
             last = i == len(parts) - 1  # gradients travel once, when all of them are there
             travel = contextlib.nullcontext() if last or self.size == 1 else self.whole.no_sync()  # type: ignore
             with travel:
                 with autocast:
-                    logits = self.whole(torch.from_numpy(inputs).to(self.device)).float()
+                    logits = self.whole(on_device).float()
                 target = torch.from_numpy(targets).to(self.device)
                 loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum")
                 (loss * (self.size / n_tokens)).backward()  # the mean over ranks divides by their number
             nats += loss.detach()
         return nats
-
-    def _set_masks(self, step: int, inputs: np.ndarray) -> None:
-        for name, module in self.model.named_modules():
-            if isinstance(module, Dropout):
-                mask = mask_of(name, self.model.config, self.run_config.seed, step, inputs)
-                module.keep = torch.from_numpy(mask).to(self.device)
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
         """Rank 0's state, on all."""

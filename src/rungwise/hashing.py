@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+MIX64 = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+"""Factors of SplitMix64's finaliser."""
 WORDS_A_BLOCK = 1 << 16
 
 
 def mix64(x: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser (Steele et al. 2014): uint64 -> uint64, well mixed, without state."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = (x ^ (x >> np.uint64(30))) * MIX64[0]
+    x = (x ^ (x >> np.uint64(27))) * MIX64[1]
     return x ^ (x >> np.uint64(31))
 
 

@@ -13,18 +13,22 @@ from pathlib import Path
 import torch
 
 from rungwise import files, material, runs, trackers
+from rungwise.compiling import NotCompiled
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, UserError, get_protocol
 from rungwise.distributed import DistributedEngine, check_batch
+from rungwise.engines import choose_engine as known_engine
+from rungwise.engines import make_engine
 from rungwise.evaluate import score
 from rungwise.generate import generate
 from rungwise.material import SCORED, Material
+from rungwise.native_engine import NativeEngine
 from rungwise.progress import bar
 from rungwise.runs import METRICS, Run
 from rungwise.session import Session
 from rungwise.settings import Settings
 from rungwise.shards import are_meant
-from rungwise.train import Engine, NativeEngine, make_engine
-from rungwise.train import choose_engine as known_engine
+from rungwise.torch_engine import TorchEngine
+from rungwise.train import Engine
 from rungwise.world import RankLost, World
 
 N_SAMPLES = 20
@@ -34,22 +38,21 @@ Say = Callable[[str], None]
 
 def choose_engine(asked: Settings, world: World | None) -> str:
     """`native`, `torch` or `distributed`: the last where nothing else can do what is asked for."""
-    name, reasons = asked.run.engine, []
+    how, reasons = asked.run, []
     if world and world.size > 1:
         reasons.append(f"a run of {world.size} processes")
-    if asked.run.precision != "fp32":
-        reasons.append(f"precision {asked.run.precision}")
-    if asked.run.accumulate > 1:
-        reasons.append(f"accumulate={asked.run.accumulate}")
+    if how.accumulate > 1:
+        reasons.append(f"accumulate={how.accumulate}")
     if are_meant(asked.list.data):
         reasons.append("a list in shards")
-    if name == DistributedEngine.name:
-        return name
-    chosen = known_engine(name)
-    if not reasons:
-        return chosen
-    if name == "native":
+    if how.engine != DistributedEngine.name and not reasons:
+        return known_engine(how)
+    if how.engine == NativeEngine.name:
         raise UserError(f"Engine native cannot do {reasons[0]}; leave out --engine.")
+    if how.engine != DistributedEngine.name:
+        known_engine(how)  # refuses an unknown one
+    if how.compile == "on":
+        raise UserError("Engine distributed does not compile its steps; leave out --compile.")
     return DistributedEngine.name
 
 
@@ -77,6 +80,8 @@ class Job:
             self.engine = self._make_engine(str(name), asked)
         except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
             raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
+        if isinstance(self.engine, TorchEngine):
+            configs.info["compiled"] = self.engine.compiled is not None
         self.session = Session(out, self.engine, configs.model, configs.train, asked, of.looked_at())
         if self.world:
             self.session.command = self.world.command
@@ -84,13 +89,26 @@ class Job:
     def _make_engine(self, name: str, asked: RunConfig) -> Engine:
         model, config = self.configs.model, self.configs.train
         if name != DistributedEngine.name:
-            return make_engine(model, config, self.of.tape, [asked.seed], name)
+            return self._stacked(asked.replace(engine=name))
         if self.world:
             check_batch(config, asked, self.world.size)  # before the others could say it, too
             told = {"out": str(self.out), "model": model.to_dict(), "train": config.to_dict(), "run": asked.to_dict()}
             told |= {"list": self.configs.info["list"], "threads": torch.get_num_threads(), **self.of.told()}
             self.world.tell(told)
         return DistributedEngine(model, config, self.of.source(config, asked.seed), asked, self.world)
+
+    def _stacked(self, how: RunConfig) -> Engine:
+        """Native or torch. A run that goes on compiles its steps where it did before: the last bits depend on it."""
+        before = self.configs.info.get("compiled")
+        how = how if before is None else how.replace(compile="on" if before else "off")
+        arguments = self.configs.model, self.configs.train, self.of.tape, [how.seed]
+        try:
+            return make_engine(*arguments, how, self.say)
+        except NotCompiled as error:
+            if not before:
+                raise
+            self.say(f"{error} The run was begun with compiled steps: the last bits may differ.")
+            return make_engine(*arguments, how.replace(compile="off"))
 
     def run(self) -> Run:
         configs = self.configs

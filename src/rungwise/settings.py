@@ -21,6 +21,8 @@ from rungwise import config as config_module
 from rungwise.config import (
     MLP,
     Batching,
+    Compile,
+    Device,
     ListConfig,
     ModelConfig,
     Norm,
@@ -147,6 +149,8 @@ def documentation() -> dict[str, dict[str, str]]:
     for node in ast.parse(inspect.getsource(config_module)).body:
         if isinstance(node, ast.ClassDef):
             own = found.setdefault(node.name, {})
+            for base in node.bases:
+                own |= found.get(base.id, {}) if isinstance(base, ast.Name) else {}
             for field, text in zip(node.body, node.body[1:], strict=False):
                 if (
                     isinstance(field, ast.AnnAssign)
@@ -193,11 +197,13 @@ class Fields(TypedDict, total=False):
     encoding: str
     column: str | None
     max_length: int
+    engine: str
+    device: Device
+    precision: Precision
+    compile: Compile
     rung: str | None
     protocol: str
     seed: int
-    engine: str
-    precision: Precision
     accumulate: int
     eval_every: int
     patience: int

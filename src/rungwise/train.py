@@ -1,39 +1,22 @@
 """One training loop for R replicas of a model at once, each with its own seed.
 
-The loop runs in blocks of steps on an engine: `TorchEngine` stacks the replicas with torch.func and is the reference;
-`NativeEngine` (native/) does the same arithmetic in C++ where there is a compiler. Both meet the same batches, masks
-and learning rates. Dimensions: R replicas, B batch, T time.
+The loop runs in blocks of steps on an engine (engines.py): `TorchEngine` stacks the replicas with torch.func and is the
+reference; `NativeEngine` does the same arithmetic in C++ where there is a compiler. Both meet the same batches, masks
+and learning rates. Dimensions: R replicas.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
 
-from rungwise import native
-from rungwise.batches import (
-    SITES_A_BLOCK,
-    STEPS_A_BLOCK,
-    Tape,
-    attention_mask,
-    check_windows,
-    draw,
-    dropout_mask,
-    mask_key,
-)
-from rungwise.config import ModelConfig, TrainConfig, UserError, closest
-from rungwise.layers import Dropout
+from rungwise.batches import STEPS_A_BLOCK
+from rungwise.config import ModelConfig, TrainConfig, UserError
 from rungwise.model import Transformer
-from rungwise.words import PAD
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -49,18 +32,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     cosine = (1 + math.cos(math.pi * progress)) / 2
     return config.min_learning_rate + (config.learning_rate - config.min_learning_rate) * cosine
-
-
-def mask_of(name: str, config: ModelConfig, seed: int, step: int, inputs: np.ndarray) -> np.ndarray:
-    """What a Dropout module, by its name in the model, multiplies by where the model reads inputs (B, T):
-    blocks.N.attention.dropout (what attention adds), blocks.N.mlp.dropout (what the MLP adds) or
-    blocks.N.attention.f.dropout (attention's weights)."""
-    _, block, *where, _ = name.split(".")
-    site = SITES_A_BLOCK * int(block) + (["attention"], ["mlp"], ["attention", "f"]).index(where)
-    key = mask_key(seed, step, site)
-    if where[-1] == "f":
-        return attention_mask(config.dropout, key, inputs, config.n_head)
-    return dropout_mask(config.dropout, key, inputs, config.n_embd if where[-1] == "mlp" else config.output_width)
 
 
 class Engine(Interface):
@@ -79,219 +50,6 @@ class Engine(Interface):
     def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
         """Go on from a state that was taken after `step` steps."""
         ...
-
-
-class TorchEngine:
-    """The reference: the model's own forward pass under vmap, autograd, and torch.optim.AdamW on stacked parameters."""
-
-    name = "torch"
-
-    def __init__(
-        self,
-        model_config: ModelConfig,
-        train_config: TrainConfig,
-        tape: Tape,
-        seeds: Sequence[int],
-        device: str = "cpu",
-        precision: str = "fp32",
-    ) -> None:
-        self.config, self.tape, self.seeds, self.device = train_config, tape, seeds, device
-        self.name = " ".join(["torch", *[device] * (device != "cpu"), *[precision] * (precision != "fp32")])
-        # Products in bf16, parameters, sums, softmax and norms in fp32: torch's own rules (torch.autocast).
-        self.autocast = torch.autocast(device, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
-        models = [Transformer(model_config, seed).to(device) for seed in seeds]
-        self.model = models[0].train()
-        stacked, _ = stack_module_state(list[torch.nn.Module](models))
-        self.params: dict[str, Tensor] = {name: p.detach().clone().requires_grad_() for name, p in stacked.items()}
-        self.optimiser = torch.optim.AdamW(
-            self.params.values(),
-            betas=(train_config.beta1, train_config.beta2),
-            weight_decay=train_config.weight_decay,
-            fused=True,
-        )
-        self.block: tuple[int, np.ndarray, np.ndarray] | None = None
-
-    def _loss(self, params: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy over the real tokens of one replica's batch."""
-        with self.autocast:
-            logits = functional_call(self.model, params, (inputs,)).float()
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
-
-    def _sequences(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Starts and lengths of a block of steps, (steps, R, B) each."""
-        if self.block is None or self.block[0] != block:
-            drawn = [draw(self.tape, self.config, seed, block) for seed in self.seeds]
-            self.block = (block, np.stack([s for s, _ in drawn], 1), np.stack([n for _, n in drawn], 1))
-        return self.block[1], self.block[2]
-
-    def _masks(self, step: int, inputs: np.ndarray) -> dict[str, Tensor]:
-        """What the dropout modules multiply by at this step, (R, ...) each, for inputs (R, B, T)."""
-        config, masks = self.model.config, {}
-        for name, module in self.model.named_modules():
-            if isinstance(module, Dropout):
-                drawn = [mask_of(name, config, seed, step, x) for seed, x in zip(self.seeds, inputs, strict=True)]
-                masks[f"{name}.keep"] = torch.from_numpy(np.stack(drawn)).to(self.device)
-        return masks
-
-    def _clip(self) -> None:
-        grads = [p.grad for p in self.params.values() if p.grad is not None]
-        norm = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()  # (R,)
-        scale = (self.config.grad_clip / (norm + 1e-6)).clamp(max=1)
-        for g in grads:
-            g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
-
-    def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
-        starts, lengths = self._sequences(first_step // STEPS_A_BLOCK)
-        losses = torch.empty(len(rates), len(self.seeds), device=self.device)
-        for i, rate in enumerate(rates):
-            within = (first_step + i) % STEPS_A_BLOCK
-            width = int(lengths[within].max())  # no column that is PAD in every word
-            padded = self.tape.padded(starts[within], lengths[within], width)
-            inputs, targets = (torch.from_numpy(x).to(self.device) for x in padded)
-            each = vmap(self._loss)({**self.params, **self._masks(first_step + i, padded[0])}, inputs, targets)
-            self.optimiser.zero_grad()
-            each.sum().backward()
-            if self.config.grad_clip:
-                self._clip()
-            self.optimiser.param_groups[0]["lr"] = rate
-            self.optimiser.step()
-            losses[i] = each.detach()
-        return losses.cpu().numpy()
-
-    def state(self) -> dict[str, np.ndarray]:
-        found = {f"param/{name}": p.detach() for name, p in self.params.items()}
-        for name, p in self.params.items():
-            moments = self.optimiser.state[p]
-            for key in ("exp_avg", "exp_avg_sq"):
-                found[f"{key}/{name}"] = moments.get(key, torch.zeros_like(p))
-        return {key: value.cpu().numpy().copy() for key, value in found.items()}
-
-    def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
-        with torch.no_grad():
-            for name, p in self.params.items():
-                p.copy_(torch.from_numpy(state[f"param/{name}"]))
-                self.optimiser.state[p] = {
-                    "step": torch.tensor(float(step), device=self.device),
-                    **{k: torch.from_numpy(state[f"{k}/{name}"]).to(self.device) for k in ("exp_avg", "exp_avg_sq")},
-                }
-
-
-FIELDS = {"param": "parameters", "exp_avg": "first", "exp_avg_sq": "second"}
-"""What the parts of Engine.state() are called in native.State."""
-
-
-class NativeEngine:
-    """The same steps in C++ (native/): packed tokens instead of padded batches, one replica after the other."""
-
-    name = "native"
-
-    def __init__(self, model_config: ModelConfig, train_config: TrainConfig, tape: Tape, seeds: Sequence[int]) -> None:
-        self.model_config, self.config, self.tape, self.seeds = model_config, train_config, tape, seeds
-        self.library = native.load()
-        self.replicas = [
-            native.State.fresh(
-                {name: p.detach().numpy() for name, p in Transformer(model_config, seed).named_parameters()}
-            )
-            for seed in seeds
-        ]
-
-    def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
-        block, within = divmod(first_step, STEPS_A_BLOCK)
-        losses = np.empty((len(rates), len(self.seeds)))
-        for r, (seed, state) in enumerate(zip(self.seeds, self.replicas, strict=True)):
-            starts, lengths = (x[within : within + len(rates)] for x in draw(self.tape, self.config, seed, block))
-            inputs, targets = self.tape.packed(starts, lengths)
-            losses[:, r] = self.library.train_block(
-                self.model_config, self.config, state, inputs, targets, lengths, first_step, seed, rates
-            )
-        return losses
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {
-            f"{kind}/{name}": np.stack([getattr(replica, field)[name] for replica in self.replicas])
-            for kind, field in FIELDS.items()
-            for name in self.replicas[0].parameters
-        }
-
-    def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
-        for kind, field in FIELDS.items():
-            for r, replica in enumerate(self.replicas):
-                for name, array in getattr(replica, field).items():
-                    array[...] = state[f"{kind}/{name}"][r]
-
-
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("fp32", "bf16")
-
-
-def choose_engine(name: str, device: str = "auto", precision: str = "fp32") -> str:
-    """`native` or `torch`: auto takes native where there is a compiler, and neither a GPU nor bf16 is asked for."""
-    for what, value, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
-        if value not in known:
-            raise UserError(f"Unknown {what} {value!r}; {closest(value, known)}")
-    beyond = next(
-        (f"{k} {v}" for k, v in (("device", device), ("precision", precision)) if v in ("cuda", "bf16")), None
-    )
-    if name == "auto":
-        return "torch" if beyond or native.why_not() else "native"
-    if name not in ("native", "torch"):
-        raise UserError(f"Unknown engine {name!r}; {closest(name, ('auto', 'native', 'torch'))}")
-    if name == "native" and beyond:
-        raise UserError(f"The native engine runs on the CPU in fp32: leave {beyond} out, or use engine torch.")
-    if name == "native" and (reason := native.why_not()):
-        raise UserError(f"{reason} Install a C++ compiler, or use engine torch.")
-    return name
-
-
-def choose_device(name: str) -> str:
-    """Where engine torch runs: auto takes a GPU where torch has one."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device that this torch can use; leave device cuda out.")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-def describe_engine(name: str, device: str = "auto", precision: str = "fp32") -> str:
-    """What will train: "native", or "torch on cpu, fp32"."""
-    engine = choose_engine(name, device, precision)
-    return engine if engine == "native" else f"{engine} on {choose_device(device)}, {precision}"
-
-
-def _refuse_too_large(model: ModelConfig, config: TrainConfig, tape: Tape, n_seeds: int) -> None:
-    """A system that hands out more memory than it has kills whoever uses it: better one line before that."""
-    parameters = sum(math.prod(shape) for shape in native.shapes(model).values())
-    tokens = config.batch_size * (float(tape.lengths.mean()) if config.batching == "words" else config.window)
-    # Weights, gradients and two moments; starts and lengths of a block of steps; one step's stream and its gradient.
-    batches, stream = 24 * STEPS_A_BLOCK * config.batch_size, 8 * tokens * model.n_embd * model.n_layer
-    need = n_seeds * (16 * parameters + batches + stream)
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
-    if need > have:
-        raise UserError(
-            f"Training would take {need / 2**30:,.0f} GiB of memory and more; this machine has {have / 2**30:,.0f}. "
-            "Try a smaller batch_size, n_embd or n_layer."
-        )
-
-
-def make_engine(
-    model_config: ModelConfig,
-    train_config: TrainConfig,
-    tape: Tape,
-    seeds: Sequence[int],
-    name: str = "auto",
-    device: str = "auto",
-    precision: str = "fp32",
-) -> Engine:
-    """What trains `seeds` on a tape; what it cannot train is a UserError."""
-    check_windows(tape, train_config)
-    windows = train_config.batching == "stream" and train_config.window
-    if model_config.position == "learned" and windows > model_config.block_size:
-        raise UserError(
-            f"A window of {windows} is longer than the {model_config.block_size} places that learned positions have "
-            f"here: use a window of at most {model_config.block_size}, or position rope."
-        )
-    _refuse_too_large(model_config, train_config, tape, len(seeds))
-    if choose_engine(name, device, precision) == "native":
-        return NativeEngine(model_config, train_config, tape, seeds)
-    return TorchEngine(model_config, train_config, tape, seeds, choose_device(device), precision)
 
 
 def train(

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
-from rungwise.config import Protocol, UserError
+from rungwise.config import EngineConfig, Protocol, UserError
 from rungwise.files import contents, lock, make_folder, read_json, write_json
 from rungwise.lab import baselines
 from rungwise.lab import results as results_module
@@ -37,9 +37,7 @@ class Climb:
     steps: int | None = None
     """Instead of each rung's own."""
     split_seed: int = 0
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "fp32"
+    how: EngineConfig = field(default_factory=EngineConfig)
     processes: int | None = None
     """None: one a core. Of this machine only."""
     ray: str | None = None
@@ -156,13 +154,13 @@ def run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
 
 
 def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
-    from rungwise.train import choose_engine
+    from rungwise.engines import choose_engine
 
     done = open_directory(climb)
     parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
     with make_pool(climb) as pool:
         baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
-        tasks = plan(climb, done, pool.width, choose_engine(climb.engine, climb.device, climb.precision) == "native")
+        tasks = plan(climb, done, pool.width, choose_engine(climb.how) == "native")
         costs = [cost(task.rung, climb.steps) * len(task.seeds) for task in tasks]
         report(Progress(done, [], 0.0 if tasks else 1.0, None))
         began = time.monotonic()

@@ -12,6 +12,7 @@ import polars as pl
 from rungwise import files, runs
 from rungwise.batches import STEPS_A_BLOCK, Tape
 from rungwise.config import ModelConfig, TrainConfig
+from rungwise.engines import make_engine
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
 from rungwise.lab.climb import Climb, Task
@@ -19,7 +20,7 @@ from rungwise.lab.collect import SCORES
 from rungwise.lab.results import Result
 from rungwise.model import count_parameters
 from rungwise.runs import Run
-from rungwise.train import Engine, make_engine, models, train
+from rungwise.train import Engine, models, train
 from rungwise.words import Split
 
 N_SAMPLES = 10
@@ -31,7 +32,7 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
     model_config = rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
     config = rung.train if climb.steps is None else rung.train.replace(steps=climb.steps)
     tape = Tape.of(words, parts.train, climb.protocol)
-    engine = make_engine(model_config, config, tape, task.seeds, climb.engine, climb.device, climb.precision)
+    engine = make_engine(model_config, config, tape, task.seeds, climb.how)
     snapshots: list[list[dict[str, Any]]] = [[] for _ in task.seeds]
 
     def look(step: int) -> None:

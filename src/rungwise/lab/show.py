@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rungwise import words
-from rungwise.config import UserError, get_protocol
+from rungwise.config import EngineConfig, UserError, get_protocol
 from rungwise.lab import baselines, tune
 from rungwise.lab import climb as climbing
 from rungwise.lab.collect import collect
@@ -45,6 +45,7 @@ class Request:
     engine: str
     device: str
     precision: str
+    compile: str
     processes: int | None
     on: str
     address: str | None
@@ -57,7 +58,7 @@ def climb(request: Request) -> None:
     console = Console(stderr=request.json, soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    from rungwise.train import describe_engine  # torch: only where something is trained
+    from rungwise.engines import describe_engine  # torch: only where something is trained
 
     rungs, plan = prepare(request)
     parts = words.split(plan.words, plan.protocol)
@@ -65,7 +66,7 @@ def climb(request: Request) -> None:
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
         f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± half the 95 % interval; the step "
-        f"is the paired change in test loss. Engine {describe_engine(plan.engine, plan.device, plan.precision)}.",
+        f"is the paired change in test loss. Engine {describe_engine(plan.how)}.",
         markup=False,
     )
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
@@ -107,6 +108,7 @@ def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
     measured = {rung.name: rung for rung in [*rungs, *(select("article,ablations") if request.ablate else [])]}
     if request.tune:
         measured |= {rung.name: rung for rung in tune.variants(rungs)}
+    how = EngineConfig.from_dict({name: getattr(request, name) for name in EngineConfig.fields()}, "command line")
     listed = words.load(request.data)
     steps = f"-{request.steps}" if request.steps else ""
     out = request.out or Path("runs") / f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}"
@@ -117,9 +119,7 @@ def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
         range(request.seeds),
         out,
         request.steps,
-        engine=request.engine,
-        device=request.device,
-        precision=request.precision,
+        how=how,
         processes=request.processes,
         ray=(request.address or "auto") if request.on == "ray" else None,
         snapshots=request.snapshots,

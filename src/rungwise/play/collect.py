@@ -38,7 +38,8 @@ from rungwise.layers import (
 )
 from rungwise.model import Transformer, count_parameters
 from rungwise.runs import Run
-from rungwise.train import TorchEngine, learning_rate
+from rungwise.torch_engine import TorchEngine
+from rungwise.train import learning_rate
 from rungwise.words import WordList
 
 QUANTILES = 200
@@ -68,7 +69,7 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "tie_embeddings": (Tied,),
     "dropout": (Dropout,),
     "schedule": (learning_rate,),
-    "grad_clip": (TorchEngine._clip,),
+    "grad_clip": (TorchEngine._clipped,),
     "batching": (Tape.windows,),
 }
 """Where the code stands that a field, or one value of it, switches. A field that is not here changes a number only."""

@@ -16,7 +16,8 @@ from statistics import fmean, median
 from typing import Any
 
 from rungwise import files, progress, words
-from rungwise.config import UserError
+from rungwise.config import EngineConfig, UserError
+from rungwise.engines import choose_engine
 from rungwise.lab.bench import machine, ours
 from rungwise.lab.bench.limits import Work
 from rungwise.lab.bench.peers import Makemore, MicrogptC
@@ -24,7 +25,6 @@ from rungwise.lab.bench.summary import WHOLE, ratios, tell
 from rungwise.lab.ladder import get_rung
 from rungwise.lab.local import cores
 from rungwise.model import Transformer, count_parameters
-from rungwise.train import choose_engine
 
 TRAINED = {
     "scaled_8": ("scaled", 8),
@@ -91,7 +91,7 @@ def bench(request: Request) -> None:
 def measure(request: Request) -> dict[str, Any]:
     """All that is measured, as it stands in --json."""
     sizes = SHORT if request.short else Sizes(climb_steps=None) if request.full else Sizes()
-    engine, listed = choose_engine(request.engine), words.load(request.data)
+    engine, listed = choose_engine(EngineConfig(request.engine)), words.load(request.data)
     with contextlib.ExitStack() as stack:
         aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rungwise-bench-")))
         makemore, microgpt_c = _peers(request, sizes, listed, aside)

@@ -19,14 +19,15 @@ import torch
 
 from rungwise import words
 from rungwise.batches import STEPS_A_BLOCK, Tape
-from rungwise.config import ModelConfig, UserError, get_protocol
+from rungwise.config import EngineConfig, ModelConfig, UserError, get_protocol
+from rungwise.engines import make_engine
 from rungwise.generate import generate
 from rungwise.lab.bench import limits
 from rungwise.lab.bench.machine import MemoryWatch, peak_mb
 from rungwise.lab.ladder import get_rung
 from rungwise.lab.local import cores
 from rungwise.model import Transformer
-from rungwise.train import Engine, learning_rate, make_engine, models, train
+from rungwise.train import Engine, learning_rate, models, train
 
 PROTOCOL = "makemore"
 """Both other projects feed a start token and score every character."""
@@ -49,7 +50,9 @@ def tape(data: str) -> Tape:
 
 
 def engine(rung: str, seeds: tuple[int, ...], data: str, name: str) -> Engine:
-    return make_engine(model_config(rung, data), get_rung(rung).train, tape(data), seeds, name)
+    return make_engine(
+        model_config(rung, data), get_rung(rung).train, tape(data), seeds, EngineConfig(name, compile="off")
+    )
 
 
 # ------------------------------------------------------------------------------------------------ in the workers
@@ -77,7 +80,7 @@ def _steps(rung: str, seeds: tuple[int, ...], data: str, name: str, steps: int) 
 def _train(data: str, name: str, steps: int) -> None:
     """A model whose words are as long as names are: an untrained one's never end."""
     config, model = get_rung("scaled").train.replace(steps=steps, learning_rate=1e-3), model_config("scaled", data)
-    trained = make_engine(model, config, tape(data), [0], name)
+    trained = make_engine(model, config, tape(data), [0], EngineConfig(name, compile="off"))
     train(trained, config)
     _trained[:] = models(trained, model, 1)
 

@@ -1,0 +1,85 @@
+"""Which engine trains, where and how: native where it can, torch where more is asked for."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+import torch
+
+from rungwise import native
+from rungwise.batches import STEPS_A_BLOCK, Tape, check_windows
+from rungwise.compiling import Say
+from rungwise.config import Device, EngineConfig, ModelConfig, TrainConfig, UserError, closest
+from rungwise.native_engine import NativeEngine
+from rungwise.torch_engine import TorchEngine
+from rungwise.train import Engine
+
+
+def choose_engine(how: EngineConfig) -> str:
+    """`native` or `torch`: auto takes native where there is a compiler, and nothing that is torch's is asked for."""
+    asked = (("device", how.device, "cuda"), ("precision", how.precision, "bf16"), ("compile", how.compile, "on"))
+    beyond = next((f"{field} {value}" for field, value, torchs in asked if value == torchs), None)
+    if how.engine == "auto":
+        return "torch" if beyond or native.why_not() else "native"
+    if how.engine not in ("native", "torch"):
+        raise UserError(f"Unknown engine {how.engine!r}; {closest(how.engine, ('auto', 'native', 'torch'))}")
+    if how.engine == "native" and beyond:
+        raise UserError(f"The native engine runs on the CPU in fp32: leave {beyond} out, or use engine torch.")
+    if how.engine == "native" and (reason := native.why_not()):
+        raise UserError(f"{reason} Install a C++ compiler, or use engine torch.")
+    return how.engine
+
+
+def choose_device(name: Device) -> str:
+    """Where PyTorch trains: auto takes a GPU where it has one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("There is no CUDA device that this torch can use; leave device cuda out.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def describe_engine(how: EngineConfig) -> str:
+    """What will train: "native", or "torch on cpu, fp32"."""
+    engine = choose_engine(how)
+    return engine if engine == "native" else f"{engine} on {choose_device(how.device)}, {how.precision}"
+
+
+def _refuse_too_large(model: ModelConfig, config: TrainConfig, tape: Tape, n_seeds: int) -> None:
+    """A system that hands out more memory than it has kills whoever uses it: better one line before that."""
+    parameters = sum(math.prod(shape) for shape in native.shapes(model).values())
+    tokens = config.batch_size * (float(tape.lengths.mean()) if config.batching == "words" else config.window)
+    # Weights, gradients and two moments; starts and lengths of a block of steps; one step's stream and its gradient.
+    batches, stream = 24 * STEPS_A_BLOCK * config.batch_size, 8 * tokens * model.n_embd * model.n_layer
+    need = n_seeds * (16 * parameters + batches + stream)
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if need > have:
+        raise UserError(
+            f"Training would take {need / 2**30:,.0f} GiB of memory and more; this machine has {have / 2**30:,.0f}. "
+            "Try a smaller batch_size, n_embd or n_layer."
+        )
+
+
+def make_engine(
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    tape: Tape,
+    seeds: Sequence[int],
+    how: EngineConfig | None = None,
+    say: Say = lambda line: None,
+) -> Engine:
+    """What trains `seeds` on a tape; what it cannot train is a UserError. `say` hears whether steps are compiled."""
+    how = how or EngineConfig()
+    check_windows(tape, train_config)
+    windows = train_config.batching == "stream" and train_config.window
+    if model_config.position == "learned" and windows > model_config.block_size:
+        raise UserError(
+            f"A window of {windows} is longer than the {model_config.block_size} places that learned positions have "
+            f"here: use a window of at most {model_config.block_size}, or position rope."
+        )
+    _refuse_too_large(model_config, train_config, tape, len(seeds))
+    if choose_engine(how) == "native":
+        return NativeEngine(model_config, train_config, tape, seeds)
+    return TorchEngine(
+        model_config, train_config, tape, seeds, choose_device(how.device), how.precision, how.compile, say
+    )
