@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import make_words
-from rungwise.config import UserError, get_protocol
+from rungwise.config import EngineConfig, UserError, get_protocol
 from rungwise.files import read_lines
 from rungwise.lab import baselines, tune
 from rungwise.lab.climb import Climb, cost, open_directory, plan, run
@@ -67,7 +67,7 @@ def test_a_climb_goes_on_with_what_is_missing(climbed):
 def test_replicas_under_pytorch_and_native_agree(climbed, tmp_path):
     """Which engine, and how the work is divided, changes nothing but rounding."""
     climb, _ = climbed
-    other = setting(tmp_path / "torch", engine="torch", processes=1, rungs=select(["2-heads"]))
+    other = setting(tmp_path / "torch", how=EngineConfig("torch"), processes=1, rungs=select(["2-heads"]))
     theirs = {(r.rung, r.seed): r for r in run(other, lambda _: None)}
     for r in read(climb.out / RESULTS):
         if (r.rung, r.seed) in theirs:
@@ -87,15 +87,23 @@ def test_a_directory_with_anything_else_is_refused(tmp_path):
         open_directory(setting(tmp_path))
 
 
-@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("together", [1, 2, 64])
 @pytest.mark.parametrize("n_done", [0, 1, 5])
-def test_the_plan_holds_each_missing_run_once(tmp_path, native, n_done):
+def test_the_plan_holds_each_missing_run_once(tmp_path, together, n_done):
     climb = setting(tmp_path, rungs=select("article"), seeds=range(5))
     done = [made_up("baseline", seed) for seed in range(n_done)]
-    tasks = plan(climb, done, 2, native)
+    tasks = plan(climb, done, 2, lambda rung: together)
     planned = [(task.rung.name, seed) for task in tasks for seed in task.seeds]
     assert len(planned) == len(set(planned)) == 40 - n_done
     assert not {("baseline", seed) for seed in range(n_done)} & set(planned)
+    assert max(len(task.seeds) for task in tasks) == min(together, 5)
+
+
+def test_the_plan_leaves_no_process_without_work(tmp_path):
+    climb = setting(tmp_path, rungs=[get_rung("gelu")], seeds=range(7))
+    assert [len(task.seeds) for task in plan(climb, [], 3, lambda rung: 64)] == [3, 2, 2]
+    assert [len(task.seeds) for task in plan(climb, [], 16, lambda rung: 64)] == [1] * 7
+    assert [len(task.seeds) for task in plan(climb, [], 1, lambda rung: 64)] == [7]
 
 
 def test_cost_follows_size_and_steps():

@@ -253,7 +253,8 @@ def test_an_environment_that_cannot_be(tmp_path, monkeypatch, environment, line)
     [
         ({"accumulate": 0}, "command line: accumulate must be at least 1, but is 0."),
         ({"precision": "fp16"}, "command line: precision: Input should be 'fp32' or 'bf16', but is 'fp16'."),
-        ({"precision": "bf16", "engine": "native"}, "Engine native cannot do precision bf16; leave out --engine."),
+        ({"accumulate": 2, "engine": "native"}, "Engine native cannot do accumulate=2; leave out --engine."),
+        ({"accumulate": 2, "compile": "on"}, "Engine distributed does not compile its steps; leave out --compile."),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, listed, fields, line):

@@ -22,7 +22,7 @@ from play_runs import made_up, read_words, save_untrained, small_climb, untraine
 from rungwise import layers, runs, words
 from rungwise.batches import Tape
 from rungwise.cli import main
-from rungwise.config import ModelConfig, UserError, get_protocol
+from rungwise.config import EngineConfig, ModelConfig, UserError, get_protocol
 from rungwise.evaluate import score
 from rungwise.lab import results
 from rungwise.lab.climb import Climb, Task, open_directory
@@ -82,7 +82,9 @@ def test_rungs_link_to_their_chapters_where_there_are_some(climb: Path) -> None:
 
 
 def test_a_real_climb_can_be_shown(tmp_path: Path) -> None:
-    climb = Climb(made_up(60), get_protocol("strict"), select("baseline"), (0,), tmp_path / "c", 2, engine="torch")
+    climb = Climb(
+        made_up(60), get_protocol("strict"), select("baseline"), (0,), tmp_path / "c", 2, how=EngineConfig("torch")
+    )
     open_directory(climb)
     parts = words.split(climb.words, climb.protocol)
     (result,) = measure(climb, parts, Task(climb.rungs[0], (0,)), lambda share: None)

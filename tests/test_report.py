@@ -13,7 +13,7 @@ import pytest
 import made_up
 from conftest import make_words
 from rungwise.cli import main
-from rungwise.config import UserError, get_protocol
+from rungwise.config import EngineConfig, UserError, get_protocol
 from rungwise.lab import report
 from rungwise.lab.climb import Climb, Task
 from rungwise.lab.collect import collect, read_frame
@@ -154,7 +154,7 @@ def test_a_real_climb(tmp_path):
     """Two rungs really trained, for three steps: what the climb leaves is what collect and report read."""
     words, protocol = make_words(), get_protocol("strict")
     rungs = [RUNGS["baseline"], RUNGS["2-heads"]]
-    climb = Climb(words, protocol, rungs, (0, 1), tmp_path, steps=3, engine="torch")
+    climb = Climb(words, protocol, rungs, (0, 1), tmp_path, steps=3, how=EngineConfig("torch"))
     from rungwise.lab import results
     from rungwise.lab.measure import measure
 

@@ -10,7 +10,7 @@ from conftest import make_words
 from rungwise import native
 from rungwise.batches import Tape, draw
 from rungwise.config import EngineConfig, TrainConfig, UserError, get_protocol
-from rungwise.engines import choose_device, choose_engine, describe_engine, make_engine
+from rungwise.engines import choose_device, choose_engine, describe_engine, make_engine, replicas_together
 from rungwise.lab.ladder import RUNGS, get_rung
 from rungwise.masks import set_masks
 from rungwise.model import Transformer
@@ -154,6 +154,16 @@ def test_what_no_memory_holds_is_refused_before_it_is_taken(fields):
         make_engine(model_config.replace(**fields), config, tape, [0])
     with pytest.raises(UserError, match=r"^Training would take"):
         make_engine(model_config, config.replace(batch_size=10**10), tape, [0])
+
+
+def test_replicas_share_a_program_as_far_as_memory_goes():
+    model, config, _ = setting(get_rung("final"))
+    assert replicas_together(EngineConfig("native"), model, config, 2) == 1
+    torch_ = EngineConfig("torch", "cpu")
+    many, few = (replicas_together(torch_, model.replace(n_embd=n), config, 2) for n in (16, 64))
+    assert many > 2 * few > 2
+    assert replicas_together(torch_, model, config, 2 * few) == 1 < replicas_together(torch_, model, config, 1)
+    assert replicas_together(torch_, model.replace(n_embd=40_000), config, 2) == 1
 
 
 def test_engines_devices_and_precisions():

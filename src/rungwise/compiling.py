@@ -33,6 +33,10 @@ class NotCompiled(UserError):
 Step = Callable[..., Any]
 Say = Callable[[str], None]
 
+CACHE_DIR = "TORCHINDUCTOR_CACHE_DIR"
+NAMED = os.environ.get(CACHE_DIR)
+"""As the user has it: torch sets it to a temporary directory, which the next start of the machine may empty, as soon as
+an optimiser is made."""
 FEWEST_STEPS = 200
 """Shorter runs are not worth a trial."""
 TRIAL_STEPS = 3
@@ -80,7 +84,7 @@ def compiled(
         say(f"Steps are not compiled: {reason}.")
         return None
     folder = cache()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
+    os.environ[CACHE_DIR] = NAMED or str(folder / "torch")
     record = folder / f"{hashlib.sha256(repr((what, device, torch.__version__)).encode()).hexdigest()[:16]}.json"
     known, plain_ms = _read(record), trial(step) * 1000
     told = f"{steps:,} plain steps take about {duration(steps * plain_ms / 1000)}; compiling saves " + (

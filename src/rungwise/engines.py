@@ -39,23 +39,57 @@ def choose_device(name: Device) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
+def on_a_gpu(how: EngineConfig) -> bool:
+    return choose_engine(how) == "torch" and choose_device(how.device) == "cuda"
+
+
 def describe_engine(how: EngineConfig) -> str:
     """What will train: "native", or "torch on cpu, fp32"."""
     engine = choose_engine(how)
     return engine if engine == "native" else f"{engine} on {choose_device(how.device)}, {how.precision}"
 
 
-def _refuse_too_large(model: ModelConfig, config: TrainConfig, tape: Tape, n_seeds: int) -> None:
+def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig, processes: int) -> int:
+    """How many replicas one of so many processes had best train as one program.
+
+    In the native engine replicas share nothing, so one. Under PyTorch they share the dispatch of every operation, so as
+    many as half of this process's memory holds.
+    """
+    if choose_engine(how) == "native":
+        return 1
+    return max(1, int(_memory(choose_device(how.device)) / 2 / processes / replica_bytes(model, config)))
+
+
+def replica_bytes(model: ModelConfig, config: TrainConfig) -> int:
+    """What a replica takes in engine torch at the peak of a step: a model of it (docs/performance.md says how near)."""
+    time = model.block_size if config.batching == "words" else config.window
+    a_block = 12 * model.n_embd + 6 * model.mlp_hidden + 3 * model.n_head * time
+    step = 4 * config.batch_size * time * (model.n_layer * a_block + 4 * model.vocab_size)
+    drawn = STEPS_A_BLOCK * config.batch_size * (24 + 8 * time * bool(model.dropout))
+    return 16 * _parameters(model) + step + drawn
+
+
+def _parameters(model: ModelConfig) -> int:
+    return sum(math.prod(shape) for shape in native.shapes(model).values())
+
+
+def _memory(device: str) -> float:
+    """Bytes that the device has; of this machine where it is the CPU."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[1]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+
+
+def _refuse_too_large(model: ModelConfig, config: TrainConfig, tape: Tape, n_seeds: int, device: str) -> None:
     """A system that hands out more memory than it has kills whoever uses it: better one line before that."""
-    parameters = sum(math.prod(shape) for shape in native.shapes(model).values())
     tokens = config.batch_size * (float(tape.lengths.mean()) if config.batching == "words" else config.window)
     # Weights, gradients and two moments; starts and lengths of a block of steps; one step's stream and its gradient.
     batches, stream = 24 * STEPS_A_BLOCK * config.batch_size, 8 * tokens * model.n_embd * model.n_layer
-    need = n_seeds * (16 * parameters + batches + stream)
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    need = n_seeds * (16 * _parameters(model) + batches + stream)
+    have, where = _memory(device), "this machine" if device == "cpu" else "the GPU"
     if need > have:
         raise UserError(
-            f"Training would take {need / 2**30:,.0f} GiB of memory and more; this machine has {have / 2**30:,.0f}. "
+            f"Training would take {need / 2**30:,.0f} GiB of memory and more; {where} has {have / 2**30:,.0f}. "
             "Try a smaller batch_size, n_embd or n_layer."
         )
 
@@ -77,9 +111,9 @@ def make_engine(
             f"A window of {windows} is longer than the {model_config.block_size} places that learned positions have "
             f"here: use a window of at most {model_config.block_size}, or position rope."
         )
-    _refuse_too_large(model_config, train_config, tape, len(seeds))
-    if choose_engine(how) == "native":
+    native_ = choose_engine(how) == "native"
+    device = "cpu" if native_ else choose_device(how.device)
+    _refuse_too_large(model_config, train_config, tape, len(seeds), device)
+    if native_:
         return NativeEngine(model_config, train_config, tape, seeds)
-    return TorchEngine(
-        model_config, train_config, tape, seeds, choose_device(how.device), how.precision, how.compile, say
-    )
+    return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, say)

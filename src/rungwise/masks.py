@@ -25,10 +25,11 @@ def seed_keys(seeds: list[int]) -> Tensor:
     return torch.from_numpy(np.array([derive_seed(seed, "dropout") for seed in seeds], dtype=np.uint64).view(np.int64))
 
 
-def masks(model: Transformer, keys: Tensor, step: Tensor | int, inputs: Tensor) -> dict[str, Tensor]:
-    """What the dropout modules multiply by at a step that reads inputs (..., B, T), by the names of their buffers.
+def masks(model: Transformer, keys: Tensor, step: Tensor | int, prefixes: Tensor) -> dict[str, Tensor]:
+    """What the dropout modules multiply by at a step, by the names of their buffers.
 
-    keys: (...,) of seed_keys. The last two or three dimensions of each are those that the module meets.
+    keys: (...,) of seed_keys; prefixes: (..., B, T) prefix_hashes of what the step reads. The last dimensions of each
+    mask are those that the module meets.
     """
     found, config = {}, model.config
     for name, module in model.named_modules():
@@ -37,16 +38,17 @@ def masks(model: Transformer, keys: Tensor, step: Tensor | int, inputs: Tensor) 
             site = SITES_A_BLOCK * int(block) + (["attention"], ["mlp"], ["attention", "f"]).index(where)
             key = mask_key(keys, step, site)
             if where[-1] == "f":
-                found[f"{name}.keep"] = attention_mask(config.dropout, key, inputs, config.n_head)
+                found[f"{name}.keep"] = attention_mask(config.dropout, key, prefixes, config.n_head)
             else:
                 width = config.n_embd if where[-1] == "mlp" else config.output_width
-                found[f"{name}.keep"] = dropout_mask(config.dropout, key, inputs, width)
+                found[f"{name}.keep"] = dropout_mask(config.dropout, key, prefixes, width)
     return found
 
 
 def set_masks(model: Transformer, seed: int, step: int, inputs: Tensor) -> None:
     """Hand the dropout modules their masks for a step that reads inputs (B, T)."""
-    for name, keep in masks(model, seed_keys([seed]).to(inputs.device)[0], step, inputs).items():
+    key = seed_keys([seed]).to(inputs.device)[0]
+    for name, keep in masks(model, key, step, prefix_hashes(inputs)).items():
         module, _, buffer = name.rpartition(".")
         setattr(model.get_submodule(module), buffer, keep)
 
@@ -67,33 +69,30 @@ def prefix_hashes(inputs: Tensor) -> Tensor:
     return torch.stack(found, dim=-1)
 
 
-def dropout_mask(p: float, key: Tensor, inputs: Tensor, width: int) -> Tensor:
+def dropout_mask(p: float, key: Tensor, prefixes: Tensor, width: int) -> Tensor:
     """What dropout multiplies a sublayer's output by, (..., B, T, width) float32: 0 (probability p) or 1 / (1 - p).
 
-    A function of the key and of what has been read, inputs (..., B, T), up to the place. So two words of a batch that
+    A function of the key and of what has been read up to the place, prefixes (..., B, T). So two words of a batch that
     begin alike drop the same elements as far as they do, and are one computation so far (native/); to each word its
     masks are what they would be alone, so the expected loss and gradient are those of independent masks. Where in
     the batch a word stands, and how it is padded, sliced or trimmed, changes nothing.
+
+    SplitMix64 from key + prefix on, 16 bits an element (p in steps of 1/65536): several times cheaper than a stateful
+    generator.
     """
-    return _mask(p, key, prefix_hashes(inputs), width)
-
-
-def attention_mask(p: float, key: Tensor, inputs: Tensor, n_head: int) -> Tensor:
-    """What dropout multiplies attention's weights by, (..., B, H, T, S) float32: queries at T, keys at S."""
-    time, padded = inputs.shape[-1], -(-n_head // 4) * 4
-    mask = _mask(p, key, prefix_hashes(inputs), time * padded)
-    return mask.unflatten(-1, (time, padded))[..., :n_head].movedim(-1, -3)
-
-
-def _mask(p: float, key: Tensor, places: Tensor, width: int) -> Tensor:
-    """(..., B, T, width) for places (..., B, T): SplitMix64 from key + place on, 16 bits an element: p in steps of
-    1/65536. That is several times cheaper than a stateful generator."""
     threshold, numbers = round(p * 65536), -(-width // 4)  # a 64-bit number holds four elements
-    counted = torch.arange(1, numbers + 1, device=places.device) * GOLDEN
-    bits = _mix64(key[..., None, None, None] + places[..., None] + counted)
-    lanes = (bits[..., None] >> torch.arange(0, 64, 16, device=places.device)) & 0xFFFF
+    counted = torch.arange(1, numbers + 1, device=prefixes.device) * GOLDEN
+    bits = _mix64(key[..., None, None, None] + prefixes[..., None] + counted)
+    lanes = (bits[..., None] >> torch.arange(0, 64, 16, device=prefixes.device)) & 0xFFFF
     kept = lanes.flatten(-2)[..., :width] >= threshold
-    return kept * torch.tensor(65536 / (65536 - threshold), device=places.device)
+    return kept * torch.tensor(65536 / (65536 - threshold), device=prefixes.device)
+
+
+def attention_mask(p: float, key: Tensor, prefixes: Tensor, n_head: int) -> Tensor:
+    """What dropout multiplies attention's weights by, (..., B, H, T, S) float32: queries at T, keys at S."""
+    time, padded = prefixes.shape[-1], -(-n_head // 4) * 4
+    mask = dropout_mask(p, key, prefixes, time * padded)
+    return mask.unflatten(-1, (time, padded))[..., :n_head].movedim(-1, -3)
 
 
 def _signed(x: np.uint64) -> int:

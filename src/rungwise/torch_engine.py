@@ -1,7 +1,7 @@
 """The reference engine: the model's own forward pass, stacked over replicas with torch.func, and torch.optim.AdamW.
 
-A step is one function of tensors that lie on the device: the words of its batches are cut there from the tape, and its
-masks computed. So nothing is done on the host but to ask for it, and torch.compile takes it whole (compiling.py).
+A step is one function of tensors that lie on the device: its batches are cut there from the tape, and its masks
+computed. So the host does nothing but ask for it, and torch.compile takes it whole (compiling.py).
 Dimensions: R replicas, B batch, T time.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +22,26 @@ from rungwise import compiling
 from rungwise.batches import STEPS_A_BLOCK, Tape, draw
 from rungwise.compiling import TRIAL_STEPS, Say, Step
 from rungwise.config import ModelConfig, TrainConfig
-from rungwise.masks import masks, seed_keys
+from rungwise.masks import masks, prefix_hashes, seed_keys
 from rungwise.model import Transformer
 from rungwise.words import PAD
 
 Tensors = dict[str, Tensor]
+
+
+class Block(NamedTuple):
+    """What a block of steps reads. On the device, but for the widths."""
+
+    number: int
+    starts: Tensor
+    """(steps, R, B)"""
+    lengths: Tensor
+    """(steps, R, B)"""
+    prefixes: Tensor | None
+    """(steps, R, B, T) hashes of what has been read, for dropout (masks.prefix_hashes). Here and not in the step: a
+    chain of T hashes makes the compiler slow."""
+    widths: list[int]
+    """(steps,) the longest of each step."""
 
 
 class TorchEngine:
@@ -60,7 +76,7 @@ class TorchEngine:
         tokens = tape.tokens if tape.tokens.itemsize == 1 else tape.tokens.astype(np.int32)
         self.tokens = torch.from_numpy(tokens).to(device)
         self.longest = int(tape.lengths.max()) if train_config.batching == "words" else train_config.window
-        self.block: tuple[int, Tensor, Tensor, list[int]] | None = None
+        self.block: Block | None = None
         what = (model_config, train_config.batching, train_config.batch_size, bool(train_config.grad_clip))
         what = (*what, len(seeds), self.longest, len(tokens), precision, torch.get_num_threads())
         self.compiled = compiling.compiled(self._gradients, self._trial, train_config.steps, compile, device, what, say)
@@ -74,19 +90,29 @@ class TorchEngine:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
 
     def _gradients(
-        self, params: Tensors, tokens: Tensor, starts: Tensor, lengths: Tensor, step: Tensor, width: int
+        self,
+        params: Tensors,
+        tokens: Tensor,
+        starts: Tensor,
+        lengths: Tensor,
+        prefixes: Tensor | None,
+        step: Tensor,
+        width: int,
     ) -> tuple[Tensors, Tensor]:
         """Clipped gradients, as params, and losses (R,) of the words at starts (R, B) of the tape."""
-        columns = torch.arange(width + 1, device=tokens.device)
-        found = tokens[(starts[..., None] + columns).clamp(max=len(tokens) - 1)].long()
-        inside = columns[:-1] < lengths[..., None]
-        inputs, targets = found[..., :-1].where(inside, PAD), found[..., 1:].where(inside, PAD)
-        keep = masks(self.model, self.keys, step, inputs)
+        inputs, targets = _cut(tokens, starts, lengths, width)
+        keep = {} if prefixes is None else masks(self.model, self.keys, step, prefixes)
 
         def loss(params: Tensors, keep: Tensors, inputs: Tensor, targets: Tensor) -> Tensor:
             return self._loss({**params, **keep}, inputs, targets)
 
-        grads, losses = vmap(grad_and_value(loss))(params, keep, inputs, targets)
+        if torch.compiler.is_compiling():  # takes whole functions only
+            grads, losses = vmap(grad_and_value(loss))(params, keep, inputs, targets)
+        else:  # the same, and a sixth faster where every operation is dispatched by itself
+            leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+            losses = vmap(loss)(leaves, keep, inputs, targets)
+            grads = dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
+            losses = losses.detach()
         return self._clipped(grads) if self.config.grad_clip else grads, losses
 
     def _clipped(self, grads: Tensors) -> Tensors:
@@ -94,40 +120,47 @@ class TorchEngine:
         scale = (self.config.grad_clip / (norm + 1e-6)).clamp(max=1)
         return {name: g * scale.view(-1, *[1] * (g.dim() - 1)) for name, g in grads.items()}
 
-    def _sequences(self, block: int) -> tuple[Tensor, Tensor, list[int]]:
-        """Starts and lengths of a block of steps, (steps, R, B) each, and the longest of each step."""
-        if self.block is None or self.block[0] != block:
-            drawn = [draw(self.tape, self.config, seed, block) for seed in self.seeds]
-            starts, lengths = (np.stack(x, axis=1) for x in zip(*drawn, strict=True))
-            widths = lengths.max(axis=(1, 2)).tolist()
-            on_device = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in (starts, lengths))
-            self.block = (block, *on_device, widths)
-        return self.block[1:]
+    def _block(self, number: int) -> Block:
+        if self.block is None or self.block.number != number:
+            drawn = [draw(self.tape, self.config, seed, number) for seed in self.seeds]
+            found = [np.stack(x, axis=1) for x in zip(*drawn, strict=True)]
+            starts, lengths = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in found)
+            prefixes = None
+            if self.model.config.dropout:
+                prefixes = prefix_hashes(_cut(self.tokens, starts, lengths, self.longest)[0])
+            self.block = Block(number, starts, lengths, prefixes, found[1].max(axis=(1, 2)).tolist())
+        return self.block
 
     def _call(self, gradients: Step, step: int) -> tuple[Tensors, Tensor]:
-        block, within = divmod(step, STEPS_A_BLOCK)
-        starts, lengths, widths = self._sequences(block)
+        number, i = divmod(step, STEPS_A_BLOCK)
+        block = self._block(number)
+        plain = gradients == self._gradients
+        width = block.widths[i] if plain else self.longest
+        if not plain:
+            torch.compiler.cudagraph_mark_step_begin()  # the last step's gradients are needed no more
+        prefixes = None if block.prefixes is None else block.prefixes[i, ..., :width]
         # A number of the host's would be compiled in, and every step compiled anew.
         at = torch.full((), step, device=self.device)
-        width = widths[within] if gradients == self._gradients else self.longest
-        return gradients(self.params, self.tokens, starts[within], lengths[within], at, width)
+        return gradients(self.params, self.tokens, block.starts[i], block.lengths[i], prefixes, at, width)
 
     def _trial(self, gradients: Step) -> float:
         """Seconds a step, the first left out; nothing is changed."""
-        for step in range(1 + TRIAL_STEPS):
+
+        def take(step: int) -> None:
             self._call(gradients, step)[1].sum().item()  # waits for the device
-            if not step:
-                began = time.perf_counter()
+
+        take(0)
+        began = time.perf_counter()
+        for step in range(TRIAL_STEPS):
+            take(1 + step)
         return (time.perf_counter() - began) / TRIAL_STEPS
 
     def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
         losses = torch.empty(len(rates), len(self.seeds), device=self.device)
         for i, rate in enumerate(rates):
-            if self.compiled:
-                torch.compiler.cudagraph_mark_step_begin()  # the last step's gradients are needed no more
             grads, losses[i] = self._call(self.compiled or self._gradients, first_step + i)
             for name, p in self.params.items():
-                p.grad = grads[name]
+                p.grad = grads[name].contiguous()  # fused AdamW reads memory in order
             self.optimiser.param_groups[0]["lr"] = rate
             self.optimiser.step()
         return losses.cpu().numpy()
@@ -147,3 +180,11 @@ class TorchEngine:
                 "step": torch.tensor(float(step), device=self.device),
                 **{k: torch.from_numpy(state[f"{k}/{name}"]).to(self.device) for k in ("exp_avg", "exp_avg_sq")},
             }
+
+
+def _cut(tokens: Tensor, starts: Tensor, lengths: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Tape.padded, on the device: inputs and targets (..., width) of starts and lengths (...)."""
+    columns = torch.arange(width + 1, device=tokens.device)
+    found = tokens[(starts[..., None] + columns).clamp(max=len(tokens) - 1)].long()
+    inside = columns[:-1] < lengths[..., None]
+    return found[..., :-1].where(inside, PAD), found[..., 1:].where(inside, PAD)

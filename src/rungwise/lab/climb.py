@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
-from rungwise.config import EngineConfig, Protocol, UserError
+from rungwise.config import EngineConfig, ModelConfig, Protocol, TrainConfig, UserError
 from rungwise.files import contents, lock, make_folder, read_json, write_json
 from rungwise.lab import baselines
 from rungwise.lab import results as results_module
 from rungwise.lab.ladder import Rung
-from rungwise.lab.local import LocalPool
+from rungwise.lab.local import LocalPool, cores
 from rungwise.lab.results import RESULTS, Result
 from rungwise.words import Split, WordList, split
 
@@ -39,11 +39,16 @@ class Climb:
     split_seed: int = 0
     how: EngineConfig = field(default_factory=EngineConfig)
     processes: int | None = None
-    """None: one a core. Of this machine only."""
+    """None: one a core, or one for a GPU. Of this machine only."""
     ray: str | None = None
     """The address of the Ray cluster that does the work: auto, HOST:PORT or ray://HOST:PORT. None: this machine."""
     snapshots: bool = False
     """Keep words drawn at log-spaced steps, too."""
+
+    def configs(self, rung: Rung) -> tuple[ModelConfig, TrainConfig]:
+        """Of a rung on this list."""
+        model = rung.model.replace(vocab_size=len(self.words.vocabulary), block_size=self.words.block_size)
+        return model, rung.train if self.steps is None else rung.train.replace(steps=self.steps)
 
     def settings(self) -> dict[str, Any]:
         """What all results of one directory have in common."""
@@ -93,8 +98,11 @@ class Pool(AbstractContextManager["Pool"], Interface):
 
 
 def make_pool(climb: Climb) -> Pool:
+    """A process a core, each with one thread; one for a GPU, where the replicas of a rung are one program."""
+    from rungwise.engines import on_a_gpu
+
     if climb.ray is None:
-        return LocalPool(climb.processes)
+        return LocalPool(climb.processes or (1 if on_a_gpu(climb.how) else cores()))
     from rungwise.lab.on_ray import RayPool  # only where a cluster is asked for
 
     return RayPool(climb.ray)
@@ -126,18 +134,17 @@ def cost(rung: Rung, steps: int | None) -> float:
     return (steps or rung.train.steps) * (m.n_layer * a_block + 5_000)
 
 
-def plan(climb: Climb, done: Sequence[Result], processes: int, native: bool) -> list[Task]:
+def plan(climb: Climb, done: Sequence[Result], processes: int, together: Callable[[Rung], int]) -> list[Task]:
     """The tasks that are left, in the ladder's order.
 
-    In the native engine replicas share nothing, so each is a task of its own and the cores stay evenly busy. Under
-    PyTorch replicas share the dispatch of every operation: a rung's seeds stay together, unless that would leave
-    cores without work.
+    A rung's seeds stay together, `together` of them at most (engines.replicas_together), unless that would leave
+    processes without work.
     """
     have = {(r.rung, r.seed) for r in done}
     tasks = []
     for rung in climb.rungs:
         seeds = [seed for seed in climb.seeds if (rung.name, seed) not in have]
-        groups = len(seeds) if native else min(len(seeds), -(-processes // len(climb.rungs)))
+        groups = min(len(seeds), max(-(-processes // len(climb.rungs)), -(-len(seeds) // together(rung))))
         tasks += [Task(rung, tuple(seeds[i::groups])) for i in range(groups)]
     return tasks
 
@@ -154,13 +161,15 @@ def run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
 
 
 def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
-    from rungwise.engines import choose_engine
+    from rungwise.engines import replicas_together
 
     done = open_directory(climb)
     parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
     with make_pool(climb) as pool:
         baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
-        tasks = plan(climb, done, pool.width, choose_engine(climb.how) == "native")
+        tasks = plan(
+            climb, done, pool.width, lambda rung: replicas_together(climb.how, *climb.configs(rung), pool.width)
+        )
         costs = [cost(task.rung, climb.steps) * len(task.seeds) for task in tasks]
         report(Progress(done, [], 0.0 if tasks else 1.0, None))
         began = time.monotonic()

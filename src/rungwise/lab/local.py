@@ -1,4 +1,4 @@
-"""The tasks of a climb in processes of this machine, with one thread each."""
+"""The tasks of a climb in processes of this machine."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def cores() -> int:
 class LocalPool:
     """See Pool in climb.py. Workers write their run directories themselves."""
 
-    def __init__(self, processes: int | None) -> None:
-        self.width = processes or cores()
+    def __init__(self, processes: int) -> None:
+        self.width = processes
+        self.threads = max(1, cores() // processes)
         self.executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -50,7 +51,9 @@ class LocalPool:
         context = multiprocessing.get_context("spawn")
         messages = context.Queue()
         shares = dict.fromkeys(range(len(tasks)), 0.0)
-        self.executor = ProcessPoolExecutor(min(self.width, len(tasks)), context, _begin, (climb, messages))
+        self.executor = ProcessPoolExecutor(
+            min(self.width, len(tasks)), context, _begin, (climb, messages, self.threads)
+        )
         futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
         try:
             while futures:
@@ -90,17 +93,19 @@ def _listen(messages: Any, shares: dict[int, float]) -> None:
 _climb: Climb
 _parts: Split
 _messages: Any
+_threads: int
 
 
-def _begin(climb: Climb, messages: Any) -> None:
-    """Once a worker process: one thread, and the list split once for all its tasks."""
+def _begin(climb: Climb, messages: Any, threads: int) -> None:
+    """Once a worker process: the list split once for all its tasks; one thread in torch."""
     import torch
 
-    global _climb, _parts, _messages
+    global _climb, _parts, _messages, _threads
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
+    _threads = threads
 
 
 def _end_with_parent() -> None:
@@ -113,4 +118,4 @@ def _end_with_parent() -> None:
 def _work(number: int, task: Task) -> list[Result]:
     from rungwise.lab.measure import measure
 
-    return measure(_climb, _parts, task, lambda share: _messages.put((number, share)))
+    return measure(_climb, _parts, task, lambda share: _messages.put((number, share)), _threads)

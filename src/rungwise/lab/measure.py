@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from rungwise.generate import generate
 from rungwise.lab.climb import Climb, Task
 from rungwise.lab.collect import SCORES
 from rungwise.lab.results import Result
-from rungwise.model import count_parameters
+from rungwise.model import Transformer, count_parameters
 from rungwise.runs import Run
 from rungwise.train import Engine, models, train
 from rungwise.words import Split
@@ -26,11 +27,13 @@ from rungwise.words import Split
 N_SAMPLES = 10
 
 
-def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None]) -> list[Result]:
-    """Train and score; every replica leaves a run directory RUNG/seed-N with its weights, curve and per-word scores."""
+def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None], threads: int = 1) -> list[Result]:
+    """Train and score; every replica leaves a run directory RUNG/seed-N with its weights, curve and per-word scores.
+
+    `threads` score as many replicas at once: where one process drives a GPU, its other cores have nothing to do.
+    """
     words, rung = climb.words, task.rung
-    model_config = rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
-    config = rung.train if climb.steps is None else rung.train.replace(steps=climb.steps)
+    model_config, config = climb.configs(rung)
     tape = Tape.of(words, parts.train, climb.protocol)
     engine = make_engine(model_config, config, tape, task.seeds, climb.how)
     snapshots: list[list[dict[str, Any]]] = [[] for _ in task.seeds]
@@ -42,8 +45,9 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
     curve = block_means(losses)
     tokens_a_step = config.batch_size * (tape.lengths.mean() if config.batching == "words" else config.window)
-    found = []
-    for r, (seed, model) in enumerate(zip(task.seeds, models(engine, model_config, len(task.seeds)), strict=True)):
+
+    def result(r: int, model: Transformer) -> Result:
+        seed = task.seeds[r]
         lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
         run = Run(
             model,
@@ -53,25 +57,25 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
             config,
             {"seed": seed, "rung": rung.name, "split_seed": climb.split_seed, **runs.origin(words)},
         )
-        found.append(
-            Result(
-                rung=rung.name,
-                seed=seed,
-                n_params=count_parameters(model),
-                steps=config.steps,
-                protocol=climb.protocol.name,
-                tokens_per_s=round(float(tokens_a_step) / ms_per_step * 1000),
-                ms_per_step=round(ms_per_step, 4),
-                date=runs.now(),
-                engine=engine.name,
-                split_seed=climb.split_seed,
-                model=model_config.to_dict(),
-                train=config.to_dict(),
-                **_score_and_keep(climb, parts, run, lines, snapshots[r]),
-                **runs.origin(words),
-            )
+        return Result(
+            rung=rung.name,
+            seed=seed,
+            n_params=count_parameters(model),
+            steps=config.steps,
+            protocol=climb.protocol.name,
+            tokens_per_s=round(float(tokens_a_step) / ms_per_step * 1000),
+            ms_per_step=round(ms_per_step, 4),
+            date=runs.now(),
+            engine=engine.name,
+            split_seed=climb.split_seed,
+            model=model_config.to_dict(),
+            train=config.to_dict(),
+            **_score_and_keep(climb, parts, run, lines, snapshots[r]),
+            **runs.origin(words),
         )
-    return found
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(result, range(len(task.seeds)), models(engine, model_config, len(task.seeds))))
 
 
 def _train(

@@ -12,7 +12,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-SOURCES = [resources.files(__package__) / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+SOURCES = [resources.files("rungwise.native") / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """None that would hide a NaN: a diverged run must show as one."""

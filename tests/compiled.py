@@ -1,0 +1,72 @@
+"""What test_compiling.py runs in processes of their own."""
+
+import os
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from helpers import TINY, listed
+from rungwise import practice, runs, session
+from rungwise.batches import Tape
+from rungwise.config import EngineConfig, get_protocol
+from rungwise.engines import make_engine
+from rungwise.files import read_tensors
+from rungwise.lab.ladder import get_rung
+from rungwise.session import Session
+from rungwise.settings import Settings
+from rungwise.words import split
+
+
+def same_losses(name, **changes):
+    """Compiled steps give the losses of plain ones, to what sums in another order do."""
+    words, protocol, rung = listed(), get_protocol("strict"), get_rung(name)
+    model = rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size, **changes)
+    config, tape = rung.train.replace(steps=5, batch_size=7), Tape.of(words, split(words, protocol).train, protocol)
+    plain, made = (
+        make_engine(model, config, tape, (3, 1), EngineConfig("torch", "cpu", compile=how)) for how in ("off", "on")
+    )
+    assert (plain.name, made.name) == ("torch", "torch compiled")
+    losses = [engine.run(0, [1e-3] * config.steps) for engine in (plain, made)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=2e-5)
+
+
+def resumed(folder):
+    """A run that was begun with compiled steps goes on with them, bit for bit; where it cannot, it says so."""
+    folder, lines, honest = Path(folder), [], Session._after_block
+
+    def begin(out):
+        asked = Settings.of({**TINY, "rung": "baseline", "compile": "on", "save_every": 0, "eval_every": 20}, "test")
+        return practice.start(out, asked, say=lines.append, listed=listed())
+
+    def stop(self, step, losses):
+        honest(self, step, losses)
+        if step == 14:
+            raise KeyboardInterrupt
+
+    session.STEPS_AT_ONCE = 7
+    begin(folder / "whole")
+    assert "Steps are compiled, as asked." in lines
+    with mock.patch.object(Session, "_after_block", stop):
+        try:
+            begin(folder / "cut")
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise AssertionError("was not stopped")
+    assert runs.load_config(folder / "cut").info["compiled"] is True
+    shutil.copytree(folder / "cut", folder / "elsewhere")
+    practice.resume(folder / "cut", say=lines.append, listed=listed())
+    assert "Going on after 7 steps." in lines
+    whole, cut = (read_tensors(folder / name / runs.CHECKPOINT)[0] for name in ("whole", "cut"))
+    assert all((whole[name] == cut[name]).all() for name in whole)
+    lines.clear()
+    os.environ["CXX"] = "no-such-compiler"
+    practice.resume(folder / "elsewhere", say=lines.append, listed=listed())
+    assert lines[1] == (
+        "Steps cannot be compiled: the compiler $CXX, 'no-such-compiler', was not found. "
+        "The run was begun with compiled steps: the last bits may differ."
+    ), lines
+    other = read_tensors(folder / "elsewhere" / runs.CHECKPOINT)[0]
+    assert all(np.allclose(whole[name], other[name], atol=1e-4) for name in whole)
