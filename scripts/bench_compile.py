@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-POINTS = [("baseline", 1), ("baseline", 5), ("gelu", 1), ("gelu", 5), ("final", 1), ("final", 5), ("final", 16)]
+POINTS = [("baseline", 1), ("baseline", 5), ("gelu", 1), ("gelu", 5), ("final", 1), ("final", 5)]
 
 
 def measure(rung_name: str, replicas: int, rounds: int, steps: int) -> dict[str, float]:

@@ -117,6 +117,20 @@ def speed() -> str:
     return f"```text\n{tell(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
 
 
+def compiling() -> str:
+    """What scripts/bench_compile.py measured, a row a rung and number of seeds."""
+    lines = [
+        "| rung | seeds | warm-up, cold | warm-up, kept | plain, ms a step and seed | compiled | saved |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for point in json.loads((PERFORMANCE / "compile.json").read_text(encoding="utf-8"))["points"]:
+        saved = 1 - point["compiled_ms"] / point["plain_ms"]
+        times = f"{point['warm_up_s']:.0f} s | {point['warm_up_again_s']:.0f} s | {point['plain_ms']:.2f}"
+        title = RUNGS[point["rung"]].title
+        lines.append(f"| {title} | {point['replicas']} | {times} | {point['compiled_ms']:.2f} | {saved:.0%} |")
+    return "\n".join(lines) + "\n"
+
+
 def reproduced(results: list[Result]) -> str:
     """The dropout rungs, with independent masks as committed and with masks of prefixes, a row each."""
     again = by_rung(read(PERFORMANCE / "masks-of-prefixes.jsonl"))
@@ -176,7 +190,7 @@ def documents() -> dict[Path, str]:
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
     found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
     performance = ROOT / "docs/performance.md"
-    found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed()})
+    found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed(), "compile": compiling()})
     log = ROOT / "docs/log.md"
     found[log] = fill(log.read_text(encoding="utf-8"), {"lists": lists_table(), "masks": reproduced(results)})
     interop = ROOT / "docs/interop.md"

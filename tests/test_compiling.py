@@ -61,8 +61,8 @@ def test_what_compiling_gave_is_remembered(decide, tmp_path):
     assert step is not None
     assert step(torch.tensor([3.0])).tolist() == [6.0]
     assert lines == [
-        f"Steps are compiled: {steps:,} plain steps take about 2:30; "
-        "compiling saves an estimated 40% of that for 60 s of warm-up."
+        f"Steps are compiled: {steps:,} plain steps take about 5:33; "
+        "compiling saves an estimated 30% of that for 100 s of warm-up."
     ]
     kept = tmp_path / "rungwise/compiled"
     assert any((kept / "torch").iterdir())

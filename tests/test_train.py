@@ -168,7 +168,7 @@ def test_replicas_share_a_program_as_far_as_memory_goes():
 
 def test_engines_devices_and_precisions():
     assert choose_engine(EngineConfig("torch")) == "torch"
-    for fields in ({"precision": "bf16"}, {"device": "cuda"}, {"compile": "on"}):
+    for fields in ({"precision": "bf16"}, {"compile": "on"}):
         assert choose_engine(EngineConfig(**fields)) == "torch"
     assert choose_engine(EngineConfig(device="cpu", compile="off")) == choose_engine(EngineConfig())
     assert describe_engine(EngineConfig("torch", "cpu", "bf16")) == "torch on cpu, bf16"
@@ -186,6 +186,8 @@ def test_engines_devices_and_precisions():
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no CUDA device"):
             choose_device("cuda")
+        with pytest.raises(UserError, match="no CUDA device"):
+            choose_engine(EngineConfig(device="cuda"))
 
 
 @pytest.mark.parametrize("name", ["baseline", "gelu"])

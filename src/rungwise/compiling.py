@@ -59,8 +59,8 @@ class WarmUp:
         return 1 - self.compiled_ms / self.plain_ms
 
 
-GUESS = WarmUp(60.0, 10.0, 6.0)
-"""Of a step that was never compiled here: rather dear, rather little gained (docs/performance.md)."""
+GUESS = WarmUp(100.0, 10.0, 7.0)
+"""Of a step that was never compiled here: dearer, and less gained, than of most that were (docs/performance.md)."""
 
 
 def pays(steps: int, plain_ms: float, known: WarmUp) -> bool:

@@ -19,6 +19,13 @@ from rungwise.train import Engine
 
 def choose_engine(how: EngineConfig) -> str:
     """`native` or `torch`: auto takes native where there is a compiler, and nothing that is torch's is asked for."""
+    name = _known(how)
+    if name == "torch":
+        choose_device(how.device)  # refuses one that is not there
+    return name
+
+
+def _known(how: EngineConfig) -> str:
     asked = (("device", how.device, "cuda"), ("precision", how.precision, "bf16"), ("compile", how.compile, "on"))
     beyond = next((f"{field} {value}" for field, value, torchs in asked if value == torchs), None)
     if how.engine == "auto":

@@ -16,8 +16,8 @@ from rungwise import files, material, runs, trackers
 from rungwise.compiling import NotCompiled
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, UserError, get_protocol
 from rungwise.distributed import DistributedEngine, check_batch
+from rungwise.engines import choose_device, make_engine
 from rungwise.engines import choose_engine as known_engine
-from rungwise.engines import make_engine
 from rungwise.evaluate import score
 from rungwise.generate import generate
 from rungwise.material import SCORED, Material
@@ -50,7 +50,8 @@ def choose_engine(asked: Settings, world: World | None) -> str:
     if how.engine == NativeEngine.name:
         raise UserError(f"Engine native cannot do {reasons[0]}; leave out --engine.")
     if how.engine != DistributedEngine.name:
-        known_engine(how)  # refuses an unknown one
+        known_engine(how)  # refuses what is not known
+    choose_device(how.device)
     if how.compile == "on":
         raise UserError("Engine distributed does not compile its steps; leave out --compile.")
     return DistributedEngine.name

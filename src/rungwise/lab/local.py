@@ -104,6 +104,7 @@ def _begin(climb: Climb, messages: Any, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # torch.compile would start processes of its own
     _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
     _threads = threads
 

@@ -83,6 +83,8 @@ def climb(request: Request) -> None:
         tune.write(plan.out, rungs, results)
         console.print(tuning_table(rungs, results))
     show_samples(console, rungs, results)
+    if line := compiled_line(results):
+        console.print(line, markup=False)
     path = plan.out / RESULTS
     console.print(
         f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and the runs beside it.", markup=False
@@ -142,6 +144,15 @@ def table(plan: climbing.Climb, results: Sequence[Result]) -> Table:
             f"{order}-gram, counted", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
         )
     return found
+
+
+def compiled_line(results: Sequence[Result]) -> str | None:
+    """On which rungs engine torch compiled its steps; None where another engine trained."""
+    rungs: dict[str, list[str]] = {"compiled": [], "plain": []}
+    for rung, engine in dict.fromkeys((r.rung, r.engine) for r in results if r.engine.startswith("torch")):
+        rungs["compiled" if engine.endswith(" compiled") else "plain"].append(rung)
+    told = [f"{how} on {', '.join(on)}" for how, on in rungs.items() if on]
+    return f"Steps were {'; '.join(told)}." if told else None
 
 
 def ablation_table(results: Sequence[Result]) -> Table:
