@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too: tests run side by side
 
 import numpy as np
 import pytest

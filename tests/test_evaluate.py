@@ -20,7 +20,7 @@ def fresh(words, rung):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("rung", RUNGS.values(), ids=lambda rung: rung.name)
 def test_scores_are_those_of_a_loop_over_words(words, protocol, rung, engine):
-    model, indices = fresh(words, rung), np.random.default_rng(0).permutation(len(words))[:29]
+    model, indices = fresh(words, rung), np.random.default_rng(0).permutation(len(words))[:13]
     scores = score(model, Tape.of(words, indices, protocol), engine)
     nats, correct = [], []
     with torch.no_grad():
@@ -31,7 +31,7 @@ def test_scores_are_those_of_a_loop_over_words(words, protocol, rung, engine):
     flat = [value for word in nats for value in word]
     np.testing.assert_allclose(scores.nats, flat, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(scores.words, [sum(word) for word in nats], rtol=1e-4)
-    assert (scores.correct == correct).mean() > 0.99  # a tie may fall either way
+    assert (scores.correct != correct).sum() <= 1  # a tie may fall either way
     assert scores.loss == pytest.approx(sum(flat) / len(flat), rel=1e-5)
 
 

@@ -23,8 +23,8 @@ from rungwise.generate import Sampling, generate  # noqa: E402
 from rungwise.lab.ladder import RUNGS  # noqa: E402
 
 EXAMPLE = Path(__file__).parent.parent / "docs/examples/onnx_generate.py"
-QUICK = ("baseline", "learned-positions", "swiglu")
-"""Between them every component but ReLU, LayerNorm's and tied ones; each export takes seconds."""
+QUICK = ("baseline", "layernorm", "learned-positions", "swiglu", "tied")
+"""Between them every component; each export takes seconds."""
 
 
 @functools.cache
