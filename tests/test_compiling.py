@@ -70,12 +70,13 @@ def test_what_compiling_gave_is_remembered(decide, tmp_path):
     found = WarmUp(**json.loads(record.read_text()))
     assert (found.plain_ms, found.compiled_ms) == (100, 20)
     assert 0 < found.seconds < 60
-    # It took a moment and saves 80 %: now a shorter run is worth it, too. One that is too short is not even tried.
+    # It took a moment, takes less again, and saves 80 %: now a shorter run is worth it, too. One that is very short is
+    # not even tried.
     shorter = int(found.seconds / 0.8 / 0.1) + 2
     step, lines = decide(max(shorter, compiling.FEWEST_STEPS))
     assert step is not None
     assert "compiling saves 80% of that for" in lines[0]
-    assert lines[0].endswith("as measured here before.")
+    assert lines[0].endswith("going by the last time.")
     trial = Trial()
     assert decide(compiling.FEWEST_STEPS - 1, trial=trial) == (None, [])
     assert trial.calls == 0

@@ -40,7 +40,7 @@ ENGINE = {
 LABORATORY = {
     f"lab.{room}" for room in ("ladder", "stats", "collect", "evidence", "findings", "report", "tables", "results")
 }
-NO_TORCH = {"config", "words", "counts", "cli", "shards", "stream"} | LABORATORY
+NO_TORCH = {"config", "words", "counts", "cli", "commands", "shards", "stream"} | LABORATORY
 
 
 def name_of(path: Path) -> str:

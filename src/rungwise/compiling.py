@@ -47,7 +47,7 @@ class WarmUp:
     """What compiling a step cost and gave."""
 
     seconds: float
-    """From the call to the first step done."""
+    """What it costs the next time, from the call to the first step done."""
     plain_ms: float
     """A step, as it is."""
     compiled_ms: float
@@ -61,6 +61,9 @@ class WarmUp:
 
 GUESS = WarmUp(100.0, 10.0, 7.0)
 """Of a step that was never compiled here: dearer, and less gained, than of most that were (docs/performance.md)."""
+
+KEPT = 0.5
+"""Of a first warm-up that the next one takes, at most: the code is kept. Measured were 0.1 to 0.5."""
 
 
 def pays(steps: int, plain_ms: float, known: WarmUp) -> bool:
@@ -88,7 +91,7 @@ def compiled(
     record = folder / f"{hashlib.sha256(repr((what, device, torch.__version__)).encode()).hexdigest()[:16]}.json"
     known, plain_ms = _read(record), trial(step) * 1000
     told = f"{steps:,} plain steps take about {duration(steps * plain_ms / 1000)}; compiling saves " + (
-        f"{known.saved:.0%} of that for {known.seconds:.0f} s of warm-up, as measured here before"
+        f"{known.saved:.0%} of that for {known.seconds:.0f} s of warm-up, going by the last time"
         if known
         else f"an estimated {GUESS.saved:.0%} of that for {GUESS.seconds:.0f} s of warm-up"
     )
@@ -108,7 +111,7 @@ def compiled(
         say(f"Steps are not compiled after all: torch.compile failed ({line}).")
         return None
     seconds = time.perf_counter() - began
-    found = WarmUp(round(seconds, 2), round(plain_ms, 4), round(trial(made) * 1000, 4))
+    found = WarmUp(round(seconds * (1 if known else KEPT), 2), round(plain_ms, 4), round(trial(made) * 1000, 4))
     with contextlib.suppress(OSError, UserError):  # a cache that cannot be written costs time only
         folder.mkdir(parents=True, exist_ok=True)
         write_json(record, asdict(found))

@@ -70,7 +70,7 @@ class Dropout(nn.Module):
     """Inverted dropout (Srivastava et al. 2014) whose mask can be handed in.
 
     Training sets `keep` (as x; 0 or 1 / (1 - p)) for each step, so that every replica, engine and resumed run
-    drops the same elements (batches.dropout_mask). Where none is set, PyTorch draws a mask.
+    drops the same elements (masks.dropout_mask). Where none is set, PyTorch draws a mask.
     """
 
     keep: Tensor

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rungwise import words
+from rungwise.commands import ClimbCommand
 from rungwise.config import EngineConfig, UserError, get_protocol
 from rungwise.lab import baselines, tune
 from rungwise.lab import climb as climbing
@@ -30,30 +30,7 @@ PLAIN_WIDTH = 120
 """Of tables that go to a file or a pipe."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked of `rungwise climb`."""
-
-    data: str
-    rungs: str
-    seeds: int
-    steps: int | None
-    protocol: str | None
-    out: Path | None
-    ablate: bool
-    tune: bool
-    engine: str
-    device: str
-    precision: str
-    compile: str
-    processes: int | None
-    on: str
-    address: str | None
-    snapshots: bool
-    json: bool
-
-
-def climb(request: Request) -> None:
+def climb(request: ClimbCommand) -> None:
     """Climb and show: on standard output, or on standard error beside --json's lines."""
     console = Console(stderr=request.json, soft_wrap=True, highlight=False)
     if not console.is_terminal:
@@ -94,7 +71,7 @@ def climb(request: Request) -> None:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
 
 
-def prepare(request: Request) -> tuple[list[Rung], climbing.Climb]:
+def prepare(request: ClimbCommand) -> tuple[list[Rung], climbing.Climb]:
     """The rungs that are asked for, and the climb that measures them and whatever stands beside them."""
     for field in ("seeds", "steps", "processes"):
         if (value := getattr(request, field)) is not None and value < 1:

@@ -16,6 +16,7 @@ from statistics import fmean, median
 from typing import Any
 
 from rungwise import files, progress, words
+from rungwise.commands import BenchCommand
 from rungwise.config import EngineConfig, UserError
 from rungwise.engines import choose_engine
 from rungwise.lab.bench import machine, ours
@@ -42,25 +43,6 @@ Measured = dict[str, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asked of `rungwise bench`."""
-
-    rounds: int = 5
-    short: bool = False
-    makemore: Path | None = None
-    microgpt_c: Path | None = None
-    full: bool = False
-    data: str = "auto"
-    engine: str = "auto"
-    json: bool = False
-    out: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise UserError(f"rounds must be at least 1, but is {self.rounds}.")
-
-
-@dataclass(frozen=True)
 class Sizes:
     """How much each measurement does."""
 
@@ -78,7 +60,7 @@ class Sizes:
 SHORT = Sizes(steps=2, names=50, trained=2, their_steps=40, their_names=10, c_names=100, climb_steps=1, helps=1)
 
 
-def bench(request: Request) -> None:
+def bench(request: BenchCommand) -> None:
     """Measure, print, and write --out."""
     found = measure(request)
     print(json.dumps(found, indent=1) if request.json else tell(found))
@@ -88,8 +70,10 @@ def bench(request: Request) -> None:
         print(f"Wrote {request.out}", file=sys.stderr)
 
 
-def measure(request: Request) -> dict[str, Any]:
+def measure(request: BenchCommand) -> dict[str, Any]:
     """All that is measured, as it stands in --json."""
+    if request.rounds < 1:
+        raise UserError(f"rounds must be at least 1, but is {request.rounds}.")
     sizes = SHORT if request.short else Sizes(climb_steps=None) if request.full else Sizes()
     engine, listed = choose_engine(EngineConfig(request.engine)), words.load(request.data)
     with contextlib.ExitStack() as stack:
@@ -131,7 +115,7 @@ def measure(request: Request) -> dict[str, Any]:
 
 
 def _peers(
-    request: Request, sizes: Sizes, listed: words.WordList, aside: Path
+    request: BenchCommand, sizes: Sizes, listed: words.WordList, aside: Path
 ) -> tuple[Makemore | None, MicrogptC | None]:
     """The other projects that were asked for, ready to run."""
     folders = {name: aside / name for name in ("makemore", "microgpt-c")}
@@ -150,7 +134,7 @@ Task = tuple[str, Callable[[], None]]
 
 
 def _once(
-    request: Request,
+    request: BenchCommand,
     sizes: Sizes,
     engine: str,
     workers: ours.Workers,
