@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -48,7 +49,7 @@ class LocalPool:
     ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
         if not tasks:
             return
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         messages = context.Queue()
         shares = dict.fromkeys(range(len(tasks)), 0.0)
         self.executor = ProcessPoolExecutor(
@@ -65,6 +66,16 @@ class LocalPool:
                 f"A worker process was killed (out of memory?). What is done is kept: the same command goes on, "
                 f"or with fewer --processes than {self.width}."
             ) from None
+
+
+def _context() -> Any:
+    """Workers are forked from a server that has imported torch once, for this climb and for later ones of this process;
+    they are started afresh where a process with such libraries cannot be forked safely (macOS) or at all."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rungwise.lab.measure"])
+    return context
 
 
 def _finished(futures: set[Future[list[Result]]]) -> list[Result]:
