@@ -53,7 +53,7 @@ class LocalPool:
         messages = context.Queue()
         shares = dict.fromkeys(range(len(tasks)), 0.0)
         self.executor = ProcessPoolExecutor(
-            min(self.width, len(tasks)), context, _begin, (climb, messages, self.threads)
+            min(self.width, len(tasks)), context, _begin, (climb, messages, self.threads, dict(os.environ))
         )
         futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
         try:
@@ -107,13 +107,14 @@ _messages: Any
 _threads: int
 
 
-def _begin(climb: Climb, messages: Any, threads: int) -> None:
+def _begin(climb: Climb, messages: Any, threads: int, environment: dict[str, str]) -> None:
     """Once a worker process: the list split once for all its tasks; one thread in torch."""
     import torch
 
     global _climb, _parts, _messages, _threads
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(environment)  # the server that we are forked from has that of the first climb
     torch.set_num_threads(1)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # torch.compile would start processes of its own
     _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
