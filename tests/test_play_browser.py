@@ -131,25 +131,30 @@ def test_what_a_rung_adds_lights_up(ladder: Any, name: str) -> None:
     assert not re.search("undefined|NaN|null", page.locator(".model").evaluate("model => model.outerHTML"))
 
 
-@pytest.mark.parametrize("protocol", ["article", "strict"])
-def test_a_word_is_scored_as_evaluate_scores_it(open_page: Any, tmp_path: Path, protocol: str) -> None:
+@pytest.mark.parametrize(("rung", "protocol"), [("gelu", "article"), ("gelu", "strict"), ("stream", "article")])
+def test_a_word_is_scored_as_evaluate_scores_it(open_page: Any, tmp_path: Path, rung: str, protocol: str) -> None:
     listed = made_up(60)
-    found = find([small_climb(tmp_path / "runs", listed, "gelu", (0,), protocol)])
+    found = find([small_climb(tmp_path / "runs", listed, rung, (0,), protocol)])
     page = open_page(write_page(tmp_path, found, listed, "float32")).go("view=predict")
     indices = split(listed, found[0].run.protocol).train[:5]
-    tape = Tape.of(listed, indices, found[0].run.protocol)
+    tape = Tape.of(listed, indices, found[0].run.word_start)
     for i, nats in zip(indices, score(found[0].run.model, tape).words, strict=True):
-        read = page.evaluate("word => rungwise.read('gelu', word).map(({ surprise }) => surprise)", listed[i])
-        assert sum(read) == pytest.approx(nats, abs=1e-3)
+        read = page.evaluate("([r, w]) => rungwise.read(r, w).map(({ surprise }) => surprise)", [rung, listed[i]])
+        assert sum(x for x in read if x is not None) == pytest.approx(nats, abs=1e-3)
         page.fill("#word", listed[i])
         assert f"{-nats:.2f}".replace("-", "−") in page.inner_text("#predict-sum")
 
 
-def test_words_of_temperature_zero_are_those_of_generate(open_page: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rung", "prefix"), [("gelu", "ka"), ("stream", "ka"), ("stream", "")])
+def test_words_of_temperature_zero_are_those_of_generate(
+    open_page: Any, tmp_path: Path, rung: str, prefix: str
+) -> None:
     listed = made_up(60)
-    run = (found := find([small_climb(tmp_path / "runs", listed, "gelu", (0,))]))[0].run
-    page = open_page(write_page(tmp_path, found, listed, "float32")).go("view=generate&t=0&prefix=ka")
-    expected = next(iter(generate(run.model, run.vocabulary, 1, run.sampled_firsts, Sampling(0, prefix="ka"))))
+    run = (found := find([small_climb(tmp_path / "runs", listed, rung, (0,))]))[0].run
+    page = open_page(write_page(tmp_path, found, listed, "float32")).go(f"view=generate&t=0&prefix={prefix}")
+    how = Sampling(0, prefix=prefix)
+    drawn = generate(run.model, run.vocabulary, 1, run.sampled_firsts, how, first_scored=run.word_start.first_scored)
+    expected = next(iter(drawn))
     assert page.inner_text("#generate-words li:first-child .word") == expected.text
     assert f"{expected.log_likelihood:.1f}".replace("-", "−") in page.inner_text("#generate-words li:first-child")
 

@@ -50,7 +50,7 @@ class Assessment:
             "list": listed.name,
             "sha256": listed.sha256,
             "protocol": run.protocol.name,
-            "scored": run.protocol.scored,
+            "scored": run.word_start.scored,
             "words": len(listed),
             "dropped_too_long": listed.dropped.long,
             "words_scored": len(self.words),
@@ -87,15 +87,15 @@ def assess(run: Run, listed: WordList) -> Assessment:
         )
     config, n_known = run.model.config, len(known)
     if config.position == "learned":  # RoPE, or no position at all, goes on as long as a word does
-        known = known.at(np.flatnonzero(known.lengths + run.protocol.start_token <= config.block_size))
+        known = known.at(np.flatnonzero(known.lengths + run.word_start.end_fed <= config.block_size))
         if not len(known):
-            longest = config.block_size - run.protocol.start_token
+            longest = config.block_size - run.word_start.end_fed
             raise UserError(
                 f"No word of {listed.name} can be scored: each that the model can spell is longer than the {longest} "
                 "characters that its learned positions reach."
             )
     parts = [
-        score(run.model, Tape.of(known, np.arange(first, min(first + WORDS_AT_ONCE, len(known))), run.protocol))
+        score(run.model, Tape.of(known, np.arange(first, min(first + WORDS_AT_ONCE, len(known))), run.word_start))
         for first in range(0, len(known), WORDS_AT_ONCE)
     ]
     scores = Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lengths", "nats", "correct")))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rungwise.config import Protocol, TrainConfig, UserError, derive_seed
+from rungwise.config import Protocol, TrainConfig, UserError, WordStart, derive_seed
 from rungwise.hashing import WORDS_A_BLOCK
 from rungwise.words import END, PAD, WordList
 
@@ -29,10 +29,14 @@ class Tape:
     """(words,) where the sequence of each word begins."""
     lengths: np.ndarray
     """(words,) how many tokens of it are predicted."""
+    unscored: int = 0
+    """So many of the first predictions of each sequence count in no loss."""
 
     @classmethod
-    def of(cls, words: WordList, indices: np.ndarray, protocol: Protocol) -> Tape:
-        """With a start token, a word's sequence begins at the END before it; without, at its first character."""
+    def of(cls, words: WordList, indices: np.ndarray, how: Protocol | WordStart) -> Tape:
+        """Where END is fed, a word's sequence begins at the END before it; else at its first character. `how`: the
+        word start of a model, or a protocol for models that are trained on words."""
+        start = how.word_start if isinstance(how, Protocol) else how
         n_characters = words.lengths[indices]
         ends = np.cumsum(n_characters + 1)  # where the END after each word lies
         tokens = np.full(ends[-1] + 1 if len(ends) else 1, END, dtype=words.codes.dtype)
@@ -41,16 +45,17 @@ class Tape:
             n, begins = n_characters[some], ends[some] - n_characters[some]
             within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
             tokens[np.repeat(begins, n) + within] = words.codes[np.repeat(words.offsets[indices[some]], n) + within]
-        return cls(tokens, ends - n_characters - protocol.start_token, n_characters + protocol.start_token)
+        unscored = int(start.end_fed and not start.first_scored)
+        return cls(tokens, ends - n_characters - start.end_fed, n_characters + start.end_fed, unscored)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that are scored when every word is scored once."""
+        """Tokens that are predicted when every word is read once."""
         return int(self.lengths.sum())
 
     @property
     def mean_length(self) -> float:
-        """Scored tokens of a word."""
+        """Predicted tokens of a word."""
         return float(self.lengths.mean())
 
     def windows(self, length: int) -> Tape:

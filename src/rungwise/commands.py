@@ -116,8 +116,8 @@ class TrainCommand:
 class SampleCommand:
     """Print words from a trained model, one a line, on standard output.
 
-    A model trained without a start token (protocol article) never predicts a first character: it is drawn from the
-    training words' own first characters.
+    A model trained on words without a start token (protocol article) never predicts a first character: it is drawn
+    from the training words' own first characters.
     """
 
     run_dir: Positional[Path]

@@ -304,9 +304,44 @@ class Protocol(_Config):
         )
 
     @property
+    def word_start(self) -> WordStart:
+        """How a word begins for models that are trained on words."""
+        return WordStart(end_fed=self.start_token, first_scored=self.start_token)
+
+    @property
     def scored(self) -> str:
         """What a loss under this protocol is a mean over, for captions."""
-        return "every character and the end" if self.start_token else "characters 2..n and the end"
+        return self.word_start.scored
+
+
+@dataclass(frozen=True)
+class WordStart(_Config):
+    """How a word begins for a model: a property of the model, stored with it, that follows from its training.
+
+    A model trained on words meets each word as its protocol says. A model trained on the stream has met every word
+    behind the END of the word before, and takes a word without it for the middle of one: it is fed END under every
+    protocol, and the same characters are scored as of the other models.
+    """
+
+    end_fed: bool
+    """END is fed before the first character, which the model then predicts; else the first character is given."""
+    first_scored: bool
+    """The first character counts in losses and likelihoods."""
+
+    def __post_init__(self) -> None:
+        if self.first_scored and not self.end_fed:
+            raise UserError("first_scored needs end_fed: a first character that is given cannot be scored.")
+
+    @classmethod
+    def of(cls, protocol: Protocol, train: TrainConfig) -> WordStart:
+        return cls(protocol.start_token or train.batching == "stream", protocol.start_token)
+
+    @property
+    def scored(self) -> str:
+        """What a loss is a mean over, for captions."""
+        if self.first_scored:
+            return "every character and the end"
+        return "characters 2..n and the end" + ", each word behind an END" * self.end_fed
 
 
 PROTOCOLS = {

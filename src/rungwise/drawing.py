@@ -177,12 +177,19 @@ class Drawer:
     """Draws word i of a seed, any i."""
 
     def __init__(
-        self, model: Transformer, vocabulary: Vocabulary, firsts: np.ndarray | None, sampling: Sampling, seed: int
+        self,
+        model: Transformer,
+        vocabulary: Vocabulary,
+        firsts: np.ndarray | None,
+        sampling: Sampling,
+        seed: int,
+        first_scored: bool = True,
     ) -> None:
         config = model.config
         self.model, self.vocabulary, self.firsts, self.sampling = model.eval(), vocabulary, firsts, sampling
         self.seed = derive_seed(seed, "sampling")
         self.start = firsts is None  # END is fed before the first character
+        self.scored_from = 2 if self.start and not first_scored else 1  # tokens read before the first one that counts
         longest = min(sampling.max_length or config.block_size - 1, config.block_size - 1)
         given = vocabulary.encode(sampling.prefix)
         if len(given) > longest:
@@ -260,7 +267,8 @@ class Drawer:
                 logits[:, END] = -torch.inf  # a word has at least one character
             token = _pick(self._distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
         ids[alive, time] = token
-        log_likelihood[alive] += log_probability[row, token]
+        if time >= self.scored_from:
+            log_likelihood[alive] += log_probability[row, token]
         goes_on = token != END
         if not goes_on.any():
             return None

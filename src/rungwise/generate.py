@@ -48,19 +48,21 @@ def generate(
     sampling: Sampling | None = None,
     seed: int = 0,
     known: KnownWords | None = None,
+    first_scored: bool = True,
 ) -> Iterator[Word]:
     """Draw n words; with `unique` or `new_only` fewer, where the model hardly gives any more.
 
     `firsts`: for a model without a start token (protocol article), how often each token id begins a training word,
     (V,): such a model never predicts a first character, so it is drawn from the training words' own. None: the model
-    was trained with a start token and draws its first character itself. `known`: the words of the list.
+    is fed END and draws its first character itself. `known`: the words of the list. `first_scored`: the first character
+    that a model draws counts in the word's log-likelihood (config.WordStart).
 
     Memory stays bounded whatever n; `unique` takes 8 bytes a word.
     """
     sampling = sampling or Sampling()
     if sampling.new_only and known is None:
         raise UserError("This run keeps no list of its words, so new ones cannot be told: leave out new_only.")
-    drawer = Drawer(model, vocabulary, firsts, sampling, seed)
+    drawer = Drawer(model, vocabulary, firsts, sampling, seed, first_scored)
     return _accepted(_batches(drawer, n), n, sampling, KnownWords(vocabulary) if sampling.unique else None, known)
 
 

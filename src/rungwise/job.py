@@ -83,7 +83,7 @@ class Job:
             raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
         if isinstance(self.engine, TorchEngine):
             configs.info["compiled"] = self.engine.compiled is not None
-        self.session = Session(out, self.engine, configs.model, configs.train, asked, of.looked_at())
+        self.session = Session(out, self.engine, configs.model, configs.train, asked, of.looked_at(configs.word_start))
         if self.world:
             self.session.command = self.world.command
 
@@ -116,7 +116,8 @@ class Job:
         together = f", {self.world.size} processes" if self.world else ""
         self.say(
             f"Model of rung {configs.info.get('rung')}, {configs.train.steps:,} steps, engine {self.engine.name}"
-            f"{together}; protocol {configs.protocol.name}: {configs.protocol.scored} are scored, in nats a character."
+            f"{together}; protocol {configs.protocol.name}: {configs.word_start.scored} are scored, in nats a "
+            "character."
         )
         began, first = time.perf_counter(), self.session.standing.step
         try:
@@ -138,7 +139,7 @@ class Job:
         run = runs.load(out)
         losses = {}
         for part in ("train", "validation", "test"):
-            if (tape := self.of.scored(part)) is not None:
+            if (tape := self.of.scored(part, run.word_start)) is not None:
                 losses[part] = score(run.model, tape).loss
         seed = self.session.run.seed
         samples = [w.text for w in generate(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]

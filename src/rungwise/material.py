@@ -11,7 +11,7 @@ import numpy as np
 
 from rungwise import shards, words
 from rungwise.batches import Tape
-from rungwise.config import ListConfig, Protocol, TrainConfig, UserError, get_protocol
+from rungwise.config import ListConfig, Protocol, TrainConfig, UserError, WordStart, get_protocol
 from rungwise.distributed import Drawn, Source
 from rungwise.files import read_json, read_tensors, write_json, write_tensors
 from rungwise.known import KNOWN, KnownWords
@@ -46,17 +46,17 @@ class Listed:
     def source(self, config: TrainConfig, seed: int) -> Source:
         return Drawn(self.tape, config, seed)
 
-    def looked_at(self) -> Tape | None:
+    def looked_at(self, start: WordStart) -> Tape | None:
         """The validation words of a look; None where the protocol has none."""
         part = self.parts.validation[:LOOKED_AT]
-        return Tape.of(self.listed, part, self.protocol) if len(part) else None
+        return Tape.of(self.listed, part, start) if len(part) else None
 
-    def scored(self, part: str) -> Tape | None:
+    def scored(self, part: str, start: WordStart) -> Tape | None:
         """The words of a part that are scored at the end."""
         indices = getattr(self.parts, part)
         if part == "train":
             indices = indices[:SCORED]
-        return Tape.of(self.listed, indices, self.protocol) if len(indices) else None
+        return Tape.of(self.listed, indices, start) if len(indices) else None
 
     def save(self, out: Path) -> None:
         KnownWords.of(self.listed).save(out)
@@ -103,12 +103,12 @@ class Sharded:
     def source(self, config: TrainConfig, seed: int) -> Source:
         return ShardStream(self.shards, config.batch_size, seed)
 
-    def looked_at(self) -> Tape:
-        return self.scored("validation", LOOKED_AT)
+    def looked_at(self, start: WordStart) -> Tape:
+        return self.scored("validation", start, LOOKED_AT)
 
-    def scored(self, part: str, most: int | None = None) -> Tape:
+    def scored(self, part: str, start: WordStart, most: int | None = None) -> Tape:
         listed = self.held_out[part]
-        return Tape.of(listed, np.arange(len(listed))[:most], self.protocol)
+        return Tape.of(listed, np.arange(len(listed))[:most], start)
 
     def save(self, out: Path) -> None:
         write_json(out / SHARDS, self.shards.to_dict())

@@ -153,7 +153,11 @@ def sample(run_dir: Path, n: int, sampling: Sampling, seed: int, as_json: bool, 
     run = runs.load(run_dir, weights)
     known = run.known if as_json or sampling.new_only else None
     printed = write_words(
-        draw_words(run.model, run.vocabulary, n, run.sampled_firsts, sampling, seed, known), as_json, sys.stdout
+        draw_words(
+            run.model, run.vocabulary, n, run.sampled_firsts, sampling, seed, known, run.word_start.first_scored
+        ),
+        as_json,
+        sys.stdout,
     )
     if printed < n:
         kind = " and ".join(name for name, on in (("distinct", sampling.unique), ("new", sampling.new_only)) if on)
@@ -193,4 +197,6 @@ def train(data: str | Path | Iterable[str] = "auto", out: str | Path | None = No
 def generate(run: Run, n: int = 20, *, seed: int = 0, **sampling: Unpack[SamplingFields]) -> Iterator[Word]:
     """Draw n words from a run. `sampling`: temperature=0.8, top_k=10, prefix="ab", unique=True, ... (Sampling)."""
     drawn = Sampling(**sampling)
-    return draw_words(run.model, run.vocabulary, n, run.sampled_firsts, drawn, seed, run.known)
+    return draw_words(
+        run.model, run.vocabulary, n, run.sampled_firsts, drawn, seed, run.known, run.word_start.first_scored
+    )

@@ -25,7 +25,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
+from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError, WordStart
 from rungwise.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
 from rungwise.known import KnownWords
 from rungwise.words import FIRST_CHARACTER, Vocabulary
@@ -93,9 +93,13 @@ class Run:
     """The words of its list; None where it keeps none."""
 
     @property
+    def word_start(self) -> WordStart:
+        return WordStart.of(self.protocol, self.train_config)
+
+    @property
     def sampled_firsts(self) -> np.ndarray | None:
         """What generate() takes as `firsts`: None where the model draws its first character itself."""
-        return None if self.protocol.start_token else self.firsts
+        return None if self.word_start.end_fed else self.firsts
 
 
 def prepare(folder: Path, what: str) -> None:
@@ -120,8 +124,8 @@ def save_samples(folder: Path, samples: list[str]) -> None:
 def save_config(
     folder: Path, model: ModelConfig, train: TrainConfig, protocol: Protocol, info: Mapping[str, Any]
 ) -> None:
-    configs = {"model": model.to_dict(), "train": train.to_dict(), "protocol": protocol.to_dict()}
-    write_json(folder / CONFIG, {"format": FORMAT, **configs, **info})
+    configs = {"model": model, "train": train, "protocol": protocol, "word_start": WordStart.of(protocol, train)}
+    write_json(folder / CONFIG, {"format": FORMAT, **{name: c.to_dict() for name, c in configs.items()}, **info})
 
 
 def save(folder: Path, run: Run, samples: list[str]) -> None:
@@ -143,19 +147,25 @@ class Configs:
     info: dict[str, Any]
     """The rest: seed, data, provenance."""
 
+    @property
+    def word_start(self) -> WordStart:
+        return WordStart.of(self.protocol, self.train)
+
 
 def load_config(folder: Path) -> Configs:
     path = folder / CONFIG
     values = read_json(path)
     if values.pop("format", None) != FORMAT:
         raise UserError(f"{path} is of another version of rungwise: this one reads format {FORMAT}.")
-    parts: list[Any] = []
+    parts: dict[str, Any] = {}
     for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("protocol", Protocol)):
         if not isinstance(part := values.pop(name, None), dict):
             raise UserError(f"{path}: {name!r} is missing.")
-        parts.append(kind.from_dict(part, f"{path}: {name}"))
-    model, train, protocol = parts
-    return Configs(model, train, protocol, values)
+        parts[name] = kind.from_dict(part, f"{path}: {name}")
+    configs = Configs(**parts, info=values)
+    if values.pop("word_start", start := configs.word_start.to_dict()) != start:  # runs of version 0.1.0 have none
+        raise UserError(f"{path}: word_start must be {start}: it follows from protocol and train.")
+    return configs
 
 
 def load_vocabulary(folder: Path, vocab_size: int) -> tuple[Vocabulary, np.ndarray]:

@@ -43,7 +43,7 @@ WHY = {
 def write(run: Run, folder: Path) -> Made:
     """Write config.json, generation_config.json, model.safetensors and the tokenizer's files."""
     home = find_home(run.model.config)
-    block_size, start_token = run.model.config.block_size, run.protocol.start_token
+    block_size, start_token = run.model.config.block_size, run.word_start.end_fed
     with _quiet():
         model = build(home, run)
         try:
@@ -92,7 +92,7 @@ def build(home: Home, run: Run) -> Any:
     """Their model with our weights, and with generation set as `rungwise sample` draws."""
     import transformers
 
-    config, start_token = run.model.config, run.protocol.start_token
+    config, start_token = run.model.config, run.word_start.end_fed
     bos = END if start_token else None
     their_config = getattr(transformers, home.name).config_class(
         vocab_size=config.vocab_size,

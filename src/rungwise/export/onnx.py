@@ -62,7 +62,7 @@ def about(run: Run) -> dict[str, Any]:
     """What a program needs to turn words into tokens and back, as the file's metadata tells it."""
     return {
         "characters": run.vocabulary.characters,
-        "start_token": run.protocol.start_token,
+        "start_token": run.word_start.end_fed,
         "firsts": run.firsts.tolist(),
         "block_size": run.model.config.block_size,
         "protocol": run.protocol.name,

@@ -12,7 +12,7 @@ import polars as pl
 
 from rungwise import files, runs
 from rungwise.batches import STEPS_A_BLOCK, Tape
-from rungwise.config import ModelConfig, TrainConfig
+from rungwise.config import ModelConfig, TrainConfig, WordStart
 from rungwise.engines import make_engine
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
@@ -119,7 +119,9 @@ def _take_snapshots(
     snapshots: list[list[dict[str, Any]]],
 ) -> None:
     """Ten words of each replica as it is now; the same draw each time, so that one sees the words change."""
-    firsts = None if climb.protocol.start_token else climb.words.first_counts(parts.train)
+    firsts = climb.words.first_counts(parts.train)
+    if WordStart.of(climb.protocol, climb.configs(task.rung)[1]).end_fed:
+        firsts = None
     for seed, model, kept in zip(task.seeds, models(engine, model_config, len(task.seeds)), snapshots, strict=True):
         drawn = [word.text for word in generate(model, climb.words.vocabulary, N_SAMPLES, firsts, seed=seed)]
         kept.append({"step": step, "samples": drawn})
@@ -131,7 +133,11 @@ def _score_and_keep(
     """Score one replica on every part, write its run directory, and return its losses and their detail."""
     model, words, config = run.model, climb.words, run.train_config
     seed, rung = run.info["seed"], run.info["rung"]
-    test = score_part(climb, run, parts.test)
+
+    def scored(part: np.ndarray) -> Scores:
+        return score(model, Tape.of(words, part, run.word_start))
+
+    test = scored(parts.test)
     detail = _detail(climb, parts, test)
     if config.batching == "stream":
         alone = Tape.of(words, parts.test, climb.protocol)
@@ -148,24 +154,11 @@ def _score_and_keep(
     with files.atomic(folder / SCORES) as temporary:
         pl.DataFrame(frame).cast({"nats": pl.Float32}).write_parquet(temporary)
     return {
-        "train_loss": score_part(climb, run, parts.train).loss,
-        "val_loss": score_part(climb, run, parts.validation).loss if len(parts.validation) else None,
+        "train_loss": scored(parts.train).loss,
+        "val_loss": scored(parts.validation).loss if len(parts.validation) else None,
         "test_loss": test.loss,
         "detail": detail,
     }
-
-
-def score_part(climb: Climb, run: Run, indices: np.ndarray) -> Scores:
-    """Score words as the protocol says.
-
-    A model of the stream has met every word behind an END; a bare word it takes for the middle of one. Where the
-    protocol feeds no start, such a model is fed that END all the same, and the same characters are scored.
-    """
-    protocol = climb.protocol
-    if run.train_config.batching == "words" or protocol.start_token:
-        return score(run.model, Tape.of(climb.words, indices, protocol))
-    behind_end = Tape.of(climb.words, indices, protocol.replace(start_token=True))
-    return score(run.model, behind_end).without_first()
 
 
 def _detail(climb: Climb, parts: Split, test: Scores) -> dict[str, Any]:

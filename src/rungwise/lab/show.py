@@ -16,7 +16,7 @@ from rich.text import Text
 
 from rungwise import words
 from rungwise.commands import ClimbCommand
-from rungwise.config import EngineConfig, UserError, get_protocol
+from rungwise.config import EngineConfig, UserError, WordStart, get_protocol
 from rungwise.lab import baselines, tune
 from rungwise.lab import climb as climbing
 from rungwise.lab.collect import collect
@@ -46,6 +46,8 @@ def climb(request: ClimbCommand) -> None:
         f"is the paired change in test loss. Engine {describe_engine(plan.how)}.",
         markup=False,
     )
+    if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
+        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.", markup=False)
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
     with screen:
         everything = climbing.run(plan, screen.report)

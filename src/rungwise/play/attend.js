@@ -16,9 +16,9 @@ export function attend(app) {
   const rope = rung.model.position === "rope";
   byId("attend-rope").hidden = !rope;
   byId("attend-position").textContent = POSITIONS[rung.model.position];
-  const whole = ids.length ? readWord(app.list, app.model(), ids) : [];
+  const whole = ids.length ? readWord(app.model(), ids) : [];
   const steps = rope && app.state.blind
-    ? readWord(app.list, { ...app.model(), config: { ...rung.model, position: "none" } }, ids) : whole;
+    ? readWord({ ...app.model(), config: { ...rung.model, position: "none" } }, ids) : whole;
   byId("attend-worth").textContent = steps === whole || !ids.length ? ""
     : `: the word's log-likelihood goes from ${likelihood(whole)} to ${likelihood(steps)} nats`;
   const [layer, head] = chosen(app.state.head, rung.model);
@@ -61,7 +61,7 @@ function picture(steps, layer, head) {
 }
 
 function table(app, steps, layer, head) {
-  const sign = (t) => (app.list.start_token && t === 0 ? "start" : app.glyph(steps[t].token));
+  const sign = (t) => (app.model().start.end_fed && t === 0 ? "start" : app.glyph(steps[t].token));
   const cells = (t) => steps.map((_, s) => {
     const weight = steps[t].attention[layer][head][s];
     if (weight === undefined) return el("td", { class: "later" });

@@ -143,12 +143,11 @@ def collect(
     """Everything that the page shows, as JSON-like values. `chapters`: the address under which docs/rungs/ stands."""
     run = found[0].run
     parts = words.split(listed, run.protocol, run.info.get("split_seed", 0)) if listed else None
-    tape = None
+    ranked = None
     if listed and parts:
-        ranked = np.random.default_rng(0).permutation(parts.train)[:RANKED]
-        tape = Tape.of(listed, ranked, run.protocol)
+        ranked = listed.at(np.random.default_rng(0).permutation(parts.train)[:RANKED])
     shown = {kept.run.info.get("rung"): kept.run for kept in found}
-    rungs = [_rung(kept, shown, tape, precision) for kept in found]
+    rungs = [_rung(kept, shown, ranked, precision) for kept in found]
     for rung in rungs:
         rung["chapter"] = f"{chapters}{rung['name']}.html" if chapters and rung["name"] in CHAPTERS else None
     names = [rung["name"] for rung in rungs]
@@ -161,7 +160,6 @@ def collect(
             "characters": run.vocabulary.characters,
             "firsts": run.firsts.tolist(),
             "block_size": run.model.config.block_size,
-            "start_token": run.protocol.start_token,
             "protocol": run.protocol.name,
             "scored": run.protocol.scored,
             "n_train": int(run.firsts.sum()),
@@ -173,7 +171,7 @@ def collect(
     }
 
 
-def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision: str) -> dict[str, Any]:
+def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, precision: str) -> dict[str, Any]:
     run, model, config = kept.run, kept.run.model, kept.run.model.config
     name = str(run.info.get("rung", kept.folder.name))
     rung, lines = RUNGS.get(name), files.read_lines(kept.folder / runs.METRICS)
@@ -190,6 +188,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         "code": code(rung) if rung else [],
         "model": {**config.to_dict(), "head_size": config.head_width, "mlp_hidden": config.mlp_hidden},
         "train": run.train_config.to_dict(),
+        "word_start": run.word_start.to_dict(),
         "seed": run.info.get("seed"),
         "n_params": count_parameters(model),
         "train_loss": _interval(row.train) if row else None,
@@ -199,7 +198,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], tape: Tape | None, precision
         else None,
         "published": rung.published.test if rung and rung.published and row and row.published else None,
         "weights": _weights(run, precision),
-        "quantiles": _quantiles(run, tape) if tape else None,
+        "quantiles": _quantiles(run, ranked) if ranked else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
         "snapshots": [
             line for line in files.read_lines(kept.folder / runs.SNAPSHOTS) if {"step", "samples"} <= line.keys()
@@ -261,8 +260,9 @@ def _weights(run: Run, precision: str) -> dict[str, Any]:
     return {"layout": [[name, list(p.shape)] for name, p in state.items()], "data": _base64(flat)}
 
 
-def _quantiles(run: Run, tape: Tape) -> list[float]:
+def _quantiles(run: Run, ranked: WordList) -> list[float]:
     """Log-likelihoods of training words at evenly spaced ranks: enough to tell where any word would stand."""
+    tape = Tape.of(ranked, np.arange(len(ranked)), run.word_start)
     return np.quantile(-score(run.model, tape).words, np.linspace(0, 1, QUANTILES + 1)).round(3).tolist()
 
 

@@ -9,7 +9,7 @@ const N_TILES = 5;
 
 export function flow(app) {
   const ids = app.ids("flow-note");
-  const positions = ids.length ? readWord(app.list, app.model(), ids) : [];
+  const positions = ids.length ? readWord(app.model(), ids) : [];
   const at = Math.min(app.state.at < 0 ? positions.length - 1 : app.state.at, positions.length - 1);
   replace(byId("flow-at"), chips(app, positions, at));
   byId("flow-at").dir = direction(app.state.word);
@@ -17,7 +17,7 @@ export function flow(app) {
 }
 
 function chips(app, positions, at) {
-  const sign = (t) => (app.list.start_token && t === 0 ? "start" : app.glyph(positions[t].token));
+  const sign = (t) => (app.model().start.end_fed && t === 0 ? "start" : app.glyph(positions[t].token));
   return positions.map((_, t) => el("label", { class: "chip" },
     el("input", { type: "radio", name: "at", value: t, checked: t === at, "data-key": `at${t}`, onchange: () => app.set({ at: t }) }),
     word(sign(t))));

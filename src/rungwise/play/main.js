@@ -27,7 +27,7 @@ const app = {
   glyph: (id) => glyph(list, id),
   /** A rung's model, its weights decoded when they are first needed. */
   model(rung = app.rung()) {
-    if (!models.has(rung)) models.set(rung, { config: rung.model, weights: readWeights(rung.weights, precision) });
+    if (!models.has(rung)) models.set(rung, { config: rung.model, start: rung.word_start, weights: readWeights(rung.weights, precision) });
     return models.get(rung);
   },
   /** The typed word's tokens; what cannot be read is said in the element named. */
@@ -98,7 +98,8 @@ function render() {
   Object.assign(byId("rung"), { max: rungs.length - 1, value: number });
   byId("rung").setAttribute("aria-valuetext", rung.title);
   byId("rung-title").textContent = rung.title;
-  const loss = rung.test_loss ? `, test loss ${interval(rung.test_loss)}` : "";
+  const behind = rung.word_start.end_fed && !rung.word_start.first_scored ? " (each word behind an END)" : "";
+  const loss = rung.test_loss ? `, test loss ${interval(rung.test_loss)}${behind}` : "";
   byId("rung-facts").textContent = `${number + 1} of ${rungs.length}, ${count(rung.n_params)} parameters${loss}`;
   VIEWS[view](app);
 }
@@ -139,5 +140,5 @@ globalThis.rungwise = {
     const memory = newMemory(model);
     return tokens.map((token) => [...step(model, token, memory).logits]);
   },
-  read: (name, word) => readWord(list, app.model(app.find(name)), encode(list, word).ids),
+  read: (name, word) => readWord(app.model(app.find(name)), encode(list, word).ids),
 };

@@ -8,9 +8,9 @@ const N_BARS = 6;
 
 export function predict(app) {
   const ids = app.ids("predict-note");
-  const positions = ids.length ? readWord(app.list, app.model(), ids) : [];
+  const positions = ids.length ? readWord(app.model(), ids) : [];
   const cards = positions.map(({ token, next, probabilities }, t) =>
-    card(app, token, t ? positions[t - 1].surprise : null, likeliest(app, probabilities, N_BARS, next, "bars")));
+    card(app, t || !app.model().start.end_fed ? token : null, t ? positions[t - 1].surprise : null, likeliest(app, probabilities, N_BARS, next, "bars")));
   if (positions.length) cards.push(card(app, END, positions.at(-1).surprise, null));
   const output = byId("predict-cards");
   output.dir = direction(app.state.word);
@@ -18,9 +18,9 @@ export function predict(app) {
   replace(byId("predict-sum"), positions.length ? summary(app, positions) : []);
 }
 
-/** A character with its surprise, and under it what may come next. A surprise of ln(vocabulary) is pure guessing. */
+/** A character (null: the start) with its surprise, and under it what may come next. A surprise of ln(vocabulary) is pure guessing. */
 function card(app, token, surprise, below) {
-  const start = app.list.start_token && surprise === null;
+  const start = token === null;
   const sign = start ? "start" : app.glyph(token);
   const heat = surprise === null ? 0 : Math.min(1, surprise / (1.6 * Math.log(app.list.characters.length + 1)));
   return el("li", { class: "card position" },
@@ -32,8 +32,9 @@ function card(app, token, surprise, below) {
 
 function summary(app, positions) {
   const total = -positions.reduce((sum, { surprise }) => sum + surprise, 0);
-  const given = app.list.start_token ? "" : " (the first character is given, not predicted)";
-  const said = [`Log-likelihood ${minus(total, 2)} nats over ${positions.length} predictions${given}, ${minus(total / positions.length, 2)} each. `];
+  const scored = positions.filter(({ surprise }) => surprise !== null).length;
+  const given = app.model().start.first_scored ? "" : " (the first character is given, not scored)";
+  const said = [`Log-likelihood ${minus(total, 2)} nats over ${scored} predictions${given}, ${minus(total / scored, 2)} each. `];
   const { quantiles } = app.rung();
   if (!quantiles) return el("p", {}, said, "The list was not at hand when this page was made, so there is no rank.");
   const below = quantiles.filter((value) => value < total).length;

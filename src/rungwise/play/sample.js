@@ -15,37 +15,41 @@ function mix(x) {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
-/** A word as the model meets it: tokens fed, what came of each, and the token that in truth followed. */
-export function readWord(list, model, ids) {
-  const tokens = list.start_token ? [END, ...ids] : ids;
+/** A word as the model meets it: tokens fed, what came of each, the token that in truth followed, and how surprising
+    it was; null where that is not scored. */
+export function readWord(model, ids) {
+  const tokens = model.start.end_fed ? [END, ...ids] : ids;
   const memory = newMemory(model);
   return tokens.map((token, t) => {
     const found = step(model, token, memory);
     const probabilities = softmax(found.logits);
     const next = tokens[t + 1] ?? END;
-    return { token, next, ...found, probabilities, surprise: -Math.log(probabilities[next]) };
+    return { token, next, ...found, probabilities, surprise: scored(model, t) ? -Math.log(probabilities[next]) : null };
   });
 }
+
+/** Does the prediction at place t of a word's tokens count? The first one of a model of the stream does not. */
+const scored = ({ start }, t) => t > 0 || !start.end_fed || start.first_scored;
 
 /** Draw one word. Its log-likelihood is the whole word's, as readWord has it: temperature 1, nothing cut off. */
 export function drawWord(list, model, random, { temperature = 1, topK = 0, topP = 1, prefix = [] } = {}) {
   const ids = [...prefix];
-  if (!list.start_token && !ids.length) ids.push(pick(list.firsts, random));
-  const given = list.start_token ? [END, ...ids] : ids;
+  if (!model.start.end_fed && !ids.length) ids.push(pick(list.firsts, random));
+  const given = model.start.end_fed ? [END, ...ids] : ids;
   const memory = newMemory(model);
   let logLikelihood = 0;
   let logits;
-  for (const token of given) {
-    if (logits) logLikelihood += Math.log(softmax(logits)[token]);
+  given.forEach((token, t) => {
+    if (t && scored(model, t - 1)) logLikelihood += Math.log(softmax(logits)[token]);
     ({ logits } = step(model, token, memory));
-  }
+  });
   for (;;) {
     const probabilities = softmax(logits);
     logits[PAD] = -Infinity;
     if (!ids.length) logits[END] = -Infinity; // a word has at least one character
     const full = ids.length >= list.block_size - 1; // no room for another: the word ends, whatever was drawn
     const token = full ? END : choose(logits, random, temperature, topK, topP);
-    logLikelihood += Math.log(probabilities[token]);
+    if (ids.length || scored(model, 0)) logLikelihood += Math.log(probabilities[token]);
     if (token === END) return { ids, logLikelihood };
     ids.push(token);
     ({ logits } = step(model, token, memory));
