@@ -11,10 +11,10 @@ from rungwise.files import read_lines
 from rungwise.lab import baselines, tune
 from rungwise.lab.climb import Climb, cost, open_directory, plan, run
 from rungwise.lab.ladder import RUNGS, get_rung, select
-from rungwise.lab.local import cores
 from rungwise.lab.measure import block_means
 from rungwise.lab.results import RESULTS, Result, by_rung, matches, paired_losses, read
 from rungwise.lab.tables import markdown, rows
+from rungwise.machine import cores
 from rungwise.runs import SNAPSHOTS, load
 from rungwise.words import NAMES_SHA256
 

@@ -14,6 +14,8 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from rungwise.machine import prepare
+
 if TYPE_CHECKING:
     from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
     from rungwise.generate import Word
@@ -42,6 +44,9 @@ _HOMES = {
     **dict.fromkeys(("generate", "train"), "practice"),
 }
 """Where each name lives. It is imported when it is asked for, so that `import rungwise` does not wait for torch."""
+
+
+prepare()
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ import torch
 
 from rungwise.config import UserError
 from rungwise.files import write_json
+from rungwise.machine import cache
 from rungwise.native import build
 from rungwise.progress import duration
 
@@ -86,7 +87,7 @@ def compiled(
             raise NotCompiled(f"Steps cannot be compiled: {reason}.")
         say(f"Steps are not compiled: {reason}.")
         return None
-    folder = cache()
+    folder = cache() / "compiled"
     os.environ[CACHE_DIR] = NAMED or str(folder / "torch")
     record = folder / f"{hashlib.sha256(repr((what, device, torch.__version__)).encode()).hexdigest()[:16]}.json"
     known, plain_ms = _read(record), trial(step) * 1000
@@ -119,11 +120,6 @@ def compiled(
         say(f"Steps are not compiled after all: {found.compiled_ms:.3g} ms each, not {found.plain_ms:.3g}.")
         return None
     return made
-
-
-def cache() -> Path:
-    """What torch compiled, and what it was worth. Deleting it costs time only."""
-    return build.cache() / "compiled"
 
 
 def _why_not(device: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from rungwise import native
 from rungwise.batches import STEPS_A_BLOCK, Tape, check_windows
 from rungwise.compiling import Say
 from rungwise.config import Device, EngineConfig, ModelConfig, TrainConfig, UserError, closest
+from rungwise.machine import memory
 from rungwise.native_engine import NativeEngine
 from rungwise.torch_engine import TorchEngine
 from rungwise.train import Engine
@@ -34,8 +34,11 @@ def _known(how: EngineConfig) -> str:
         raise UserError(f"Unknown engine {how.engine!r}; {closest(how.engine, ('auto', 'native', 'torch'))}")
     if how.engine == "native" and beyond:
         raise UserError(f"The native engine runs on the CPU in fp32: leave {beyond} out, or use engine torch.")
-    if how.engine == "native" and (reason := native.why_not()):
-        raise UserError(f"{reason} Install a C++ compiler, or use engine torch.")
+    if how.engine == "native":
+        try:
+            native.load()
+        except native.NoEngine as error:
+            raise UserError(f"{error} Engine torch needs none.") from None
     return how.engine
 
 
@@ -81,10 +84,10 @@ def _parameters(model: ModelConfig) -> int:
 
 
 def _memory(device: str) -> float:
-    """Bytes that the device has; of this machine where it is the CPU."""
+    """Bytes that the device has; that we may have of this machine's where it is the CPU."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[1]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    return memory()
 
 
 def _refuse_too_large(model: ModelConfig, config: TrainConfig, tape: Tape, n_seeds: int, device: str) -> None:

@@ -6,7 +6,6 @@ What words have in common is computed once, and finished words leave the batch (
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ import torch
 from rungwise.config import UserError
 from rungwise.drawing import Drawer, Sampling
 from rungwise.known import KnownWords
+from rungwise.machine import cores
 from rungwise.model import Transformer
 from rungwise.words import Vocabulary
 
@@ -94,8 +94,7 @@ def _batches(drawer: Drawer, wanted: int) -> Iterator[tuple[list[str], np.ndarra
     first = wanted if wanted < FEWEST_WORDS else 0
     if first:
         yield drawer.words(0, first)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    drawers = [drawer, *(drawer.another() for _ in range(min(MOST_THREADS, cores) - 1))]
+    drawers = [drawer, *(drawer.another() for _ in range(min(MOST_THREADS, cores()) - 1))]
     n = min(MOST_WORDS, max(FEWEST_WORDS, -(-wanted // len(drawers))))
     # One thread of torch's for each of ours. Words are independent: this beats splitting every small operation.
     with ThreadPoolExecutor(len(drawers), initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rungwise import files, material, runs, trackers
+from rungwise import files, machine, material, runs, trackers
 from rungwise.compiling import NotCompiled
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, UserError, get_protocol
 from rungwise.distributed import DistributedEngine, check_batch
@@ -55,6 +55,11 @@ def choose_engine(asked: Settings, world: World | None) -> str:
     if how.compile == "on":
         raise UserError("Engine distributed does not compile its steps; leave out --compile.")
     return DistributedEngine.name
+
+
+def own_threads(world: World | None) -> int:
+    """Threads of this process: as many as torch takes by itself, no more than its share of the cores."""
+    return min(torch.get_num_threads(), machine.threads(world.local_size if world else 1))
 
 
 class Job:

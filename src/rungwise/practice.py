@@ -14,14 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import torch
-
 from rungwise import material, runs, trackers, words
 from rungwise.config import ListConfig, UserError, get_protocol
 from rungwise.files import contents, lock, make_folder
 from rungwise.generate import Sampling, Word
 from rungwise.generate import generate as draw_words
-from rungwise.job import Job, Say, choose_engine
+from rungwise.job import Job, Say, choose_engine, own_threads
 from rungwise.lab.ladder import get_rung
 from rungwise.material import Listed, Material, Sharded
 from rungwise.runs import CONFIG, SAMPLES, VOCABULARY, Run, Weights
@@ -63,7 +61,7 @@ def start(
         "rung": rung.name,
         "split_seed": 0,
         "engine": engine_name,
-        "threads": torch.get_num_threads(),
+        "threads": own_threads(world),
         "started": runs.now(),
         **({"launcher": world.launcher} if world else {}),
         **runs.origin(of),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rungwise.config import UserError, closest
+from rungwise.machine import cached
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -50,10 +51,9 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
     import pooch  # loads requests: only here
 
     pooch.get_logger().setLevel("ERROR")
-    cache = Path(pooch.os_cache("rungwise"))
     downloader: Any = pooch.HTTPDownloader(timeout=timeout)
     try:
-        found = pooch.retrieve(url, f"sha256:{sha256}", "names.txt", cache, downloader=downloader)
+        found = pooch.retrieve(url, f"sha256:{sha256}", "names.txt", cached("names.txt").parent, downloader=downloader)
     except OSError as error:  # requests' errors are OSErrors
         raise UserError(
             f"no download from {url}: {type(error).__name__}; set RUNGWISE_DATA_DIR to a folder with names.txt."

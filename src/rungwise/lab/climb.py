@@ -18,8 +18,9 @@ from rungwise.files import contents, lock, make_folder, read_json, write_json
 from rungwise.lab import baselines
 from rungwise.lab import results as results_module
 from rungwise.lab.ladder import Rung
-from rungwise.lab.local import LocalPool, cores
+from rungwise.lab.local import LocalPool
 from rungwise.lab.results import RESULTS, Result
+from rungwise.machine import cores
 from rungwise.words import Split, WordList, split
 
 SETTINGS = "climb.json"

@@ -15,15 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rungwise.config import UserError
 from rungwise.lab.results import Result
+from rungwise.machine import threads
 from rungwise.words import Split, split
 
 if TYPE_CHECKING:
     from rungwise.lab.climb import Climb, Task
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class LocalPool:
@@ -31,7 +27,7 @@ class LocalPool:
 
     def __init__(self, processes: int) -> None:
         self.width = processes
-        self.threads = max(1, cores() // processes)
+        self.threads = threads(processes)
         self.executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:

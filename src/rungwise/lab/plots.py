@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import html
 import io
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
 
 from rungwise.lab.document import Figure
+from rungwise.machine import cache
+
+# No style of the user's, and no home: matplotlib looks for both as it is imported.
+os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
 
 INK, QUIET = "#010203", "#040506"
 SERIES = tuple(f"#0a0b{i:02x}" for i in range(8))

@@ -1,8 +1,8 @@
 """The training step as one native program, where there is a C++ compiler: optional, and the model does not know of it.
 
-engine.cpp is compiled once into the user's cache and called through ctypes, which gives up the GIL: threads train
-replicas side by side. The PyTorch path is the reference and the fallback; both give the same losses and gradients
-to floating-point tolerance.
+engine.cpp is compiled once into the user's cache, compared with the PyTorch model there (check.py), and called through
+ctypes, which gives up the GIL: threads train replicas side by side. The PyTorch path is the reference and the fallback;
+both give the same losses and gradients to floating-point tolerance.
 
     if native.why_not() is None:
         losses = native.load().train_block(...)
@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import multiprocessing
 import os
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from typing import get_args
 import numpy as np
 
 from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig, derive_seed
-from rungwise.native.build import NoEngine, build_library
+from rungwise.native.build import NoEngine, Refused, build_library
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -305,16 +307,23 @@ def _checked(
 
 
 def why_not() -> str | None:
-    """None where there is a native engine; else one line that says why there is none."""
-    return None if isinstance(found := _found(_settings()), Engine) else found
+    """None where there is a native engine; else one line that says why there is none. That the compiler made a wrong
+    one is also told on standard error, once."""
+    found = _found(_settings())
+    if isinstance(found, Engine):
+        return None
+    line = f"No native engine: {' '.join(str(found).split())}"
+    if isinstance(found, Refused):
+        _tell(f"rungwise: {line} PyTorch is used.")
+    return line
 
 
 def load() -> Engine:
     """The engine, compiled at the first call on a machine (about three seconds); NoEngine where there is none."""
     found = _found(_settings())
-    if isinstance(found, str):
-        raise NoEngine(found)
-    return found
+    if isinstance(found, Engine):
+        return found
+    raise NoEngine(f"No native engine: {' '.join(str(found).split())}")
 
 
 def _settings() -> tuple[str | None, ...]:
@@ -323,11 +332,17 @@ def _settings() -> tuple[str | None, ...]:
 
 
 @functools.cache
-def _found(settings: tuple[str | None, ...]) -> Engine | str:
+def _found(settings: tuple[str | None, ...]) -> Engine | Exception:
     """The engine, or why there is none: once a process and environment."""
     if settings[0] == "0":
-        return "The native engine is turned off (RUNGWISE_NATIVE=0)."
+        return NoEngine("it is turned off (RUNGWISE_NATIVE=0).")
     try:
         return Engine(build_library())
     except (NoEngine, OSError) as error:
-        return f"No native engine: {' '.join(str(error).split())}"
+        return error
+
+
+@functools.cache
+def _tell(line: str) -> None:
+    if multiprocessing.parent_process() is None:  # the workers of a climb would all say it
+        print(line, file=sys.stderr)

@@ -12,10 +12,19 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
+from rungwise.machine import cached
+from rungwise.native.check import what_is_wrong
+
 SOURCES = [resources.files("rungwise.native") / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+CHECK = resources.files("rungwise.native") / "check.py"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-"""None that would hide a NaN: a diverged run must show as one."""
+EXACT = (
+    *("-fno-fast-math", "-fno-unsafe-math-optimizations", "-fno-associative-math", "-fno-reciprocal-math"),
+    *("-fno-finite-math-only", "-fsigned-zeros"),
+)
+EXACT_CLANG = ("-ffp-model=precise", "-fno-approx-func", "-fhonor-nans", "-fhonor-infinities")
+"""After the user's flags: sums keep their order, and a NaN stays one, for a diverged run must show."""
 COMPILE_TIMEOUT = 120.0
 """Seconds; it takes about three."""
 
@@ -24,29 +33,44 @@ class NoEngine(RuntimeError):
     """There is no native engine here; the message says why in one line."""
 
 
+class Refused(NoEngine):
+    """The compiler made a library, and it is wrong."""
+
+
 def build_library() -> Path:
-    """The library in the user's cache, compiled first where it is not there."""
+    """The library in the user's cache, compiled and checked first where it is not there.
+
+    Refused: it is wrong (check.py). That is kept as well, so that it is not compiled again.
+    """
     found = compiler()
-    command = [*found, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native", *_words("CXXFLAGS")]
-    source = {path.name: path.read_bytes() for path in SOURCES}
     version = _run([*found, "--version"])
-    key = hashlib.sha256(repr((source, command, version, platform.machine(), _cpu())).encode()).hexdigest()
-    library = cache() / f"engine-{key[:16]}.so"
+    exact = EXACT + EXACT_CLANG * ("clang" in version)
+    command = [*found, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native", *_words("CXXFLAGS"), *exact]
+    source = {path.name: path.read_bytes() for path in SOURCES}
+    key = hashlib.sha256(
+        repr((source, CHECK.read_bytes(), command, version, platform.machine(), _cpu())).encode()
+    ).hexdigest()[:16]
+    library, refused = cached(f"engine-{key}.so"), cached(f"engine-{key}.refused")
+    if refused.exists():
+        raise Refused(refused.read_text())
     if not library.exists():
-        cache().mkdir(parents=True, exist_ok=True)
         # Compiled aside and renamed: a second process at the same time does the same work, and neither sees half.
-        with tempfile.TemporaryDirectory(dir=cache(), prefix="building-") as aside:
+        with tempfile.TemporaryDirectory(dir=library.parent, prefix="building-") as aside:
             for name, text in source.items():  # wherever the package lies
                 (Path(aside) / name).write_bytes(text)
             made = Path(aside) / library.name
             _run([*command, str(Path(aside) / SOURCES[0].name), "-o", str(made)])
+            told = f"the library that {found[0]} made is wrong: %s. Check CXX and CXXFLAGS."
+            try:
+                wrong = what_is_wrong(made)
+            except ChildProcessError as error:  # another time it may
+                raise Refused(told % error) from None
+            if wrong:
+                (Path(aside) / refused.name).write_text(told % wrong)
+                (Path(aside) / refused.name).replace(refused)
+                raise Refused(told % wrong)
             made.replace(library)
     return library
-
-
-def cache() -> Path:
-    """Where compiled code is kept for this user. Deleting it costs time only."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rungwise"
 
 
 def compiler() -> list[str]:
@@ -58,13 +82,15 @@ def compiler() -> list[str]:
     for name in COMPILERS:
         if shutil.which(name):
             return [name]
-    raise NoEngine(f"no C++ compiler was found ({', '.join(COMPILERS)}, or $CXX).")
+    raise NoEngine(f"no C++ compiler was found ({', '.join(COMPILERS)}, or $CXX); install one.")
 
 
 def _run(command: list[str]) -> str:
     """What a command prints; NoEngine with its first error line where it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMPILE_TIMEOUT, check=False
+        )
     except subprocess.TimeoutExpired:
         raise NoEngine(f"{command[0]} took longer than {COMPILE_TIMEOUT:.0f} s.") from None
     if done.returncode:
@@ -75,7 +101,8 @@ def _run(command: list[str]) -> str:
 
 
 def _words(variable: str) -> list[str]:
-    return os.environ.get(variable, "").split()
+    """-Ofast is -O3 -ffast-math, and takes flags that change the rounding of the whole process to the linker, too."""
+    return ["-O3" if word == "-Ofast" else word for word in os.environ.get(variable, "").split()]
 
 
 def _is_arm() -> bool:

@@ -24,7 +24,7 @@ from rungwise.lab.bench.limits import Work
 from rungwise.lab.bench.peers import Makemore, MicrogptC
 from rungwise.lab.bench.summary import WHOLE, ratios, tell
 from rungwise.lab.ladder import get_rung
-from rungwise.lab.local import cores
+from rungwise.machine import cores
 from rungwise.model import Transformer, count_parameters
 
 TRAINED = {

@@ -25,7 +25,7 @@ from rungwise.generate import generate
 from rungwise.lab.bench import limits
 from rungwise.lab.bench.machine import MemoryWatch, peak_mb
 from rungwise.lab.ladder import get_rung
-from rungwise.lab.local import cores
+from rungwise.machine import cores
 from rungwise.model import Transformer
 from rungwise.train import Engine, learning_rate, models, train
 
