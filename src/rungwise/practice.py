@@ -58,6 +58,8 @@ def start(
     if asked.run.rung is None:
         asked = asked.suited_to(of.n_train)
     model, config = asked.model_and_train(rung.model, rung.train, len(of.vocabulary), of.block_size)
+    for line in asked.remarks(rung.train, model, config, of.n_train):
+        say(line)
     info = {
         "seed": asked.run.seed,
         "rung": rung.name,

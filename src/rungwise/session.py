@@ -33,8 +33,6 @@ from rungwise.world import RankLost
 
 STEPS_AT_ONCE = 32
 """Ctrl-C, the clock and the progress bar are looked at between pieces of so many steps."""
-LOOKS = 20
-"""Looks at the validation words a run, where eval_every does not say."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -74,7 +72,7 @@ class Session:
     ) -> None:
         self.folder, self.engine, self.model_config, self.config, self.run = folder, engine, model_config, config, run
         self.validation, self.observe = validation, observe
-        self.eval_every = run.eval_every or max(1, config.steps // LOOKS)
+        self.eval_every = run.interval(config.steps)
         self.standing = Standing()
         self.saved_step = 0
         self.command = "rungwise train"
