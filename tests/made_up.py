@@ -12,6 +12,7 @@ import polars as pl
 
 from rungwise.config import get_protocol
 from rungwise.lab.ladder import RUNGS, Rung
+from rungwise.lab.tune import variant
 from rungwise.words import NAMES_SHA256
 
 N_WORDS = 400
@@ -148,9 +149,12 @@ def write_world(folder: Path) -> list[Path]:
     for protocol, shift, groups in (("makemore", 0.08, ["scaling"]), ("strict", 0.1, ["article", "scaling"])):
         shifted = {name: loss + shift for name, loss in LOSSES.items() if RUNGS[name].group in groups}
         found.append(write_climb(folder / protocol, protocol, shifted))
-    rates = {"0.0003": [2.1, 2.11, 2.1], "0.001": [2.0, 2.02, 2.01], "0.003": [2.05, 2.06, 2.04]}
-    tuned = {name: {"rates": rates, "best": 0.001} for name in ("baseline", "2-heads", "gelu")}
-    (folder / "strict" / "tuning.json").write_text(json.dumps({"rungs": tuned}))
+    with (folder / "strict" / "results.jsonl").open("a") as file:
+        for name in ("baseline", "2-heads", "gelu"):
+            for rate, loss in ((3e-4, 2.7), (3e-3, 1.9)):
+                for seed in range(3):
+                    line = result(variant(RUNGS[name], rate), seed, "strict", loss + seed / 100, 0.02)
+                    file.write(json.dumps(line) + "\n")
     peer = {"test_loss": 2.013, "steps": 5000, "protocol": "makemore", "n_params": 204_544, "source": "measured"}
     (folder / "peers.json").write_text(json.dumps({"makemore": peer}))
     return found

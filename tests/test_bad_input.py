@@ -48,6 +48,7 @@ def place(tmp_path_factory) -> Path:
         "latin.json": b'{"rung": "\xff"}',
         "deep.json": b"[" * 100_000,
         "no.toml": b"n_embd = ",
+        "rising.json": b'{"learning_rate": 0.01, "min_learning_rate": 0.1}',
         "vocab.json": b'{"vocab_size": 5}',
     }.items():
         (folder / name).write_bytes(content)
@@ -79,7 +80,7 @@ def place(tmp_path_factory) -> Path:
     (half / "samples.txt").unlink()
     other = json.loads((half / "config.json").read_text())
     (half / "config.json").write_text(json.dumps(other | {"list": other["list"] | {"data": str(folder / "two.txt")}}))
-    learned = flags(**{**TINY, "steps": 1, "position": "learned"})
+    learned = flags(**{**TINY, "steps": 3, "position": "learned"})
     assert command("train", "--data", folder / "good.txt", "--out", folder / "learned", *learned).status == 0
     return folder
 
@@ -142,7 +143,7 @@ BAD = [
     (f"{TRAIN} --batching stream --window 1000", "The training words make 157 tokens; a window of 1000 needs more."),
     (f"{TRAIN} --n-layer -1", "command line: n_layer must be at least 1, but is -1."),
     (f"{TRAIN} --mlp gleu", "command line: mlp: Input should be 'none', 'relu', 'gelu' or 'swiglu', but is 'gleu'."),
-    (f"{TRAIN} --dropout 1", "command line: dropout must be at least 0 and below 1, but is 1.0."),
+    (f"{TRAIN} --dropout 1", "command line: dropout must be at least 0 and below 1 (after rounding to 1/65536, the step of masks), but is 1.0."),
     (f"{TRAIN} --dropout nan", "command line: dropout"),
     (f"{TRAIN} --steps 0", "command line: steps must be at least 1, but is 0."),
     (f"{TRAIN} --batch-size 0", "command line: batch_size must be at least 1, but is 0."),
@@ -153,6 +154,12 @@ BAD = [
     (f"{TRAIN} --beta1 1", "command line: beta1 must be at least 0 and below 1, but is 1.0."),
     (f"{TRAIN} --patience=-1", "command line: patience must be at least 0, but is -1."),
     (f"{TRAIN} --patience 1 --protocol article", "patience needs validation words, and protocol article has none: use protocol strict."),
+    (f"{TRAIN} --dropout 0.999999", "command line: dropout must be at least 0 and below 1 (after rounding to 1/65536, the step of masks), but is 0.999999."),
+    (f"{TRAIN} --steps 40 --warmup-steps 41", "command line: warmup_steps must be at most steps=40, but is 41: the learning rate would never reach its peak."),
+    (f"{TRAIN} --rung final --warmup-steps 20001", "command line: warmup_steps must be at most steps=20000, but is 20001: the learning rate would never reach its peak."),
+    (f"{TRAIN} --learning-rate 5e-5 --min-learning-rate 1e-4", "command line: min_learning_rate must be at most learning_rate=5e-05, but is 0.0001: the learning rate would rise."),
+    (f"{TRAIN} --min-learning-rate 1", "command line: min_learning_rate must be at most learning_rate=0.001, but is 1.0: the learning rate would rise."),
+    (f"{TRAIN} --config rising.json", "rising.json: min_learning_rate must be at most learning_rate=0.01, but is 0.1: the learning rate would rise."),
     (f"{TRAIN} --steps 1e3", "--steps must be a whole number, but is '1e3'; see rungwise train --help"),
     (f"{TRAIN} --learning-rate fast", "--learning-rate must be a number, but is 'fast'; see rungwise train --help"),
     (f"{TRAIN} --learning-rat 1", "Unrecognized options: --learning-rat"),

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from conftest import make_words
+from helpers import command
 from rungwise.config import EngineConfig, UserError, get_protocol
 from rungwise.files import read_lines
-from rungwise.lab import baselines, tune
+from rungwise.lab import baselines, evidence, tune
 from rungwise.lab.climb import Climb, cost, open_directory, plan, run
 from rungwise.lab.ladder import RUNGS, get_rung, select
 from rungwise.lab.measure import block_means
-from rungwise.lab.results import RESULTS, Result, by_rung, matches, paired_losses, read
+from rungwise.lab.results import RESULTS, Result, append, by_rung, matches, paired_losses, read
 from rungwise.lab.tables import markdown, rows
 from rungwise.machine import cores
 from rungwise.runs import SNAPSHOTS, load
@@ -118,7 +119,8 @@ def made_up(on: str, seed: int, test_loss: float = 2.0, **changes) -> Result:
         "rung": on, "seed": seed, "n_params": 1, "steps": of.train.steps, "protocol": "article", "train_loss": 1.9,
         "val_loss": None, "test_loss": test_loss, "tokens_per_s": 1.0, "ms_per_step": 1.0, "data": "names",
         "data_sha256": NAMES_SHA256, "versions": {}, "git_revision": None, "date": "2026-01-01", "engine": "torch",
-        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), "detail": {"samples": []}, **changes,
+        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), **changes,
+        "detail": {"samples": [], "n_test_words": 3, "n_test_tokens": 9},
     })  # fmt: skip
 
 
@@ -144,18 +146,62 @@ def test_published_figures_stand_beside_the_articles_list_and_protocol_only():
         assert "2.35 / 2.35" not in markdown(select("baseline"), [made_up("baseline", 0, **change)])
 
 
+def tried(rung: str, losses: dict[float, float], seeds, **changes) -> list[Result]:
+    """Made-up results of a rung at several rates: validation loss by rate; the test loss says the contrary."""
+    found = []
+    for rate, loss in losses.items():
+        own = rate == RUNGS[rung].train.learning_rate
+        at = RUNGS[rung] if own else tune.variant(RUNGS[rung], rate)
+        fields = {"rung": at.name, "train": at.train.to_dict(), "protocol": "strict", **changes}
+        found += [made_up(rung, s, -loss, **{"val_loss": loss + s / 100, **fields}) for s in seeds]
+    return found
+
+
 def test_tuning_looks_at_validation_alone():
-    rungs = select(["baseline"])
-    variants = tune.variants(rungs)
-    assert [v.train.learning_rate for v in variants] == [rate for rate in tune.GRID if rate != 1e-3]
-    results = [made_up("baseline", s, 1.0, val_loss=2.0) for s in (0, 1)]
-    for variant in variants:
-        good = variant.train.learning_rate == 3e-3
-        changed = {"rung": variant.name, "train": variant.train.to_dict(), "val_loss": 1.5 if good else 2.5}
-        results += [made_up("baseline", s, 3.0, **changed) for s in (0, 1)]
-    rate, mine = tune.best(rungs, results)["baseline"]
-    assert rate == 3e-3
-    assert [r.test_loss for r in mine] == [3.0, 3.0]
+    assert [v.train.learning_rate for v in tune.variants(select(["baseline"]))] == [3e-4, 3e-3, 1e-2]
+    results = tried("baseline", {1e-3: 2.0, 3e-4: 2.5, 3e-3: 1.5, 1e-2: 2.5}, (0, 1))
+    found = tune.tuned(results)["baseline"]
+    assert found.best == 3e-3
+    assert [r.test_loss for r in found.tried[3e-3]] == [-1.5, -1.5]
+
+
+def test_tuned_rates_are_compared_on_the_seeds_that_all_have():
+    """A seed that only one rate has may be an easy one."""
+    results = tried("baseline", {1e-3: 2.0, 3e-3: 1.9}, (1, 2))
+    results += tried("baseline", {1e-3: 0.1}, (0, 3, 4))
+    found = tune.tuned(results)["baseline"]
+    assert found.best == 3e-3
+    assert {rate: [r.seed for r in mine] for rate, mine in found.tried.items()} == {1e-3: [1, 2], 3e-3: [1, 2]}
+    assert tune.tuned(tried("gelu", {1e-3: 2.0}, (0,)) + tried("gelu", {3e-3: 2.0}, (1,))) == {}
+    assert tune.tuned(tried("gelu", {1e-3: 2.0, 3e-3: 2.0}, (0,), val_loss=None)) == {}
+
+
+def test_a_second_tuned_climb_keeps_the_rates_of_the_first(tmp_path, words):
+    (tmp_path / "l").write_text("\n".join(words))
+    for rung in ("baseline", "2-heads"):
+        arguments = ["--tune", "--rungs", rung, "--steps", 2, "--seeds", 1, "--engine", "torch", "--processes", 1]
+        done = command("climb", "--data", tmp_path / "l", "--out", tmp_path / "c", *arguments)
+        assert done.status == 0, done.err
+    measured = evidence.read([tmp_path / "c"]).main
+    assert list(measured.tuned) == ["baseline", "2-heads"]
+    assert all(list(found.tried) == list(tune.GRID) for found in measured.tuned.values())
+    assert sorted(path.name for path in (tmp_path / "c").glob("*.json")) == ["baselines.json", "climb.json"]
+    assert command("report", tmp_path / "c").status == 0
+    text = (tmp_path / "c" / "report.md").read_text().split("chosen on validation words")[1]
+    assert text.count(" ←") == 3  # of two rungs, and of the caption
+
+
+def test_rates_of_another_protocol_list_or_training_are_not_among_the_tuned(tmp_path):
+    results = tried("baseline", {1e-3: 2.0, 3e-3: 1.5}, (0, 1))
+    others = tried("baseline", {1e-2: 1.0}, (0, 1), data_sha256="0" * 64)
+    others += tried("baseline", {3e-4: 1.0}, (0, 1), split_seed=7)
+    others += tried("baseline", {3e-2: 1.0}, (0, 1), train=RUNGS["final"].train.to_dict())
+    others += [dataclasses.replace(r, rung="baseline@fast") for r in tried("baseline", {1e-1: 1.0}, (0, 1))]
+    for result in [*results, *others]:
+        append(tmp_path / RESULTS, result)
+    found = evidence.read([tmp_path]).main
+    assert list(found.tuned["baseline"].tried) == [1e-3, 3e-3]
+    assert "left out: baseline@0.03, baseline@fast" in " ".join(found.notes)
 
 
 def test_a_result_from_another_version_is_named(tmp_path):

@@ -11,6 +11,8 @@ SOURCE = Path(__file__).parent.parent / "src/rungwise"
 ROOMS = sorted(SOURCE.rglob("*.py"))
 ENGINE = {
     "config",
+    "hints",
+    "rules",
     "words",
     "counts",
     "layers",
@@ -40,7 +42,7 @@ ENGINE = {
 LABORATORY = {
     f"lab.{room}" for room in ("ladder", "stats", "collect", "evidence", "findings", "report", "tables", "results")
 }
-NO_TORCH = {"config", "words", "counts", "cli", "commands", "shards", "stream"} | LABORATORY
+NO_TORCH = {"config", "hints", "rules", "words", "counts", "cli", "commands", "shards", "stream"} | LABORATORY
 
 
 def name_of(path: Path) -> str:

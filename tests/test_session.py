@@ -97,7 +97,8 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch, number):
     with pytest.raises(Stopped) as stopped:
         begin(out)
     assert str(stopped.value) == (
-        f"Stopped after 33 of 60 steps; everything is saved. Go on: rungwise train --out {out} --resume"
+        "Stopped after 33 of 60 steps; everything is saved. Go on, with the list on standard input: rungwise train --out "
+        f"{out} --resume --data -"
     )
     assert stopped.value.exit_status == 128 + number
     monkeypatch.undo()
@@ -267,7 +268,10 @@ def test_a_run_that_begins_with_standard_input(tmp_path):
     out = tmp_path / "r"
     assert command("train", "--data", "-", "--out", out, *flags(**TINY), stdin=data).status == 0
     (out / runs.SAMPLES).unlink()
-    line = f"rungwise: error: {out} was begun with a list from standard input: give it again with --data.\n"
+    line = (
+        f"rungwise: error: {out} was begun with a list that lies in no file: give it again, with --data FILE, or with "
+        "--data - on standard input.\n"
+    )
     assert command("train", "--out", out, "--resume").err == line
     assert command("train", "--out", out, "--resume", "--data", "-", stdin=data).status == 0
 

@@ -125,7 +125,7 @@ def test_eval_and_sample_agree_on_a_word(tmp_path):
 @pytest.mark.parametrize("protocol", ["strict", "article"])
 def test_words_beyond_the_learned_positions_are_counted(tmp_path, protocol):
     (tmp_path / "l").write_text("\n".join(WORDS))
-    fields = flags(**{**TINY, "steps": 2, "position": "learned", "protocol": protocol})
+    fields = flags(**{**TINY, "steps": 3, "position": "learned", "protocol": protocol})
     assert command("train", "--data", tmp_path / "l", "--out", tmp_path / "r", *fields).status == 0
     # Longest word: fritz, 5 characters, and END: 6 places. Without a start token, a word of 6 still fits.
     asked = b"anna\nfritz\nmarina\nannalena\nBOB\nmarina\n"

@@ -23,6 +23,10 @@ Precision = Literal["fp32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 
 
+EVALUATIONS = 20
+"""Evaluations of a run, where eval_every does not say."""
+
+
 class UserError(ValueError):
     """Something that a user can mend: one line that says what, where and what to do. The command exits with 2."""
 
@@ -41,6 +45,11 @@ def derive_seed(seed: int, purpose: str) -> int:
     meets the same batches on every rung, and differences between rungs pair.
     """
     return zlib.crc32(f"{seed}/{purpose}".encode())
+
+
+def dropout_steps(p: float) -> int:
+    """Dropout as masks have it, in steps of 1/65536 (masks.py)."""
+    return round(p * 65536)
 
 
 class _Config:
@@ -128,7 +137,8 @@ class ModelConfig(_Config):
         self._require("n_layer", self.n_layer <= 1_000, "at most 1,000")
         for field, choices in (("mlp", MLP), ("norm", Norm), ("position", Position)):
             self._require_choice(field, choices)
-        self._require("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
+        below = 0 <= self.dropout < 1 and dropout_steps(self.dropout) < 65536
+        self._require("dropout", below, "at least 0 and below 1 (after rounding to 1/65536, the step of masks)")
         if self.head_size is None:
             self._require("n_embd", self.n_embd % self.n_head == 0, f"a multiple of n_head={self.n_head}")
         else:
@@ -186,9 +196,9 @@ class TrainConfig(_Config):
     schedule: Schedule = "cosine"
     """constant, or linear warm-up and then cosine decay (Loshchilov & Hutter 2017) to min_learning_rate."""
     warmup_steps: int = 200
-    """Steps of linear warm-up (cosine only)."""
+    """Steps of linear warm-up (cosine only); the default is at most half of the run."""
     min_learning_rate: float = 1e-4
-    """Where the cosine ends."""
+    """Where the cosine ends; the default is at most half of learning_rate."""
     weight_decay: float = 0.01
     """Decoupled, on every parameter (Loshchilov & Hutter 2019). 0.01 is also PyTorch's default for AdamW."""
     grad_clip: float = 1.0
@@ -277,6 +287,14 @@ class RunConfig(EngineConfig):
         for field in ("eval_every", "patience", "save_every"):
             self._require(field, getattr(self, field) >= 0, "at least 0")
         self._require("accumulate", self.accumulate >= 1, "at least 1")
+
+    def interval(self, steps: int) -> int:
+        """Steps from one evaluation to the next, in a run of so many."""
+        return self.eval_every or max(1, steps // EVALUATIONS)
+
+    def evaluations(self, steps: int) -> int:
+        """How many a run of so many steps has; the last one is at its end."""
+        return -(-steps // self.interval(steps))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rungwise import files, machine, material, runs, trackers
+from rungwise import files, hints, machine, material, runs, trackers
 from rungwise.compiling import NotCompiled
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, UserError, get_protocol
 from rungwise.distributed import DistributedEngine, check_batch
@@ -74,9 +74,12 @@ class Job:
         track: Sequence[str],
         world: World | None,
         say: Say,
+        data: str | None = None,
     ) -> None:
+        """`data`: where the list lies, if not where config.json says."""
         self.out, self.configs, self.of, self.track, self.say = out, configs, of, track, say
         self.world = world if world and world.size > 1 else None
+        self.go_on = hints.go_on(out, data, track, self.world.command if self.world else hints.TRAIN)
         name, threads = (configs.info.get(key) for key in ("engine", "threads"))
         if self.world:
             name = DistributedEngine.name
@@ -89,8 +92,7 @@ class Job:
         if isinstance(self.engine, TorchEngine):
             configs.info["compiled"] = self.engine.compiled is not None
         self.session = Session(out, self.engine, configs.model, configs.train, asked, of.looked_at(configs.word_start))
-        if self.world:
-            self.session.command = self.world.command
+        self.session.go_on = self.go_on
 
     def _make_engine(self, name: str, asked: RunConfig) -> Engine:
         model, config = self.configs.model, self.configs.train
@@ -98,7 +100,7 @@ class Job:
             return self._stacked(asked.replace(engine=name))
         if self.world:
             check_batch(config, asked, self.world.size)  # before the others could say it, too
-            told = {"out": str(self.out), "model": model.to_dict(), "train": config.to_dict(), "run": asked.to_dict()}
+            told = {"go_on": self.go_on, "model": model.to_dict(), "train": config.to_dict(), "run": asked.to_dict()}
             told |= {"list": self.configs.info["list"], "threads": torch.get_num_threads(), **self.of.told()}
             self.world.tell(told)
         return DistributedEngine(model, config, self.of.source(config, asked.seed), asked, self.world)
@@ -154,7 +156,7 @@ class Job:
         runs.save_samples(out, samples)
         self.say(_summary(standing.step, standing.best_step, seconds, losses, self.of.n_train))
         self.say("Some words of its own: " + " ".join(samples[:10]))
-        self.say(f"Wrote {out}. More words: rungwise sample {out} -n 20")
+        self.say(f"Wrote {out}. More words: {hints.command('sample', out, '-n', N_SAMPLES)}")
         return run
 
 
@@ -191,8 +193,7 @@ def follow() -> None:
         if world.rank > 1:
             sys.exit(2)
         raise UserError(  # one of the others is enough
-            f"Rank 1 lost rank 0. Where rank 0 says no more, it was killed; go on from the last checkpoint: "
-            f"{world.command} --out {told['out']} --resume"
+            f"Rank 1 lost rank 0. Where rank 0 says no more, it was killed. From the last checkpoint: {told['go_on']}"
         ) from None
     except UserError as error:  # a shard that cannot be read any more, say
         raise UserError(f"Rank {world.rank}: {error}") from None

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rungwise.config import ModelConfig
+from rungwise.config import ModelConfig, dropout_steps
 
 ROPE_BASE = 10_000.0
 NORM_EPS = 1e-5
@@ -87,7 +87,7 @@ class Dropout(nn.Module):
 
 
 def make_dropout(config: ModelConfig) -> nn.Module:
-    return Dropout(config.dropout) if config.dropout else nn.Identity()
+    return Dropout(config.dropout) if dropout_steps(config.dropout) else nn.Identity()
 
 
 class Attention(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rungwise import hashing
-from rungwise.config import derive_seed
+from rungwise.config import derive_seed, dropout_steps
 from rungwise.layers import Dropout
 from rungwise.model import Transformer
 
@@ -80,7 +80,7 @@ def dropout_mask(p: float, key: Tensor, prefixes: Tensor, width: int) -> Tensor:
     SplitMix64 from key + prefix on, 16 bits an element (p in steps of 1/65536): several times cheaper than a stateful
     generator.
     """
-    threshold, numbers = round(p * 65536), -(-width // 4)  # a 64-bit number holds four elements
+    threshold, numbers = dropout_steps(p), -(-width // 4)  # a 64-bit number holds four elements
     counted = torch.arange(1, numbers + 1, device=prefixes.device) * GOLDEN
     bits = _mix64(key[..., None, None, None] + prefixes[..., None] + counted)
     lanes = (bits[..., None] >> torch.arange(0, 64, 16, device=prefixes.device)) & 0xFFFF

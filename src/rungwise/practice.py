@@ -51,11 +51,13 @@ def start(
         batching = asked.changes.get("batching", rung.train.batching)
         of, source = material.load(asked.list, asked.run.protocol, batching)
     else:
-        of, source = Listed(listed, protocol), ListConfig(data=listed.name)
+        of, source = Listed(listed, protocol), ListConfig(data="-")  # no file holds it
     say(of.describe())
     if asked.run.rung is None:
         asked = asked.suited_to(of.n_train)
     model, config = asked.model_and_train(rung.model, rung.train, len(of.vocabulary), of.block_size)
+    for line in asked.remarks(rung.train, model, config, of.n_train):
+        say(line)
     info = {
         "seed": asked.run.seed,
         "rung": rung.name,
@@ -71,7 +73,8 @@ def start(
     make_folder(out)
     with lock(out):
         _refuse_occupied(out)
-        job = Job(out, runs.Configs(model, config, protocol, info), asked.run, of, track, world, say)
+        configs, data = runs.Configs(model, config, protocol, info), "-" if source.data == "-" else None
+        job = Job(out, configs, asked.run, of, track, world, say, data)
         runs.save_vocabulary(out, of.vocabulary, of.firsts)
         of.save(out)
         runs.save_config(out, model, config, protocol, info)
@@ -107,7 +110,8 @@ def resume(
         of = _material_again(out, configs, source, data, listed)
         _tell_of_versions(configs)
         say(of.describe())
-        job = Job(out, configs, asked, of, track, World.from_environment(), say)
+        data = data or ("-" if source.data == "-" else None)
+        job = Job(out, configs, asked, of, track, World.from_environment(), say, data)
         job.session.resume()
         say(f"Going on after {job.session.standing.step:,} steps.")
         return job.run()
@@ -122,7 +126,10 @@ def _material_again(
         return Sharded.load(out, firsts, data)
     if listed is None:
         if data is None and source.data == "-":
-            raise UserError(f"{out} was begun with a list from standard input: give it again with --data.")
+            raise UserError(
+                f"{out} was begun with a list that lies in no file: give it again, with --data FILE, or with --data - on "
+                "standard input."
+            )
         listed, _ = material.load_list(source if data is None else source.replace(data=data))
     if listed.sha256 != configs.info.get("data_sha256"):
         raise UserError(f"{listed.name} is not the list that {out} was begun with (SHA-256 differs).")

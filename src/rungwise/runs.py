@@ -27,6 +27,7 @@ import numpy as np
 
 from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError, WordStart
 from rungwise.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
+from rungwise.hints import go_on
 from rungwise.known import KnownWords
 from rungwise.words import FIRST_CHARACTER, Vocabulary
 
@@ -202,10 +203,10 @@ def load(folder: Path | str, weights: Weights = "best") -> Run:
         if weights == "last":
             raise UserError(f"{folder} keeps no last weights: {CHECKPOINT} is missing.") from None
         if (folder / CHECKPOINT).exists() or not (folder / SAMPLES).exists():
-            raise UserError(
-                f"{folder} has no weights yet: training was stopped before. Go on: rungwise train --out {folder} "
-                "--resume"
-            ) from None
+            source = configs.info.get("list")
+            data = "-" if isinstance(source, dict) and source.get("data") == "-" else None
+            told = f"{folder} has no weights yet: training was stopped before. {go_on(folder, data)}"
+            raise UserError(told) from None
         raise UserError(f"{folder} is no complete run: {path.name} is missing.") from None
     if weights == "last":
         tensors = {k.removeprefix("param/"): v[0] for k, v in tensors.items() if k.startswith("param/") and v.ndim}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from rungwise import files, runs
+from rungwise import files, hints, runs
 from rungwise.batches import Tape
 from rungwise.config import ModelConfig, RunConfig, TrainConfig, UserError
 from rungwise.evaluate import score
@@ -33,8 +33,6 @@ from rungwise.world import RankLost
 
 STEPS_AT_ONCE = 32
 """Ctrl-C, the clock and the progress bar are looked at between pieces of so many steps."""
-LOOKS = 20
-"""Looks at the validation words a run, where eval_every does not say."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -74,11 +72,10 @@ class Session:
     ) -> None:
         self.folder, self.engine, self.model_config, self.config, self.run = folder, engine, model_config, config, run
         self.validation, self.observe = validation, observe
-        self.eval_every = run.eval_every or max(1, config.steps // LOOKS)
+        self.eval_every = run.interval(config.steps)
         self.standing = Standing()
         self.saved_step = 0
-        self.command = "rungwise train"
-        """How to go on, but for --out and --resume."""
+        self.go_on = hints.go_on(folder)
         self.recent = [math.nan]
         if run.patience and validation is None:
             raise UserError(
@@ -127,7 +124,7 @@ class Session:
                     train(self.engine, self.config, self._after_block, step, until)
                 except RankLost as error:
                     raise RankLost(
-                        f"{error}; everything up to step {self.saved_step:,} is saved. Go on: {self._go_on()}"
+                        f"{error}; everything up to step {self.saved_step:,} is saved. {self.go_on}"
                     ) from None
                 if until == look or until == self.config.steps:
                     self._look()
@@ -178,15 +175,12 @@ class Session:
         write_tensors(self.folder / CHECKPOINT, {**self.engine.state(), **pending}, about)
         self.saved_step = self.standing.step
 
-    def _go_on(self) -> str:
-        return f"{self.command} --out {self.folder} --resume"
-
     def _stop(self, number: int) -> None:
         if self.validation is None:
             self.save_weights()  # so that one can sample from what there is
         s = self.standing
         raise Stopped(
-            f"Stopped after {s.step:,} of {self.config.steps:,} steps; everything is saved. Go on: {self._go_on()}",
+            f"Stopped after {s.step:,} of {self.config.steps:,} steps; everything is saved. {self.go_on}",
             128 + number,
         )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from rungwise import config as config_module
+from rungwise import rules
 from rungwise.config import (
     MLP,
     Batching,
@@ -84,16 +85,27 @@ class Settings:
     def model_and_train(
         self, model: ModelConfig, train: TrainConfig, vocab_size: int, block_size: int
     ) -> tuple[ModelConfig, TrainConfig]:
-        """A rung's configurations with what was asked for, fitted to a list."""
+        """A rung's configurations with what was asked for, fitted to a list; a schedule that is one (rules.py)."""
         values = {**self.changes, "vocab_size": vocab_size, "block_size": block_size}
         if model.attention_width == model.n_embd:  # heads that share the width go on sharing it
             model = model.replace(head_size=None)
-        return tuple(  # type: ignore[return-value]
+        made: Any = tuple(
             type(base).from_dict(
                 base.to_dict() | {name: value for name, value in values.items() if name in base.fields()}, self.where
             )
             for base in (model, train)
         )
+        try:
+            return made[0], rules.fitted(made[1], self.changes)
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from None
+
+    def remarks(self, before: TrainConfig, model: ModelConfig, train: TrainConfig, n_words: int) -> list[str]:
+        """What is to be told of `model_and_train`'s two, on so many training words; `before`: the rung's training."""
+        return [
+            *rules.changes(before, train, self.changes),
+            *rules.remarks(model, train, self.run, n_words, self.changes),
+        ]
 
 
 def suited(n_words: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
+from rungwise.batches import Tape, check_windows
 from rungwise.config import EngineConfig, ModelConfig, Protocol, TrainConfig, UserError
 from rungwise.files import contents, lock, make_folder, read_json, write_json
 from rungwise.lab import baselines
@@ -49,7 +50,7 @@ class Climb:
     def configs(self, rung: Rung) -> tuple[ModelConfig, TrainConfig]:
         """Of a rung on this list."""
         model = rung.model.replace(vocab_size=len(self.words.vocabulary), block_size=self.words.block_size)
-        return model, rung.train if self.steps is None else rung.train.replace(steps=self.steps)
+        return model, rung.trained(self.steps)
 
     def settings(self) -> dict[str, Any]:
         """What all results of one directory have in common."""
@@ -156,16 +157,19 @@ def run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
     A result is appended to results.jsonl as soon as it is there, so a climb that is stopped loses only what was
     under way.
     """
+    parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
+    tape = Tape.of(climb.words, parts.train, climb.protocol)
+    for rung in climb.rungs:
+        check_windows(tape, rung.train)
     make_folder(climb.out)
     with lock(climb.out):
-        return _run(climb, report)
+        return _run(climb, parts, report)
 
 
-def _run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
+def _run(climb: Climb, parts: Split, report: Callable[[Progress], None]) -> list[Result]:
     from rungwise.engines import replicas_together
 
     done = open_directory(climb)
-    parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
     with make_pool(climb) as pool:
         baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
         tasks = plan(

@@ -24,7 +24,7 @@ from rungwise.lab.baselines import BASELINES
 from rungwise.lab.collect import CURVES, WORDS, read_frame
 from rungwise.lab.ladder import RUNGS
 from rungwise.lab.results import RESULTS, Result, by_rung, matches
-from rungwise.lab.tune import TUNING
+from rungwise.lab.tune import Tuned, is_variant, trained_so, tuned
 from rungwise.words import NAMES_SHA256
 
 PEERS = "peers.json"
@@ -84,16 +84,19 @@ class Measured:
     curves: pl.DataFrame | None = None
     baselines: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     """Order -> train_loss, val_loss, test_loss of a Kneser-Ney model, nats a scored character."""
-    tuning: Mapping[str, Any] = field(default_factory=dict)
-    """Rung -> {"rates": {rate: validation losses by seed}, "best": rate}."""
     variants: tuple[Result, ...] = ()
-    """Of rungs at other learning rates (climb --tune): RUNG@RATE."""
+    """Of rungs at other learning rates (climb --tune): RUNG@RATE, trained as the ladder says but for that."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
     @cached_property
     def by_rung(self) -> dict[str, list[Result]]:
         return by_rung(self.results)
+
+    @cached_property
+    def tuned(self) -> dict[str, Tuned]:
+        """Rung -> what its learning rates gave, where several were tried."""
+        return tuned([*self.results, *self.variants])
 
     @property
     def articles_list(self) -> bool:
@@ -216,13 +219,15 @@ def _group(found: Sequence[tuple[Path, list[Result]]]) -> Measured:
     """One group from the folders that hold a part of it; a rung and seed measured twice: the last counts."""
     everything = [result for _, results in found for result in results]
     first, notes = everything[0], []
-    variants = tuple(r for r in everything if "@" in r.rung)
-    if unknown := sorted({r.rung for r in everything} - RUNGS.keys() - {r.rung for r in variants}):
+    if unknown := sorted({r.rung for r in everything if r.rung.partition("@")[0] not in RUNGS}):
         notes.append(f"not on the ladder, left out: {', '.join(unknown)}")
     known = [r for r in everything if r.rung in RUNGS]
     steps = _common_steps(known)
     kept = {(r.rung, r.seed): r for r in known if matches(r, RUNGS[r.rung], steps)}
-    if others := sorted({r.rung for r in known if not matches(r, RUNGS[r.rung], steps)}):
+    at_rates = [r for r in everything if is_variant(r.rung) and r.rung not in unknown]
+    variants = {(r.rung, r.seed): r for r in at_rates if trained_so(r, steps)}
+    kept_ones = {id(r) for r in (*kept.values(), *variants.values())}
+    if others := sorted({r.rung for r in [*known, *at_rates] if id(r) not in kept_ones}):
         notes.append(f"trained otherwise than the ladder now says, left out: {', '.join(others)}")
     results = sorted(kept.values(), key=lambda r: (list(RUNGS).index(r.rung), r.seed))
     folders = list(dict.fromkeys(folder for folder, _ in found))
@@ -236,8 +241,7 @@ def _group(found: Sequence[tuple[Path, list[Result]]]) -> Measured:
         _word_losses(folders, results, notes),
         _curves(folders),
         _baselines(folders, first, notes),
-        {name: rung for folder in folders for name, rung in _tuning(folder, first, notes).items()},
-        variants,
+        tuple(variants.values()),
         tuple(notes),
     )
 
@@ -292,13 +296,3 @@ def _baselines(folders: Sequence[Path], of: Result, notes: list[str]) -> dict[in
                 return {int(order): losses for order, losses in found["kneser_ney"].items()}
             notes.append(f"{BASELINES} is of another protocol, list or split, left out")
     return {}
-
-
-def _tuning(folder: Path, of: Result, notes: list[str]) -> dict[str, Any]:
-    if not (folder / TUNING).exists():
-        return {}
-    found = read_json(folder / TUNING)
-    if any(key in found and found[key] != getattr(of, key) for key in ("protocol", "data_sha256", "split_seed")):
-        notes.append(f"{TUNING} is of another protocol, list or split, left out")
-        return {}
-    return found.get("rungs", {})

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rungwise.config import ModelConfig, TrainConfig, UserError, closest
+from rungwise.rules import fitted
 
 Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation"]
 
@@ -51,6 +52,10 @@ class Rung:
         ):
             mine = {name: value for name, value in self.changes.items() if name in base.fields()}
             object.__setattr__(self, kind, base.replace(**mine))
+
+    def trained(self, steps: int | None) -> TrainConfig:
+        """How it is trained: as it stands, or for so many steps instead."""
+        return fitted(self.train if steps is None else self.train.replace(steps=steps), ("steps",))
 
 
 RUNGS: dict[str, Rung] = {}

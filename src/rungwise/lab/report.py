@@ -6,10 +6,10 @@ The same results give the same bytes: dates are those of the results, and figure
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from rungwise import hints
 from rungwise.config import UserError
 from rungwise.files import write_text
 from rungwise.lab.document import Block, Facts, Paragraph, Section, Verdicts, Words, markdown, missing_all, shown
@@ -240,8 +240,8 @@ def command(group: Measured) -> str:
             left -= rungs
     names += [rung for rung in RUNGS if rung in left]
     seeds = max(r.seed for r in group.results) + 1
-    steps_given = f" --steps {group.steps}" if group.steps is not None else ""
-    return (
-        f"rungwise climb --data {shlex.quote(group.data)} --protocol {group.protocol.name} --rungs {','.join(names)} "
-        f"--seeds {seeds}{steps_given}{' --tune' if group.variants else ''}"
-    )
+    more: list[object] = ["--steps", group.steps] if group.steps is not None else []
+    more += ["--tune"] * bool(group.variants)
+    data = "-" if group.data == "standard input" else group.data
+    about = ("--data", data, "--protocol", group.protocol.name, "--rungs", ",".join(names), "--seeds", seeds)
+    return hints.command("climb", *about, *more)

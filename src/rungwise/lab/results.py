@@ -52,12 +52,11 @@ class Result:
 
 def matches(result: Result, rung: Rung, steps: int | None) -> bool:
     """Was this result trained as the ladder now says?"""
-    train = rung.train if steps is None else rung.train.replace(steps=steps)
     data_fields = {"vocab_size", "block_size"}
     same_model = {k: v for k, v in result.model.items() if k not in data_fields} == {
         k: v for k, v in rung.model.to_dict().items() if k not in data_fields
     }
-    return same_model and result.train == train.to_dict()
+    return same_model and result.train == rung.trained(steps).to_dict()
 
 
 def read(path: Path) -> list[Result]:

@@ -196,27 +196,22 @@ def p_value(p: float) -> str:
 
 
 def tuning(measured: Measured) -> list[Block]:
-    if not measured.tuning:
+    if not measured.tuned:
         return []
-    rates = sorted({rate for rung in measured.tuning.values() for rate in rung["rates"]}, key=float)
+    rates = sorted({rate for found in measured.tuned.values() for rate in found.tried})
     rows = []
-    for name, rung in measured.tuning.items():
-        best = f"{rung['best']:g}"
-        cells = []
-        for rate in rates:
-            losses = [value for value in rung["rates"].get(rate, []) if value is not None]
-            cells.append((f"{np.mean(losses):.3f}" + " ←" * (float(rate) == rung["best"])) if losses else "")
-        there = [r for r in measured.variants if r.rung == f"{name}@{best}"] or [
-            r for r in measured.by_rung.get(name, []) if r.train["learning_rate"] == rung["best"]
+    for name, found in measured.tuned.items():
+        cells = [
+            f"{found.validation(rate):.3f}" + " ←" * (rate == found.best) if rate in found.tried else ""
+            for rate in rates
         ]
-        s = summary([r.test_loss for r in there]) if there else None
-        title = RUNGS[name].title if name in RUNGS else name
-        rows.append((title, *cells, best, plus_minus(s.mean, s.low, s.high) if s else ""))
+        s = summary([r.test_loss for r in found.tried[found.best]])
+        rows.append((RUNGS[name].title, *cells, f"{found.best:g}", plus_minus(s.mean, s.low, s.high)))
     caption = (
         "Every rung at the best of a small grid of learning rates, chosen on validation words (mean validation loss, "
         "nats a character; ← is the best); test was read once, there."
     )
-    return [Table(caption, ("rung", *rates, "best rate", "test there"), rows)]
+    return [Table(caption, ("rung", *(f"{rate:g}" for rate in rates), "best rate", "test there"), rows)]
 
 
 def meaning(measured: Measured) -> Table:

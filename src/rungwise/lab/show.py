@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rungwise import words
+from rungwise import rules, words
 from rungwise.commands import ClimbCommand
 from rungwise.config import EngineConfig, UserError, WordStart, get_protocol
 from rungwise.lab import baselines, tune
@@ -48,6 +48,8 @@ def climb(request: ClimbCommand) -> None:
     )
     if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
         console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.", markup=False)
+    for line in remarks(plan, len(parts.train)):
+        console.print(line, markup=False)
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
     with screen:
         everything = climbing.run(plan, screen.report)
@@ -59,7 +61,6 @@ def climb(request: ClimbCommand) -> None:
     if request.ablate:
         console.print(ablation_table(results))
     if request.tune:
-        tune.write(plan.out, rungs, results)
         console.print(tuning_table(rungs, results))
     show_samples(console, rungs, results)
     if line := compiled_line(results):
@@ -108,11 +109,21 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], climbing.Climb]:
     return rungs, plan
 
 
+def remarks(plan: climbing.Climb, n_words: int) -> list[str]:
+    """What does not fit these steps, or this list, in a line each, with the rungs that it is said of."""
+    found: dict[str, list[str]] = {}
+    for rung in plan.rungs:
+        train = rung.trained(plan.steps)
+        for line in [*rules.changes(rung.train, train, ("steps",)), *rules.batches(train, n_words)]:
+            found.setdefault(line, []).append(rung.name)
+    return [f"{', '.join(names)}: {line}" if len(names) < len(plan.rungs) else line for line, names in found.items()]
+
+
 def table(plan: climbing.Climb, results: Sequence[Result]) -> Table:
     """The ladder, and below it what counting gives; a rung that still trains says how many seeds are there."""
     groups = by_rung(r for r in results if r.seed in plan.seeds)
     found = _table(*HEADER, left=2)
-    shown = [rung for rung in plan.rungs if not tune.is_variant(rung)]
+    shown = [rung for rung in plan.rungs if not tune.is_variant(rung.name)]
     for row in rows(shown, [r for group in groups.values() for r in group]):
         n = len(groups.get(row.rung.name, []))
         cells = row.cells()
@@ -147,12 +158,14 @@ def ablation_table(results: Sequence[Result]) -> Table:
 
 def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
     """Every rung at the learning rate that validation liked best."""
-    chosen = tune.best(rungs, results)
+    tuned = tune.tuned(results)
     found = _table("rung", "stands on", "best rate", "validation", "test", "step", left=2)
     for rung in rungs:
-        if rung.name in chosen:
-            rate, mine = chosen[rung.name]
-            before, after = paired_losses(chosen[rung.on][1] if rung.on in chosen else [], mine)
+        if rung.name in tuned:
+            rate = tuned[rung.name].best
+            mine = tuned[rung.name].tried[rate]
+            below = tuned.get(rung.on or "")
+            before, after = paired_losses(below.tried[below.best] if below else [], mine)
             edge = " (edge)" if rate in (tune.GRID[0], tune.GRID[-1]) else ""
             validation = [r.val_loss for r in mine if r.val_loss is not None]
             step = show(paired(before, after), signed=True) if before else ""

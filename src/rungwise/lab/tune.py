@@ -1,63 +1,76 @@
 """Learning-rate fairness: every rung at the best of a small grid, chosen on validation. No torch here.
 
-A ladder at one fixed rate flatters the rungs which that rate suits.
+A ladder at one fixed rate flatters the rungs which that rate suits. What was tried stands in results.jsonl, as rungs
+RUNG@RATE, and everything is derived from there.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-from rungwise.files import write_json
-from rungwise.lab.ladder import Rung
-from rungwise.lab.results import Result, by_rung
+import numpy as np
 
-TUNING = "tuning.json"
+from rungwise.config import UserError
+from rungwise.lab.ladder import RUNGS, Rung
+from rungwise.lab.results import Result, by_rung, matches
+
 GRID = (3e-4, 1e-3, 3e-3, 1e-2)
 """Each about three times the last; a rung's own rate is tried too."""
 
 
+def variant(rung: Rung, rate: float) -> Rung:
+    """A rung at another rate: RUNG@RATE, a diff of the rung like any other."""
+    name, title = f"{rung.name}@{rate:g}", f"{rung.title}, {rate:g}"
+    return Rung(name, title, rung.group, rung.name, {"learning_rate": rate}, rung.why, "rungwise")
+
+
 def variants(rungs: Sequence[Rung]) -> list[Rung]:
-    """Each rung at every rate of the grid but its own: RUNG@RATE, a diff of the rung like any other."""
-    return [
-        Rung(f"{r.name}@{rate:g}", f"{r.title}, {rate:g}", r.group, r.name, {"learning_rate": rate}, r.why, "rungwise")
-        for r in rungs
-        for rate in GRID
-        if rate != r.train.learning_rate
-    ]
+    """Each rung at every rate of the grid but its own."""
+    return [variant(rung, rate) for rung in rungs for rate in GRID if rate != rung.train.learning_rate]
 
 
-def is_variant(rung: Rung) -> bool:
-    return "@" in rung.name
+def is_variant(name: str) -> bool:
+    return "@" in name
 
 
-def best(rungs: Sequence[Rung], results: Sequence[Result]) -> dict[str, tuple[float, list[Result]]]:
-    """Rung -> its best rate by mean validation loss over seeds, and the results there. Test is never looked at."""
-    groups, found = by_rung(results), {}
-    for rung in rungs:
+def trained_so(result: Result, steps: int | None) -> bool:
+    """Was this result of RUNG@RATE trained as the ladder now says, but for the rate in its name?"""
+    name, _, rate = result.rung.partition("@")
+    try:
+        return name in RUNGS and matches(result, variant(RUNGS[name], float(rate)), steps)
+    except (ValueError, UserError):  # no number, or no rate
+        return False
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A rung at several learning rates, on the seeds that all of these have."""
+
+    tried: dict[float, list[Result]]
+    """Rate -> its results, by seed."""
+
+    def validation(self, rate: float) -> float:
+        """Mean validation loss at a rate, nats a scored character."""
+        return float(np.mean([r.val_loss for r in self.tried[rate]]))  # type: ignore[arg-type]
+
+    @property
+    def best(self) -> float:
+        """The rate of the lowest mean validation loss. Test is never looked at."""
+        return min(self.tried, key=self.validation)
+
+
+def tuned(results: Sequence[Result]) -> dict[str, Tuned]:
+    """Rung -> what was tried, in the ladder's order: of the results of one list, protocol and split. A rung of which
+    no two rates share a seed with a validation loss is left out."""
+    groups = by_rung(r for r in results if r.val_loss is not None)
+    found = {}
+    for name in RUNGS:
         tried = {
-            mine[0].train["learning_rate"]: mine
-            for name, mine in groups.items()
-            if name == rung.name or name.startswith(f"{rung.name}@")
+            mine[0].train["learning_rate"]: {r.seed: r for r in mine}
+            for key, mine in groups.items()
+            if key.partition("@")[0] == name
         }
-        if tried:
-            rate = min(tried, key=lambda rate: _mean(tried[rate]))
-            found[rung.name] = rate, tried[rate]
+        if len(tried) > 1 and (seeds := sorted(set.intersection(*(set(mine) for mine in tried.values())))):
+            found[name] = Tuned({rate: [tried[rate][seed] for seed in seeds] for rate in sorted(tried)})
     return found
-
-
-def _mean(results: Sequence[Result]) -> float:
-    losses = [r.val_loss if r.val_loss is not None else math.inf for r in results]
-    return sum(losses) / len(losses)
-
-
-def write(out: Path, rungs: Sequence[Rung], results: Sequence[Result]) -> None:
-    """tuning.json: per rung the validation losses of every rate, by seed, and the rate that was best."""
-    groups, about = by_rung(results), dict[str, Any]()
-    for name, (rate, _) in best(rungs, results).items():
-        tried = [mine for key, mine in groups.items() if key == name or key.startswith(f"{name}@")]
-        losses = {f"{mine[0].train['learning_rate']:g}": [r.val_loss for r in mine] for mine in tried}
-        about[name] = {"rates": dict(sorted(losses.items(), key=lambda item: float(item[0]))), "best": rate}
-    write_json(out / TUNING, {"rungs": about})

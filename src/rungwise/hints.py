@@ -1,0 +1,30 @@
+"""The commands that messages print: quoted, so that they can be pasted into a shell. No torch here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+TRAIN = "rungwise train"
+
+
+def command(*arguments: object) -> str:
+    """`rungwise ARGUMENTS`."""
+    return f"rungwise {quoted(*arguments)}"
+
+
+def quoted(*arguments: object) -> str:
+    """Arguments as a shell takes them; a path that begins with a dash is not to be read as an option."""
+    return shlex.join(f"./{a}" if isinstance(a, Path) and str(a).startswith("-") else str(a) for a in arguments)
+
+
+def go_on(out: Path, data: str | None = None, track: Sequence[str] = (), train: str = TRAIN) -> str:
+    """How to go on with a run that was stopped, as the end of a message.
+
+    `data`: where its list lies, if not where config.json says; `-`: it has to be given on standard input again.
+    `train`: how such a run is started.
+    """
+    more = [*(("--data", data) if data else ()), *(f"--{name}" for name in track)]
+    how = ", with the list on standard input" if data == "-" else ""
+    return f"Go on{how}: {train} {quoted('--out', out, '--resume', *more)}"
