@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,7 @@ def about(run: Run) -> dict[str, Any]:
 
 def write(run: Run, folder: Path) -> Made:
     """Write model.onnx: a single file, its weights inside (so up to protobuf's 2 GB)."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would keep a number of this machine in the user's home
     import onnxruntime
 
     packed = convert(run.model, about(run))
