@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -180,12 +181,28 @@ def test_output_to_a_full_disk_is_one_line(tmp_path, capsys):
         full.close()
 
 
-def test_words_of_any_script_are_printed_whatever_the_terminal(tmp_path):
+def test_a_file_gets_utf_8_whatever_the_locale(tmp_path):
     (tmp_path / "l").write_text("東京\nさくら\nはな\nゆき\nそら\n" * 2, encoding="utf-8")
     assert command("train", "--data", tmp_path / "l", "--out", tmp_path / "r", *flags(**TINY)).status == 0
-    done = command("sample", tmp_path / "r", "-n", 3, encoding="ascii")
-    assert (done.status, done.err) == (0, "")
-    assert all(line.startswith("\\u") for line in done.out.splitlines())
+    for encoding in ("ascii", "cp1252", "utf-16"):
+        done = command("sample", tmp_path / "r", "-n", 3, encoding=encoding)
+        assert (done.status, done.err) == (0, "")
+        assert set(done.out) <= set("東京さくらはなゆきそら\n")
+    told = command("sample", tmp_path / "r", "--prefix", "é", encoding="ascii")
+    assert told.err.startswith("rungwise: error: 'é' in 'é' is not in the alphabet")
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals to be had here")
+def test_a_terminal_keeps_its_encoding(tmp_path):
+    (tmp_path / "l").write_text("東京\n東京\n", encoding="utf-8")
+    asked = [sys.executable, "-m", "rungwise", "data", str(tmp_path / "l"), "--no-counts"]
+    for encoding, shown in (("ascii", r"\u4eac 2  \u6771 2"), ("euc-jp", "京 2  東 2")):
+        reader, terminal = os.openpty()
+        done = subprocess.run(asked, stdout=terminal, stderr=terminal, env=os.environ | {"PYTHONIOENCODING": encoding})
+        os.close(terminal)
+        assert done.returncode == 0
+        assert f"Alphabet (2 characters): {shown}" in os.read(reader, 9999).decode(encoding)
+        os.close(reader)
 
 
 # ------------------------------------------------------------------------------------------------- for Python

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from helpers import WORDS, command, tiny_run
 from rungwise.files import read_lines
 from rungwise.lab.results import read as read_results
+from rungwise.sources import PACKED
 
 N = int(os.environ.get("RUNGWISE_FUZZ", "20"))  # the examples of each; RUNGWISE_FUZZ=2000 for a night
 fuzz = settings(deadline=None, max_examples=N, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -63,7 +64,7 @@ def run(tmp_path_factory) -> Path:
 @given(data=st.data())
 def test_a_list(data, tmp_path):
     whole = "\n".join(WORDS).encode()
-    content = data.draw(st.one_of(damage(whole), st.sampled_from([b"\x1f\x8b", b"PAR1", b"\xff\xfe"]).flatmap(
+    content = data.draw(st.one_of(damage(whole), st.sampled_from([*PACKED, b"PAR1", b"\xff\xfe"]).flatmap(
         lambda magic: st.binary(max_size=99).map(lambda rest: magic + rest))))  # fmt: skip
     (tmp_path / "list").write_bytes(content)
     encoding = data.draw(st.sampled_from(["utf-8", "utf-16", "shift_jis", "utf-7", "unicode_escape", "big5"]))

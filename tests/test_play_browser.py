@@ -20,6 +20,7 @@ from rungwise.generate import Sampling, generate
 from rungwise.lab.ladder import RUNGS
 from rungwise.play.collect import CHAPTERS, code, collect, find
 from rungwise.play.page import build
+from rungwise.sources import comparable
 from rungwise.words import END, WordList, split
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'rungwise[dev]')")
@@ -285,6 +286,27 @@ def test_generate_tags_words_and_repeats_by_seed(open_page: Any, climb: Path, tm
     page.click("text=Draw ten more")
     words = page.locator("#generate-words .word").all_inner_texts()[:10]
     assert len(set(words)) == 1 and words[0].startswith("sha")
+
+
+def test_drawn_words_are_those_that_a_list_could_hold(open_page: Any, tmp_path: Path) -> None:
+    """Blanks and marks are drawn anywhere; what is shown, and tagged, is what a list would hold."""
+    listed = read_words(
+        [
+            f"{a}{blank}{b}"
+            for a in ("lo\u0323", "s\u0323", "\xe9")
+            for b in ("x\u0301", "an", "e")
+            for blank in " \u2003"
+        ]
+    )
+    page = open_page(write_page(tmp_path, find(save_untrained(tmp_path, listed)), listed)).go("view=generate&rung=gelu")
+    for _ in range(9):
+        page.click("text=Draw ten more")
+    words = page.locator("#generate-words .word").all_text_contents()
+    assert len(words) == 100
+    assert all(word and word == comparable(word) and listed.vocabulary.spells(word) for word in words)
+    page.fill("#prefix", " s\u0323\u2003")
+    page.click("text=Draw ten more")
+    assert all(w.startswith("\u1e63\u2003") for w in page.locator("#generate-words .word").all_text_contents()[:10])
 
 
 def test_train_shows_curves_and_words_on_the_way(open_page: Any, climb: Path) -> None:

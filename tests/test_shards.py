@@ -20,7 +20,7 @@ from rungwise.config import ListConfig, UserError  # noqa: E402
 from rungwise.files import read_lines, read_tensors  # noqa: E402
 from rungwise.session import Session  # noqa: E402
 from rungwise.stream import ShardStream  # noqa: E402
-from rungwise.words import PAD  # noqa: E402
+from rungwise.words import PAD, Dropped  # noqa: E402
 from test_session import assert_same  # noqa: E402
 
 
@@ -125,7 +125,7 @@ def test_batches_do_not_depend_on_how_they_are_cut_or_where_one_begins(folder, b
 def test_any_column_of_text(tmp_path, kind):
     cells = ["  anna ", "", None, "José", "José", "x" * 99, "a\nb", *made_up(499)]
     known, held_out, _ = survey(write(tmp_path / "shards", cells, kind=kind))
-    assert known.dropped == {"long": 1, "broken": 1, "blank": 2}
+    assert known.dropped == Dropped(long=1, broken=1, blank=2)
     assert known.n_words == 3 + 499
     assert "́" not in known.characters
     assert known.describe(held_out).startswith(

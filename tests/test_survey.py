@@ -53,14 +53,17 @@ def test_the_figures_to_beat_are_those_of_counts():
 
 
 def test_data_tells_what_is_dropped_and_why(tmp_path):
-    (tmp_path / "l.csv").write_text('name\nanna\nbea\n"a\nb"\n' + "x" * 70 + '\n""\ncarl\nanna\n')
+    (tmp_path / "l.csv").write_text('name\nanna\nbea\n"a\nb"\n' + "x" * 70 + '\n""\ncarl\nanna\nSmith, John\n')
     done = command("data", tmp_path / "l.csv", "--column", "name")
     assert done.status == 0
     assert "l.csv: 4 words, 3 distinct, 1 repeated" in done.out
-    assert "Dropped: 1 longer than 64 characters, 1 holds a line break, 1 blank" in done.out
+    assert (
+        "Dropped: 1 longer than 64 characters, 1 holds a line break, 1 blank, 1 in rows with more or fewer cells"
+        in done.out
+    )
     assert "Seen once" in done.out
     found = json.loads(command("data", tmp_path / "l.csv", "--column", "name", "--json").out)
-    assert list(found["dropped"].values()) == [1, 1, 1]
+    assert list(found["dropped"].values()) == [1, 1, 1, 1]
     assert found["to_beat"]["protocol"] == "strict"
 
 

@@ -53,6 +53,8 @@ class Assessment:
             "scored": run.word_start.scored,
             "words": len(listed),
             "dropped_too_long": listed.dropped.long,
+            "dropped_with_a_line_break": listed.dropped.broken,
+            "dropped_rows_unlike_the_header": listed.dropped.misfit,
             "words_scored": len(self.words),
             "words_with_unknown_characters": self.n_unknown_words,
             "unknown_characters": self.unknown,
@@ -138,8 +140,13 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
         )
     if n := s["words_beyond_the_last_position"]:
         yield f"Not scored: {n:,} words longer than the model's learned positions reach"
-    if s["dropped_too_long"]:
-        yield f"Not read: {s['dropped_too_long']:,} words longer than --max-length"
+    for key, what in (
+        ("dropped_too_long", "words longer than --max-length"),
+        ("dropped_with_a_line_break", "words that hold a line break"),
+        ("dropped_rows_unlike_the_header", "rows with more or fewer cells than the header"),
+    ):
+        if n := s[key]:
+            yield f"Not read: {n:,} {what}"
     yield (
         f"{s['nats_per_character']:.4f} nats, {s['bits_per_character']:.4f} bits a character; perplexity "
         f"{_large(s['perplexity_per_character'], 3)} a character, {_large(s['perplexity_per_word'], 1)} a word"

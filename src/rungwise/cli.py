@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stream = getattr(sys, name)
         if stream is None:  # closed by who called us (>&-): there is nobody to tell
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):  # words hold any character, wherever the output goes
-            stream.reconfigure(errors="backslashreplace")
+        elif isinstance(stream, io.TextIOWrapper):  # words hold any character; a terminal shows what it can
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     try:
         parse(sys.argv[1:] if arguments is None else arguments).run()
         sys.stdout.flush()

@@ -148,10 +148,12 @@ class SampleCommand:
 
     def run(self) -> None:
         from rungwise import practice
+        from rungwise.files import portable
         from rungwise.generate import Sampling
 
+        prefix = portable(self.prefix)
         sampling = Sampling(
-            self.temperature, self.top_k, self.top_p, self.prefix, self.max_length, self.unique, self.new_only
+            self.temperature, self.top_k, self.top_p, prefix, self.max_length, self.unique, self.new_only
         )
         practice.sample(self.run_dir, self.n, sampling, self.seed, self.json, self.weights)
 

@@ -71,13 +71,20 @@ class _Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "configuration") -> Self:
         """Read from JSON-like values: types checked, unknown fields refused with the nearest known name."""
-        for name in values:
+        given: dict[str, Any] = {}
+        for name, value in values.items():
             if name not in cls.fields():
                 raise UserError(f"{where}: unknown field {name!r}; {closest(name, cls.fields())}")
+            given[name] = value.item() if getattr(value, "shape", None) == () else value  # NumPy's and torch's numbers
+            if not isinstance(given[name], str | int | float | None):
+                raise UserError(f"{where}: {name} must be a number, a text or True or False, but is {value!r}.")
         from pydantic import TypeAdapter, ValidationError
 
         try:  # JSON and strict: "32" is no number and 1 is no flag, but 1 is a float
-            return TypeAdapter(cls).validate_json(json.dumps(dict(values)), strict=True)
+            told = json.dumps(given, ensure_ascii=False).encode("utf-8", "replace")
+            found = TypeAdapter(cls).validate_json(told, strict=True)
+            texts = {name: value for name, value in given.items() if isinstance(value, str)}
+            return found.replace(**texts)  # as they are: pydantic takes no path with bytes that are no UTF-8
         except ValidationError as error:
             first = error.errors()[0]
             if isinstance(cause := first.get("ctx", {}).get("error"), UserError):

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rungwise import native
-from rungwise.config import UserError, derive_seed
+from rungwise.config import UserError, _Config, derive_seed
 from rungwise.model import Transformer
+from rungwise.sources import comparable
 from rungwise.words import END, PAD, Vocabulary
 
 WORDS_A_BLOCK = 4096
@@ -30,7 +31,7 @@ CACHE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Sampling(_Config):
     """How words are drawn from a model."""
 
     temperature: float = 1.0
@@ -40,7 +41,7 @@ class Sampling:
     top_p: float = 1.0
     """Only the most probable characters that together hold this much probability (Holtzman et al. 2020)."""
     prefix: str = ""
-    """What every word begins with."""
+    """What every word begins with: any text, as sources.comparable() has the beginning of a word."""
     max_length: int | None = None
     """Words end here at the latest; None: the longest word that the model was made for."""
     unique: bool = False
@@ -190,10 +191,11 @@ class Drawer:
         self.seed = derive_seed(seed, "sampling")
         self.start = firsts is None  # END is fed before the first character
         self.scored_from = 2 if self.start and not first_scored else 1  # tokens read before the first one that counts
-        longest = min(sampling.max_length or config.block_size - 1, config.block_size - 1)
-        given = vocabulary.encode(sampling.prefix)
+        self.longest = longest = min(sampling.max_length or config.block_size - 1, config.block_size - 1)
+        self.prefix = comparable(sampling.prefix, beginning=True)
+        given = vocabulary.encode(self.prefix)
         if len(given) > longest:
-            raise UserError(f"The prefix {sampling.prefix!r} is longer than the longest word ({longest} characters).")
+            raise UserError(f"The prefix {self.prefix!r} is longer than the longest word ({longest} characters).")
         self.given = np.concatenate([[END], given]) if self.start else given
         self.width = longest + self.start
         a_prefix = config.n_layer * 2 * config.attention_width * self.width * 4
@@ -208,12 +210,22 @@ class Drawer:
         return twin
 
     def words(self, first: int, n: int) -> tuple[list[str], np.ndarray]:
-        """Words `first` to `first + n`, and their log-likelihoods."""
+        """Words `first` to `first + n` as _word() has them, and the log-likelihoods of what was drawn, (n,)."""
         blocks = range(first // WORDS_A_BLOCK, -(-(first + n) // WORDS_A_BLOCK))
         numbers = np.concatenate([self._numbers(block) for block in blocks])
         begin = first - blocks[0] * WORDS_A_BLOCK
         ids, log_likelihood = self._draw(numbers[begin : begin + n])
-        return self.vocabulary.decode_rows(ids[:, self.start :]), log_likelihood
+        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.start :])], log_likelihood
+
+    def _word(self, drawn: str) -> str:
+        """The word that was drawn, as a list would hold it. Empty where none of this alphabet and length could, such
+        as a blank alone, or a letter and a mark whose composed form is not in the alphabet; and where what is drawn
+        behind the prefix changes it."""
+        word = comparable(drawn)
+        if word == drawn:
+            return word
+        fits = len(word) <= self.longest and word.startswith(self.prefix) and self.vocabulary.spells(word)
+        return word if fits else ""
 
     def _numbers(self, block: int) -> np.ndarray:
         """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that _pick's sums are exact."""

@@ -79,13 +79,39 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def portable(text: str) -> str:
+    """What was typed, or a path, as text that means the same in every locale.
+
+    Python keeps bytes that its locale cannot read as surrogate escapes: where they are UTF-8 they become characters,
+    and what is no UTF-8 (a path may hold any bytes) stays an escape. local() is the way back.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character that is no byte of anybody's
+        return text
+
+
+def local(text: str) -> str:
+    """The path here, under this locale, that a portable() text names. A path that can be used here is left alone."""
+    try:
+        os.fsencode(text)
+        return text
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"Cannot write {path}: {error.strerror or error}.")
 
 
+def utf8(text: str) -> bytes:
+    r"""Text as every file of ours holds it. A path's byte that is no UTF-8 is written \udcXX, which JSON reads back."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(utf8(text))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -98,7 +124,7 @@ def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
 
 def append_line(path: Path, value: Any) -> None:
     """Append one JSON line in a single write, on a line of its own even after a torn one, and wait for the disk."""
-    line = (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    line = utf8(json.dumps(value, ensure_ascii=False) + "\n")
     try:
         with path.open("a+b") as file:
             if file.tell() and not _ends_with_newline(file):
@@ -119,7 +145,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file; a torn line (a write that was cut short) is passed over."""
     found = []
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -133,7 +159,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path.parent} is no run: {path.name} is missing.") from None
     except NotADirectoryError:

@@ -28,14 +28,18 @@ FEWEST_WORDS = 1 << 11
 MOST_THREADS = 4
 """Each takes a cache of its own."""
 GIVE_UP_AFTER = 20_000
-"""--unique and --new-only end when so many words in a row bring fewer than one in a thousand that will do."""
+"""Drawing ends when so many words in a row bring fewer than one in a thousand that will do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
     text: str
+    """As a list would hold it (sources.comparable()): without outer blanks, in Unicode's composed form. So it is read
+    back as it is, is in the model's alphabet, and is told from the others."""
     log_likelihood: float
-    """Nats of the whole word, as evaluate.score() scores it: temperature 1, nothing cut off, a prefix included."""
+    """Nats of the whole word, as evaluate.score() scores it: temperature 1, nothing cut off, a prefix included. Of
+    what was drawn, outer blanks and marks apart from their letters too: where there were any, evaluate.score() gives
+    `text` another."""
     new: bool | None = None
     """Not in the list that the model was made for; None where that is not known."""
 
@@ -50,7 +54,8 @@ def generate(
     known: KnownWords | None = None,
     first_scored: bool = True,
 ) -> Iterator[Word]:
-    """Draw n words; with `unique` or `new_only` fewer, where the model hardly gives any more.
+    """Draw n words; fewer where the model hardly gives any more that will do: with `unique` or `new_only`, or of a
+    model that hardly draws what a list of its alphabet could hold (drawing.py). What will not do is left out.
 
     `firsts`: for a model without a start token (protocol article), how often each token id begins a training word,
     (V,): such a model never predicts a first character, so it is drawn from the training words' own. None: the model
@@ -60,6 +65,8 @@ def generate(
     Memory stays bounded whatever n; `unique` takes 8 bytes a word.
     """
     sampling = sampling or Sampling()
+    if n < 0:
+        raise UserError(f"n must be at least 0, but is {n}.")
     if sampling.new_only and known is None:
         raise UserError("This run keeps no list of its words, so new ones cannot be told: leave out new_only.")
     drawer = Drawer(model, vocabulary, firsts, sampling, seed, first_scored)
@@ -110,7 +117,7 @@ def _choose(
     texts: list[str], sampling: Sampling, seen: KnownWords | None, known: KnownWords | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Which of the words will do, and which are new (None: not known). Those that will are added to `seen`."""
-    good = np.ones(len(texts), dtype=bool)
+    good = np.fromiter(map(bool, texts), dtype=bool, count=len(texts))
     new = None
     any_words = known or seen
     hashes = any_words.hash(texts) if any_words is not None else np.empty(0, dtype=np.uint64)

@@ -13,7 +13,7 @@ from rungwise import shards, words
 from rungwise.batches import Tape
 from rungwise.config import ListConfig, Protocol, TrainConfig, UserError, WordStart, get_protocol
 from rungwise.distributed import Drawn, Source
-from rungwise.files import read_json, read_tensors, write_json, write_tensors
+from rungwise.files import local, portable, read_json, read_tensors, write_json, write_tensors
 from rungwise.known import KNOWN, KnownWords
 from rungwise.shards import Shards
 from rungwise.stream import ShardStream
@@ -140,7 +140,7 @@ def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Materia
         )
     if batching != "words":
         raise UserError(f"Shards give batches of words: batching must be 'words', but is {batching!r}.")
-    return Sharded(*shards.survey(config)), config.replace(data=str(Path(config.data).resolve()))
+    return Sharded(*shards.survey(config)), config.replace(data=_from_anywhere(config.data))
 
 
 def load_list(config: ListConfig) -> tuple[WordList, ListConfig]:
@@ -148,7 +148,11 @@ def load_list(config: ListConfig) -> tuple[WordList, ListConfig]:
     listed = words.load(config.data, config.max_length, config.encoding, config.column)
     if config.data in ("auto", "names", "given-names"):
         return listed, config.replace(data=listed.name)
-    return listed, config if config.data == "-" else config.replace(data=str(Path(config.data).resolve()))
+    return listed, config if config.data == "-" else config.replace(data=_from_anywhere(config.data))
+
+
+def _from_anywhere(data: str) -> str:
+    return portable(str(Path(local(data)).resolve()))
 
 
 def source_of(told: Mapping[str, Any], config: ListConfig, protocol: Protocol, train: TrainConfig, seed: int) -> Source:

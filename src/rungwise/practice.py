@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -153,8 +154,6 @@ def _tell_of_versions(configs: runs.Configs) -> None:
 
 def sample(run_dir: Path, n: int, sampling: Sampling, seed: int, as_json: bool, weights: Weights = "best") -> None:
     """Print n words from a run, one a line, and nothing else on standard output."""
-    if n < 0:
-        raise UserError(f"n must be at least 0, but is {n}.")
     run = runs.load(run_dir, weights)
     known = run.known if as_json or sampling.new_only else None
     printed = write_words(
@@ -166,7 +165,8 @@ def sample(run_dir: Path, n: int, sampling: Sampling, seed: int, as_json: bool, 
     )
     if printed < n:
         kind = " and ".join(name for name, on in (("distinct", sampling.unique), ("new", sampling.new_only)) if on)
-        print(f"Only {printed:,} of {n:,} {kind} words came; the model hardly gives any more.", file=sys.stderr)
+        kind = f"{kind} words" if kind else "words"
+        print(f"Only {printed:,} of {n:,} {kind} came; the model hardly gives any more.", file=sys.stderr)
 
 
 def write_words(drawn: Iterable[Word], as_json: bool, to: TextIO) -> int:
@@ -186,22 +186,33 @@ def write_words(drawn: Iterable[Word], as_json: bool, to: TextIO) -> int:
 def train(data: str | Path | Iterable[str] = "auto", out: str | Path | None = None, **fields: Unpack[Fields]) -> Run:
     """Train a model on a list of words, and give it back.
 
-    `data`: a file or the name of a list as on the command line, or the words themselves. `out`: the directory to
-    write to; None: nothing is kept. `fields`: n_embd=64, learning_rate=1e-3, patience=5, ... as on the command line
-    (`rungwise train --help` tells them all).
+    `data`: a file or the name of a list as on the command line, or the words themselves, strings in any iterable.
+    `out`: the directory to write to; None: nothing is kept. `fields`: n_embd=64, learning_rate=1e-3, patience=5, ... as
+    on the command line (`rungwise train --help` tells them all); numbers may be NumPy's. What is not of a field's type,
+    or no string among the words, is a UserError.
     """
     by_name = isinstance(data, str | Path)
-    listed = None if by_name else words.from_words(data, max_length=fields.get("max_length", words.MAX_LENGTH))
-    values = {**fields, "data": str(data)} if by_name else dict(fields)
-    asked = Settings.of(values, "train()")
+    asked = Settings.of({**fields, "data": str(data)} if by_name else dict(fields), "train()")
+    listed = None if by_name else words.from_words(data, max_length=asked.list.max_length)
     with contextlib.ExitStack() as stack:
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         return start(folder, asked, say=lambda line: None, listed=listed)
 
 
 def generate(run: Run, n: int = 20, *, seed: int = 0, **sampling: Unpack[SamplingFields]) -> Iterator[Word]:
-    """Draw n words from a run. `sampling`: temperature=0.8, top_k=10, prefix="ab", unique=True, ... (Sampling)."""
-    drawn = Sampling(**sampling)
+    """Draw n words from a run. `sampling`: temperature=0.8, top_k=10, prefix="ab", unique=True, ... (Sampling).
+
+    What is not of a field's type, or below 0 for `n`, is a UserError.
+    """
+    n, seed = _whole("n", n), _whole("seed", seed)
+    drawn = Sampling.from_dict(sampling, "generate()")
     return draw_words(
         run.model, run.vocabulary, n, run.sampled_firsts, drawn, seed, run.known, run.word_start.first_scored
     )
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"generate(): {name} must be a whole number, but is {value!r}.") from None

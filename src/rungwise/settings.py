@@ -128,8 +128,8 @@ def suited(n_words: int) -> dict[str, Any]:
 def read_file(path: Path) -> dict[str, Any]:
     """Fields from a JSON or TOML file, flat or in sections; a run's own config.json is one, too."""
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        text = path.read_text(encoding="utf-8-sig")
+        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except FileNotFoundError:
         raise UserError(f"No configuration file at {str(path)!r}.") from None
     except RecursionError:

@@ -15,7 +15,6 @@ import dataclasses
 import glob
 import hashlib
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from rungwise.config import ListConfig, UserError, closest, derive_seed, get_protocol
+from rungwise.files import local, portable
 from rungwise.hashing import hash_words
-from rungwise.sources import BLOCK_BYTES
+from rungwise.sources import BLOCK_BYTES, Block
 from rungwise.words import FIRST_CHARACTER, Dropped, Vocabulary, WordList, clean, code_points, from_words
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ PARTS = ("validation", "test", "train")
 def are_meant(data: str) -> bool:
     """Does --data name shards rather than one list? A directory, or a pattern that is no file's own name."""
     try:
-        path = Path(data)
+        path = Path(local(data))
         return path.is_dir() or (bool(set("*?[") & set(data)) and not path.exists())
     except (OSError, ValueError):
         return False
@@ -73,7 +73,7 @@ class Shards:
     n_words: int
     n_characters: int
     """Of the training words."""
-    dropped: dict[str, int]
+    dropped: Dropped
     held_out: float
     """Share of the distinct words in the validation and in the test part."""
     groups: list[tuple[int, int, int]]
@@ -84,7 +84,9 @@ class Shards:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            return TypeAdapter(cls).validate_json(json.dumps(dict(values)), strict=True)
+            told = json.dumps(dict(values), ensure_ascii=False).encode("utf-8", "replace")
+            found = TypeAdapter(cls).validate_json(told, strict=True)
+            return dataclasses.replace(found, name=values["name"], files=values["files"])  # as they are (config.py)
         except ValidationError:
             raise UserError(f"{where} is damaged, or of another version of rungwise.") from None
 
@@ -113,10 +115,8 @@ class Shards:
                 raise UserError(f"{path} is not the shard that the run was begun with: it was written anew.")
 
     def describe(self, held_out: Mapping[str, WordList]) -> str:
-        reasons = (("long", "too long"), ("broken", "with a line break"))
-        dropped = "".join(f", {self.dropped[n]:,} {why} and dropped" for n, why in reasons if self.dropped[n])
         return (
-            f"{self.name}: {self.n_words:,} words in {len(self.files):,} shards{dropped}; {self.n_train:,} train "
+            f"{self.name}: {self.n_words:,} words in {len(self.files):,} shards{self.dropped}; {self.n_train:,} train "
             f"(repeats stay) / {len(held_out['validation']):,} validation / {len(held_out['test']):,} test; "
             f"vocabulary {len(self.vocabulary)} ({len(self.characters)} characters, END, PAD)"
         )
@@ -134,6 +134,7 @@ def _mark(path: str) -> str:
 
 def find(data: str) -> list[str]:
     """The shards that are meant, in the order of their names."""
+    data = local(data)
     path = Path(data)
     pattern = str(Path(glob.escape(data)) / "*.parquet") if path.is_dir() else data
     found = sorted(str(Path(name).resolve()) for name in glob.glob(pattern))  # noqa: PTH207  a pattern with folders
@@ -162,7 +163,7 @@ def _open(path: str, column: str) -> ParquetFile:
     except ImportError:
         raise UserError("Parquet shards need the package pyarrow: pip install 'rungwise[stream]'") from None
     with _reading(path):
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(Path(path).open("rb"))  # noqa: SIM115  opened here: it takes no path that is not UTF-8
         schema = file.schema_arrow
         if column not in schema.names:
             raise UserError(f"{path} has no column {column!r}; {closest(column, schema.names)}")
@@ -185,15 +186,15 @@ def _rows(path: str, column: str) -> int:
         return file.metadata.num_rows
 
 
-def _blocks(file: ParquetFile, path: str, group: int, column: str) -> Iterator[list[str]]:
-    """The words of a row group as they stand there, in Unicode's composed form."""
+def _blocks(file: ParquetFile, path: str, group: int, column: str) -> Iterator[Block]:
+    """The words of a row group as they stand there."""
     batches = file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=[column])
     while True:
         with _reading(path):
             if (batch := next(batches, None)) is None:
                 return
             words = batch.column(0).to_pylist()
-        yield [unicodedata.normalize("NFC", word or "") for word in words]
+        yield [word or "" for word in words]
 
 
 def _lengths(words: list[str]) -> np.ndarray:
@@ -223,7 +224,7 @@ class _Survey:
         self.dropped, self.n_words, self.n_characters, self.longest = Dropped(), 0, 0, 0
         self.parts: dict[str, dict[str, None]] = {part: {} for part in PARTS}  # each word once, in order
 
-    def take(self, block: list[str], name: str) -> int:
+    def take(self, block: Block, name: str) -> int:
         """Count some words; how many of them are to train on."""
         words, left_out = clean(block, self.max_length)
         self.dropped += left_out
@@ -268,9 +269,9 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
         )
     alphabet = sorted(gathered.characters)
     shards = Shards(
-        Path(config.data).name or config.data, files, [_mark(path) for path in files], config.column,
+        portable(Path(config.data).name or config.data), files, [_mark(path) for path in files], config.column,
         config.max_length, digest.hexdigest(), "".join(map(chr, alphabet)), gathered.longest, gathered.n_words,
-        gathered.n_characters, dataclasses.asdict(gathered.dropped), gathered.held_out, groups,
+        gathered.n_characters, gathered.dropped, gathered.held_out, groups,
     )  # fmt: skip
     firsts = np.array([0, 0, *(gathered.firsts[point] for point in alphabet)])
     return shards, {part: words.in_vocabulary(shards.vocabulary)[0] for part, words in held_out.items()}, firsts

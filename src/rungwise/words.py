@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from itertools import count, islice
@@ -21,8 +20,10 @@ import numpy as np
 
 from rungwise import sources
 from rungwise.config import Protocol, UserError, derive_seed
+from rungwise.files import local, portable
 from rungwise.hashing import hash_words
 from rungwise.sources import NAMES_SHA256 as NAMES_SHA256
+from rungwise.sources import comparable
 from rungwise.sources import names_path as names_path
 
 PAD, END = 0, 1
@@ -56,6 +57,10 @@ class Vocabulary:
     def _numbers(self) -> dict[str, int]:
         return {character: i for i, character in enumerate(self.characters, FIRST_CHARACTER)}
 
+    def spells(self, word: str) -> bool:
+        """Is every character of a word in it?"""
+        return self._numbers.keys() >= set(word)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The word up to END; PAD is skipped."""
         characters = []
@@ -72,6 +77,9 @@ class Vocabulary:
         return points[ids[ids != PAD]].tobytes().decode("utf-32-le").split("\n")[:-1]
 
 
+UNLIKE_HEADER = "in rows with more or fewer cells than the header"
+
+
 @dataclass(frozen=True)
 class Dropped:
     """What a source held that is not in the list, by the reason why."""
@@ -82,9 +90,16 @@ class Dropped:
     """Words that hold a line break: words are printed one a line."""
     blank: int = 0
     """Lines, or cells of a column, without a word."""
+    misfit: int = 0
+    """Rows of a table with more or fewer cells than its header."""
 
     def __add__(self, other: Dropped) -> Dropped:
-        return Dropped(self.long + other.long, self.broken + other.broken, self.blank + other.blank)
+        return Dropped(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    def __str__(self) -> str:
+        """Behind a number of words: what was left out, blanks aside."""
+        reasons = ((self.long, "too long"), (self.broken, "with a line break"), (self.misfit, UNLIKE_HEADER))
+        return "".join(f", {n:,} {why} and dropped" for n, why in reasons if n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +183,9 @@ class WordList:
         return np.bincount(self.codes[self.offsets[indices]], minlength=len(self.vocabulary))
 
     def find(self, word: str) -> np.ndarray:
-        """Indices of a word in the list: none, one, or several where it is repeated."""
-        if not word or not set(word) <= set(self.vocabulary.characters):
+        """Indices of a word in the list: none, one, or several where it is repeated. `word`: any text (comparable)."""
+        word = comparable(word)
+        if not word or not self.vocabulary.spells(word):
             return np.empty(0, dtype=np.int64)
         candidates = np.flatnonzero(self.lengths == len(word))
         spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(word))]
@@ -236,10 +252,8 @@ def describe(words: WordList, parts: Split) -> str:
     if len(parts.validation):
         sizes.append(f"{len(parts.validation):,} validation")
     sizes.append(f"{len(parts.test):,} test")
-    reasons = ((words.dropped.long, "too long"), (words.dropped.broken, "with a line break"))
-    dropped = "".join(f", {n:,} {why} and dropped" for n, why in reasons if n)
     return (
-        f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{dropped}; {' / '.join(sizes)}; "
+        f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{words.dropped}; {' / '.join(sizes)}; "
         f"vocabulary {len(words.vocabulary)} ({len(words.vocabulary.characters)} characters, END, PAD)"
     )
 
@@ -263,14 +277,15 @@ def load(
     if source == "given-names":
         with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
             return read(stream, source, max_length)
+    column = None if column is None else portable(column)
     if source == "-":
         if sys.stdin is None:
             raise UserError("Standard input is closed.")
         return read(sys.stdin.buffer, "standard input", max_length, encoding, column)
-    path = names_path() if source == "names" else Path(source)
     try:
+        path = names_path() if source == "names" else Path(local(source))
         with path.open("rb") as stream:
-            return read(stream, source if source == "names" else path.name, max_length, encoding, column)
+            return read(stream, source if source == "names" else portable(path.name), max_length, encoding, column)
     except FileNotFoundError:
         hint = "give a file's path, given-names, names, auto, or - for standard input."
         raise UserError(f"No word list at {source!r}; {hint}") from None
@@ -285,34 +300,48 @@ def load(
 def read(
     stream: IO[bytes], name: str, max_length: int = MAX_LENGTH, encoding: str = "utf-8", column: str | None = None
 ) -> WordList:
-    """Read words, one a line or from one column of a table; blank lines and outer spaces are dropped.
+    """Read words, one a line or from one column of a table, each as comparable() has it; blank lines are left out.
 
-    Words are brought to Unicode's composed form (NFC), so that one word has one spelling. Words longer than
-    `max_length` characters, and those of a table that hold a line break, are dropped and counted, never cut.
+    Words longer than `max_length` characters, and of a table those that hold a line break and rows that do not fit
+    the header, are dropped and counted, never cut.
     """
     digest = hashlib.sha256()
     return _encode(sources.blocks(stream, name, encoding, column, digest), name, max_length, digest)
 
 
 def from_words(words: Iterable[str], name: str = "words", max_length: int = MAX_LENGTH) -> WordList:
-    """A word list from strings in Python, as read() makes one of a file that holds one a line."""
-    digest = hashlib.sha256()
-    iterator = iter(words)
+    """A word list from strings in Python, as read() makes one of a file that holds one a line.
 
-    def blocks() -> Iterator[list[str]]:
-        while block := [unicodedata.normalize("NFC", word) for word in islice(iterator, sources.ROWS_A_BLOCK)]:
+    A set, which Python orders anew in every process, is taken in the order of its characters.
+    """
+    digest = hashlib.sha256()
+    try:
+        iterator = iter(sorted(words, key=str) if isinstance(words, set | frozenset) else words)
+    except TypeError:
+        raise UserError(f"{name} must be many strings, but is {words!r}.") from None
+
+    def blocks() -> Iterator[sources.Block]:
+        n = 0
+        while block := list(islice(iterator, sources.ROWS_A_BLOCK)):
+            for i, word in enumerate(block, n + 1):
+                if not isinstance(word, str):
+                    raise UserError(f"{name}: each must be a string, but number {i:,} is {word!r}.")
+            n += len(block)
             digest.update("".join(f"{word}\n" for word in block).encode("utf-8", "surrogatepass"))
             yield block
 
     return _encode(blocks(), name, max_length, digest)
 
 
-def clean(block: list[str], max_length: int) -> tuple[list[str], Dropped]:
-    """The words of some lines: without outer spaces, blanks, those that are too long, and those with a line break."""
-    words = [word for line in block if (word := line.strip())]
+def clean(block: sources.Block, max_length: int) -> tuple[list[str], Dropped]:
+    """The words of some lines or cells, each as comparable() has it; and what of them is no word of a list."""
+    cells = [cell for cell in block if cell is not None]
+    words = [word for cell in cells if (word := comparable(cell))]
     one_line = [word for word in words if "\n" not in word and "\r" not in word]
     kept = [word for word in one_line if len(word) <= max_length]
-    return kept, Dropped(len(one_line) - len(kept), len(words) - len(one_line), len(block) - len(words))
+    return kept, Dropped(
+        len(one_line) - len(kept), len(words) - len(one_line), len(cells) - len(words), len(block) - len(cells)
+    )
 
 
 def code_points(words: list[str], name: str) -> np.ndarray:
@@ -329,7 +358,7 @@ def code_points(words: list[str], name: str) -> np.ndarray:
     return points
 
 
-def _encode(blocks: Iterable[list[str]], name: str, max_length: int, digest: hashlib._Hash) -> WordList:
+def _encode(blocks: Iterable[sources.Block], name: str, max_length: int, digest: hashlib._Hash) -> WordList:
     characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
     codes, lengths, dropped = [], [], Dropped()
     for block in blocks:
@@ -342,8 +371,12 @@ def _encode(blocks: Iterable[list[str]], name: str, max_length: int, digest: has
         lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(max_length), count=len(kept)))
     offsets = np.concatenate([np.zeros(1, dtype=np.uint8), *lengths]).cumsum(dtype=np.int64)
     if len(offsets) == 1:
-        kind = f" of at most {max_length} characters" if dropped.long else " on one line" if dropped.broken else ""
-        raise UserError(f"{name} holds no words{kind}.")
+        kinds = (
+            (dropped.long, f" of at most {max_length} characters"),
+            (dropped.broken, " on one line"),
+            (dropped.misfit, " in rows with as many cells as the header"),
+        )
+        raise UserError(f"{name} holds no words{next((kind for n, kind in kinds if n), '')}.")
     order = np.argsort(np.fromiter(characters, dtype=np.int64, count=len(characters)))
     final = np.empty(len(order), dtype=np.min_scalar_type(len(order) + FIRST_CHARACTER))
     final[order] = np.arange(len(order)) + FIRST_CHARACTER

@@ -30,8 +30,7 @@ def collect(out: Path) -> None:
     runs = sorted(out.glob("*/seed-*"), key=lambda run: (run.parent.name, _seed(run)))
     for name, frame in ((WORDS, _words(runs)), (CURVES, _curves(runs))):
         if frame is not None:
-            with atomic(out / name) as temporary:
-                frame.write_parquet(temporary, compression="zstd")
+            write_frame(out / name, frame)
 
 
 def _seed(run: Path) -> int:
@@ -64,9 +63,16 @@ def _curves(runs: list[Path]) -> pl.DataFrame | None:
     return pl.concat(frames) if frames else None
 
 
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Opened here, as for reading: polars takes no path that is not UTF-8."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        frame.write_parquet(file, compression="zstd")
+
+
 def read_frame(path: Path) -> pl.DataFrame:
     """A Parquet file; a damaged one is one clear error."""
     try:
-        return pl.read_parquet(path)
+        with path.open("rb") as file:
+            return pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None

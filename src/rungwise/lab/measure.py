@@ -17,7 +17,7 @@ from rungwise.engines import make_engine
 from rungwise.evaluate import Scores, score
 from rungwise.generate import generate
 from rungwise.lab.climb import Climb, Task
-from rungwise.lab.collect import SCORES
+from rungwise.lab.collect import SCORES, write_frame
 from rungwise.lab.results import Result
 from rungwise.model import Transformer, count_parameters
 from rungwise.runs import Run
@@ -151,8 +151,7 @@ def _score_and_keep(
     if snapshots:
         files.write_lines(folder / runs.SNAPSHOTS, snapshots)
     frame = {"word": parts.test.astype(np.uint32), "tokens": test.lengths.astype(np.uint16), "nats": test.words}
-    with files.atomic(folder / SCORES) as temporary:
-        pl.DataFrame(frame).cast({"nats": pl.Float32}).write_parquet(temporary)
+    write_frame(folder / SCORES, pl.DataFrame(frame).cast({"nats": pl.Float32}))
     return {
         "train_loss": scored(parts.train).loss,
         "val_loss": scored(parts.validation).loss if len(parts.validation) else None,

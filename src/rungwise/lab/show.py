@@ -17,6 +17,7 @@ from rich.text import Text
 from rungwise import rules, words
 from rungwise.commands import ClimbCommand
 from rungwise.config import EngineConfig, UserError, WordStart, get_protocol
+from rungwise.files import local
 from rungwise.lab import baselines, tune
 from rungwise.lab import climb as climbing
 from rungwise.lab.collect import collect
@@ -93,7 +94,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], climbing.Climb]:
     how = EngineConfig.from_dict({name: getattr(request, name) for name in EngineConfig.fields()}, "command line")
     listed = words.load(request.data)
     steps = f"-{request.steps}" if request.steps else ""
-    out = request.out or Path("runs") / f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}"
+    out = request.out or Path("runs") / local(f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}")
     plan = climbing.Climb(
         listed,
         protocol,

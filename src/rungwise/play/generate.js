@@ -22,7 +22,7 @@ const rate = (p) => (p < 1e-3 ? `about once in ${Math.round(1 / p / 100) * 100} 
 /** Ten more. The same rung, settings and seed draw the same words again, in the same order. */
 export function draw(app) {
   const { rung, t, k, p, prefix, seed } = app.state;
-  const { ids, unknown } = encode(app.list, prefix);
+  const { ids, unknown } = encode(app.list, prefix, true);
   byId("generate-note").textContent = unknown.length ? `Not in this list's alphabet: ${unknown.join(" ")}` : "";
   const settings = JSON.stringify([rung, t, k, p, prefix, seed]);
   if (settings !== kept.settings) Object.assign(kept, { settings, number: 0 });

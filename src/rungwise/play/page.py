@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 from rungwise.config import UserError
-from rungwise.files import write_text
+from rungwise.files import utf8, write_text
 from rungwise.play.collect import collect, find, find_list, latest
 
 SCRIPTS = (
@@ -54,13 +54,14 @@ def build(data: dict[str, Any]) -> str:
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    return Template(_file("page.html")).substitute(
+    page = Template(_file("page.html")).substitute(
         policy=policy,
         title=html.escape(f"{data['list']['name']}: inside the ladder"),
         style=style,
         data=json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         script=script,
     )
+    return utf8(page).decode()  # a path's bytes that are no UTF-8 are in nobody's way
 
 
 def _file(name: str) -> str:

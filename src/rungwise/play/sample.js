@@ -1,7 +1,7 @@
 // Drawing words from a model, and reading one, as generate.py and evaluate.py do.
 
 import { newMemory, softmax, step } from "./forward.js";
-import { END, PAD } from "./text.js";
+import { END, PAD, asListed } from "./text.js";
 
 /** Numbers in [0, 1) that a seed and a word's number fix: a counter through Murmur3's finaliser. */
 export function randomNumbers(seed, number) {
@@ -31,8 +31,19 @@ export function readWord(model, ids) {
 /** Does the prediction at place t of a word's tokens count? The first one of a model of the stream does not. */
 const scored = ({ start }, t) => t > 0 || !start.end_fed || start.first_scored;
 
-/** Draw one word. Its log-likelihood is the whole word's, as readWord has it: temperature 1, nothing cut off. */
-export function drawWord(list, model, random, { temperature = 1, topK = 0, topP = 1, prefix = [] } = {}) {
+const MOST_TRIES = 1000;
+
+/** Draw one word that a list could hold: what is none is drawn anew. Its log-likelihood is that of what was drawn, the
+ * whole word's, as readWord has it: temperature 1, nothing cut off. */
+export function drawWord(list, model, random, sampling = {}) {
+  for (let tries = 1; ; tries++) {
+    const { ids, logLikelihood } = drawIds(list, model, random, sampling);
+    const word = asListed(list, ids, sampling.prefix ?? []);
+    if (word || tries === MOST_TRIES) return { ids: word ?? ids, logLikelihood };
+  }
+}
+
+function drawIds(list, model, random, { temperature = 1, topK = 0, topP = 1, prefix = [] }) {
   const ids = [...prefix];
   if (!model.start.end_fed && !ids.length) ids.push(pick(list.firsts, random));
   const given = model.start.end_fed ? [END, ...ids] : ids;

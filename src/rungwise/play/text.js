@@ -14,10 +14,17 @@ export function openList(values) {
   return { ...values, characters, ids, members, direction: direction(values.example || values.characters) };
 }
 
+/** The word that a text is, as sources.py has it: in Unicode's composed form, without outer blanks. `beginning`: of a
+ * word, where a blank that ends it stands inside the word. */
+export function comparable(text, beginning = false) {
+  const composed = text.normalize("NFC").replace(/^[\s\x1c-\x1f\x85]+/, "");
+  return beginning ? composed : composed.replace(/[\s\x1c-\x1f\x85]+$/, "");
+}
+
 /** The ids of a word, and the characters that the list does not have. Capitals are forgiven. */
-export function encode(list, word) {
+export function encode(list, word, beginning = false) {
   const found = { ids: [], unknown: [], cut: false };
-  for (const character of word.trim().normalize("NFC")) {
+  for (const character of comparable(word, beginning)) {
     const id = list.ids.get(character) ?? list.ids.get(character.toLowerCase());
     if (id === undefined) found.unknown.push(character);
     else found.ids.push(id);
@@ -28,6 +35,14 @@ export function encode(list, word) {
 }
 
 export const decode = (list, ids) => ids.map((id) => list.characters[id - FIRST_CHARACTER]).join("");
+
+/** The ids of the word that was drawn, as a list would hold it; null where none of this alphabet and length could, or
+ * where it does not begin with the prefix any more. */
+export function asListed(list, ids, prefix) {
+  const found = [...comparable(decode(list, ids))].map((character) => list.ids.get(character));
+  const fits = found.length && found.length < list.block_size && !found.includes(undefined);
+  return fits && prefix.every((id, i) => found[i] === id) ? found : null;
+}
 
 const NAMES = { " ": "space", "\u200c": "no join", "\u200d": "join" };
 
