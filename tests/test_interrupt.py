@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +185,19 @@ def test_training_that_hears_one_twice_saves(here, tmp_path):
     assert process.returncode == 130
     assert told.strip().startswith(SAVED)
     assert len(told.strip().splitlines()) == 1
+
+
+def test_nothing_heavy_is_imported_before_it_is_ours():
+    """From Python's first line to ours it takes a few milliseconds, in which Python's own way holds."""
+    code = "import sys; from rungwise.__main__ import main; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"rungwise.interrupt", "signal"} <= set(loaded)
+    assert not {"typing", "contextlib", "argparse", "numpy", "tyro", "rungwise.cli"} & set(loaded)
+
+
+def test_the_installed_command_and_the_module_are_one():
+    scripts = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"rungwise": "rungwise.__main__:main"}
 
 
 PRESS = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"

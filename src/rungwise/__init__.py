@@ -12,9 +12,11 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing takes longer to import than all that comes before Ctrl-C is ours (interrupt.py)
 if TYPE_CHECKING:
+    from typing import Any
+
     from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
     from rungwise.generate import Word
     from rungwise.model import Transformer

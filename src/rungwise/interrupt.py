@@ -7,12 +7,17 @@ whole or not at all, and worker processes end with their parent.
 This is at work before anything heavy is imported, so it imports next to nothing.
 """
 
+from __future__ import annotations
+
 import atexit
 import os
 import signal
 import sys
-from types import FrameType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, NoReturn
 
 STATUS = 130
 MESSAGE = "stopped; what is done is kept."

@@ -81,7 +81,7 @@ class RayPool:
         """Ray itself would wait for minutes where nobody answers, so we knock first."""
         try:
             self.head = self._find()
-            self._knock()
+            self._knock(self.head)
             logging.getLogger("ray.util.client.logsclient").disabled = True  # it sets a level of its own
             self.ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError) as error:
@@ -105,8 +105,8 @@ class RayPool:
             raise ValueError("an address is auto, HOST:PORT or ray://HOST:PORT")
         return host.strip("[]"), int(port)
 
-    def _knock(self) -> None:
-        socket.create_connection(self.head, timeout=ANSWERS_WITHIN).close()
+    def _knock(self, head: tuple[str, int]) -> None:
+        socket.create_connection(head, timeout=ANSWERS_WITHIN).close()
         self.answered = time.monotonic()
 
     def _check_head(self) -> None:
@@ -115,7 +115,7 @@ class RayPool:
             return
         self.asked = time.monotonic()
         try:
-            self._knock()
+            self._knock(self.head)
         except OSError:
             if time.monotonic() - self.answered >= LOST_AFTER:
                 raise ConnectionError from None
