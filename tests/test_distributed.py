@@ -84,11 +84,11 @@ def environment() -> dict[str, str]:
     return ours | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(runs.__file__).parent.parent)}
 
 
-def torchrun(n: int, *arguments: object, restarts: int = 0) -> subprocess.Popen:
+def torchrun(n: int, *arguments: object, restarts: int = 0, what=("-m", "rungwise")) -> subprocess.Popen:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}"]
     return subprocess.Popen(
-        [*launch, f"--max-restarts={restarts}", "-m", "rungwise", "train", *map(str, arguments)],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*launch, f"--max-restarts={restarts}", *what, "train", *map(str, arguments)],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -126,6 +126,44 @@ def test_two_processes_give_the_loss_of_one_with_the_whole_batch(pair, listed, t
             np.testing.assert_allclose([x[key] for x in one[:5]], [x[key] for x in two[:5]], rtol=2e-6)
 
 
+AFTERWARDS = """
+import os, sys
+from pathlib import Path
+from rungwise.cli import main
+main(sys.argv[1:])
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+alive = [(path / "comm").read_text().strip() for path in Path("/proc/self/task").iterdir()]
+print(f"{out.parent}: rank {os.environ['RANK']}", (out / "samples.txt").exists(), any("gloo" in name for name in alive))
+"""
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to look at processes")
+
+
+@linux
+def test_followers_leave_after_the_last_file_and_leave_no_thread_behind(listed, tmp_path):
+    """A thread of the process group that is left at the interpreter's exit aborts some of them, and torchrun then ends
+    all. A run that is complete already lets them go as well."""
+    (tmp_path / "afterwards.py").write_text(AFTERWARDS)
+    arguments = ("--out", tmp_path / "run", "--data", listed)
+    for more in (flags(**{**RUN, "steps": 5}), ["--resume"]):
+        process = torchrun(3, *arguments, *more, what=[str(tmp_path / "afterwards.py")])
+        said, _ = finish(process)
+        found = sorted(line for line in said.splitlines() if line.startswith(f"{tmp_path}: "))
+        assert found == [f"{tmp_path}: rank {number} True False" for number in range(3)]
+
+
+@linux
+@pytest.mark.long
+def test_thirty_short_runs_end_well(listed, tmp_path):
+    """They end while the threads of the last message still run."""
+    for number in range(30):
+        out = tmp_path / f"run{number}"
+        _, err = finish(torchrun(3, "--data", listed, "--out", out, *flags(**{**RUN, "steps": 10})))
+        assert "terminate called" not in err
+        assert (out / runs.SAMPLES).exists()
+
+
 def rank(process: subprocess.Popen, number: int) -> int | None:
     """The process id of a rank: a child of torchrun that was told so."""
     for path in Path("/proc").glob("[0-9]*"):
@@ -149,7 +187,6 @@ def kill(process: subprocess.Popen, out: Path, number: int, looks: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find the ranks")
 TOLD = "rungwise: error: A process of this run ended, or cannot be reached ("
 
 
@@ -162,6 +199,7 @@ def test_torchrun_starts_a_killed_run_again_by_itself(pair, listed, tmp_path):
     out, err = finish(process)
     told = [line for line in err.splitlines() if line.startswith("rungwise:")]
     assert len(told) == 1
+    assert "terminate called" not in err
     assert told[0].startswith(TOLD)
     assert told[0].endswith(
         f"0 is saved. Go on: torchrun --standalone --nproc-per-node=2 -m rungwise train --out {tmp_path / 'run'} "
@@ -199,13 +237,19 @@ def test_a_killed_run_goes_on_when_asked_with_any_number_of_processes(pair, list
 
 @linux
 @pytest.mark.long
-def test_a_signal_stops_all_and_saves(listed, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_all_and_saves(listed, tmp_path, number):
+    """torchrun hands SIGTERM on to every rank; Ctrl-C they hear themselves, and it hands that on, too."""
     process = torchrun(2, "--data", listed, "--out", tmp_path / "run", *flags(**{**RUN, "steps": 100_000}))
     deadline = time.monotonic() + 120
     while len(read_lines(tmp_path / "run" / runs.METRICS)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)  # torchrun hands it on to every rank
+    if number == signal.SIGTERM:
+        process.send_signal(number)
+    else:
+        os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
+    assert len([line for line in err.splitlines() if line.startswith("rungwise:")]) == 1
     assert "rungwise: Stopped after" in err
     _, about = read_tensors(tmp_path / "run" / runs.CHECKPOINT)
     assert f"Stopped after {about['step']:,} of 100,000 steps; everything is saved." in err

@@ -6,6 +6,7 @@ cluster does not listen; the same address in its IPv6 form it leaves alone.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -25,6 +26,7 @@ from rungwise.config import UserError, get_protocol
 from rungwise.files import read_lines
 from rungwise.lab.climb import Climb, Progress, run
 from rungwise.lab.ladder import Rung, select
+from rungwise.lab.on_ray import LOST_AFTER
 from rungwise.lab.results import RESULTS
 from rungwise.runs import METRICS, WEIGHTS
 
@@ -34,6 +36,12 @@ NODE = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_stor
 
 @pytest.fixture(scope="module")
 def cluster():
+    with started_cluster() as started:
+        yield started
+
+
+@contextlib.contextmanager
+def started_cluster():
     """A head that runs no tasks, and two nodes that run one each."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
@@ -89,12 +97,12 @@ def assert_same(a: Path, b: Path) -> None:
             assert (a / where).read_bytes() == (b / where).read_bytes()
 
 
-def start(cluster, out: Path, listed: Path, rungs: str, seeds: int, steps: int) -> subprocess.Popen:
+def start(where: str, out: Path, listed: Path, rungs: str, seeds: int, steps: int) -> subprocess.Popen:
     """The command, in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "rungwise", "climb", "--data", str(listed), "--rungs", rungs, "--seeds", str(seeds),
-         "--steps", str(steps), "--protocol", "strict", "--out", str(out), "--json", "--on", "ray", "--address",
-         address(cluster)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+         "--steps", str(steps), "--protocol", "strict", "--out", str(out), "--json", "--on", "ray", "--address", where],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
 
 
 def until(condition, seconds: float = 120) -> None:
@@ -119,7 +127,7 @@ def test_a_node_that_is_killed_loses_nothing(cluster, tmp_path, listed):
     """Its task is done again elsewhere, and the climb ends as a climb on this machine alone does, to the bit."""
     node = cluster.add_node(**NODE, num_cpus=1)
     out, raylet = tmp_path / "ray", raylet_of(node)
-    driver = start(cluster, out, listed, "baseline,2-heads,4-layers", 2, 1100)
+    driver = start(address(cluster), out, listed, "baseline,2-heads,4-layers", 2, 1100)
     until(lambda: working(raylet))
     time.sleep(0.5)  # in the middle of it
     assert working(raylet)
@@ -183,6 +191,18 @@ def test_other_ways_to_say_where_the_cluster_is(cluster, tmp_path, monkeypatch, 
         monkeypatch.setenv("RAY_ADDRESS", address(cluster))
         assert len(run(setting(tmp_path / "out", "auto"), lambda _: None)) == 2
         return
+    with client_server(cluster) as (where, _):
+        climb = setting(tmp_path / "out", where)
+        try:
+            results = run(climb, lambda _: None)
+        except UserError:  # on a busy machine the server needs longer than the 30 s that it gives itself
+            results = run(climb, lambda _: None)
+        assert len(results) == 2
+
+
+@contextlib.contextmanager
+def client_server(cluster):
+    """Its address and its process: for those whom the nodes cannot reach."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -190,14 +210,41 @@ def test_other_ways_to_say_where_the_cluster_is(cluster, tmp_path, monkeypatch, 
     with subprocess.Popen([*server, "--address", address(cluster)], stderr=subprocess.DEVNULL) as process:
         try:
             until(lambda: listens(port))
-            climb = setting(tmp_path / "out", f"ray://127.0.0.1:{port}")
-            try:
-                results = run(climb, lambda _: None)
-            except UserError:  # on a busy machine the server needs longer than the 30 s that it gives itself
-                results = run(climb, lambda _: None)
-            assert len(results) == 2
+            yield f"ray://127.0.0.1:{port}", process
         finally:
             process.terminate()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["direct", "ray://"])
+def test_a_head_that_dies_is_one_line_within_seconds_and_the_climb_goes_on_elsewhere(tmp_path, listed, kind):
+    out = tmp_path / "out"
+    with started_cluster() as cluster, client_server(cluster) as (client, server):
+        where = address(cluster) if kind == "direct" else client
+        for _ in range(3):  # on a busy machine the client's server needs longer than the 30 s that it gives itself
+            driver = start(where, out, listed, "baseline", 40, 400)
+            until(lambda driver=driver: lines(out) or driver.poll() is not None)
+            if lines(out):
+                break
+        began = time.monotonic()
+        doomed = [info[0].process.pid for info in cluster.head_node.all_processes.values()]
+        for process in [*doomed, server.pid]:
+            os.kill(process, signal.SIGKILL)
+        _, told = driver.communicate(timeout=120)
+        assert time.monotonic() - began < 45  # Ray's own: 60
+        assert driver.returncode == 2
+        *_, progress, last = told.splitlines()
+        assert last == (
+            f"rungwise: error: The Ray cluster at {where} is gone: its head has not answered for {LOST_AFTER} s. "
+            "What is done is kept: the same command goes on, once a cluster is there."
+        )
+        assert "Traceback" not in told and "[" not in progress  # Ray's own lines begin with it
+    before = lines(out)
+    assert 0 < len(before) < 40
+    local = Climb(words.load(str(listed)), get_protocol("strict"), select("baseline"), range(40), out, 400, processes=2)
+    run(local, lambda _: None)
+    assert len(lines(out)) == 40
+    assert lines(out).items() >= before.items()
 
 
 def listens(port: int) -> bool:
@@ -209,7 +256,7 @@ def listens(port: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_driver_that_is_stopped_stops_its_tasks_and_another_goes_on(cluster, tmp_path, listed, number):
     out, raylets = tmp_path / "out", [raylet_of(node) for node in cluster.worker_nodes]
-    what = (cluster, out, listed, "baseline,2-heads", 4, 4000)
+    what = (address(cluster), out, listed, "baseline,2-heads", 4, 4000)
     driver = start(*what)
     until(lambda: (out / RESULTS).exists() and any(map(working, raylets)))
     driver.send_signal(number)

@@ -12,11 +12,11 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from typing import TYPE_CHECKING, Any
 
-from rungwise.machine import prepare
-
+TYPE_CHECKING = False  # typing takes longer to import than all that comes before Ctrl-C is ours (interrupt.py)
 if TYPE_CHECKING:
+    from typing import Any
+
     from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
     from rungwise.generate import Word
     from rungwise.model import Transformer
@@ -46,12 +46,12 @@ _HOMES = {
 """Where each name lives. It is imported when it is asked for, so that `import rungwise` does not wait for torch."""
 
 
-prepare()
-
-
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'rungwise' has no attribute {name!r}")
+    from rungwise.machine import prepare
+
+    prepare()
     return getattr(importlib.import_module(f"rungwise.{_HOMES[name]}"), name)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import tyro
 
+from rungwise import interrupt
 from rungwise.commands import COMMANDS
 from rungwise.config import UserError, closest
 
@@ -65,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         _exit(2, f"error: {' '.join(str(error).splitlines())}")
     except KeyboardInterrupt as error:
-        print(file=sys.stderr)
-        _exit(getattr(error, "exit_status", 130), str(error) or "stopped; what is done is kept.")
+        _stopped(getattr(error, "exit_status", interrupt.STATUS), str(error) or interrupt.MESSAGE)
     except BrokenPipeError:  # the reader of our output (head, say) has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at the end
         sys.exit(0)
@@ -93,8 +93,21 @@ def _unexpected(error: Exception) -> NoReturn:
     _exit(1, f"internal error: {type(error).__name__}: {first_line} ({TRACEBACK}=1 shows where; please report it)")
 
 
+def _stopped(status: int, message: str) -> NoReturn:
+    interrupt.ending(status)
+    if not interrupt.is_follower():
+        print(f"\nrungwise: {message}", file=sys.stderr)  # behind the terminal's ^C
+    _leave(status)
+
+
 def _exit(status: int, message: str) -> NoReturn:
+    if interrupt.asked:  # what Ctrl-C interrupted made another error of it
+        _stopped(interrupt.STATUS, interrupt.MESSAGE)
     print(f"rungwise: {message}", file=sys.stderr)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     sys.exit(status)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from rungwise.config import ListConfig, UserError
+from rungwise.interrupt import is_follower
 from rungwise.settings import KINDS, Settings, flags, given, read_file
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class TrainCommand:
         from rungwise import job, practice
 
         track = [name for name in ("tensorboard", "trackio") if getattr(self, name)]
-        if job.is_follower():
+        if is_follower():
             job.follow()
         elif self.resume:
             practice.resume(self.out, values.get("data"), track)

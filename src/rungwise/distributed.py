@@ -14,6 +14,7 @@ the losses of one process, to the last bits in which sums differ. Dimensions: B 
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import threading
 import warnings
@@ -145,7 +146,7 @@ class DistributedEngine:
         """Let the other ranks go. Where they were left in the middle of something, their connections end instead."""
         if self.size > 1 and not self.busy:
             with contextlib.suppress(RankLost), self._all(END):
-                dist.destroy_process_group()
+                self._disconnect()
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, self.before)
 
@@ -169,13 +170,20 @@ class DistributedEngine:
                 dist.broadcast(order, 0)
                 kind, step, n = order.tolist()
                 if kind == END:
-                    return dist.destroy_process_group()
+                    return self._disconnect()
                 if kind == LOAD:
                     self._load(self.state(), step)
                 else:
                     self._steps(step, self._shared(torch.zeros(n, dtype=torch.float64)))
 
     # ---------------------------------------------------------------------------------------------------- all ranks'
+
+    def _disconnect(self) -> None:
+        """End the process group and its threads. They end with the last reference to it, and DDP holds one. A thread
+        that outlived this would abort the process at its exit: it frees a tensor, and there is no interpreter left."""
+        self.whole = self.model
+        dist.destroy_process_group()
+        gc.collect()
 
     def _shared(self, tensor: Tensor) -> Tensor:
         """Rank 0's, on all."""

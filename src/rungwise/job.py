@@ -128,15 +128,22 @@ class Job:
         )
         began, first = time.perf_counter(), self.session.standing.step
         try:
+            self._train(first)
+            return self._finish(time.perf_counter() - began)
+        finally:
+            if self.world:
+                self.world.finish()
+
+    def _train(self, first: int) -> None:
+        try:
             with (
                 trackers.watch(self.track, self.out, first) as self.session.observe,
-                bar(configs.train.steps, first) as advance,
+                bar(self.configs.train.steps, first) as advance,
             ):
                 self.session.train(advance)
         finally:
             if isinstance(self.engine, DistributedEngine):
                 self.engine.close()
-        return self._finish(time.perf_counter() - began)
 
     def _finish(self, seconds: float) -> Run:
         """Score the weights that are kept, draw some words, and tell."""
@@ -167,17 +174,13 @@ def _summary(steps: int, best_step: int, seconds: float, losses: Mapping[str, fl
     return f"{steps:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
 
 
-def is_follower() -> bool:
-    """Is this one of the other processes?"""
-    world = World.from_environment()
-    return world is not None and world.rank > 0
-
-
 def follow() -> None:
     """What the other processes of a run do (distributed.py): rank 0 tells them, and they write and print nothing."""
     world = World.from_environment()
     assert world is not None
     told = world.hear()
+    if not told:  # the run is complete
+        return
     try:
         model, train = ModelConfig.from_dict(told["model"]), TrainConfig.from_dict(told["train"])
         run, source = RunConfig.from_dict(told["run"]), ListConfig.from_dict(told["list"])
@@ -189,6 +192,7 @@ def follow() -> None:
     world.answer()
     try:
         DistributedEngine(model, train, batches, run, world).follow()
+        world.await_finish()
     except RankLost:
         if world.rank > 1:
             sys.exit(2)

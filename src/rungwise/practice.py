@@ -102,17 +102,20 @@ def resume(
     if not (out / CONFIG).exists():
         raise UserError(f"{out} holds no run to go on with ({CONFIG} is missing); start one without --resume.")
     trackers.require(track)
+    world = World.from_environment()
     with lock(out):
         configs = runs.load_config(out)
         asked, source = (_section(out, configs, name) for name in ("run", "list"))
         if (out / SAMPLES).exists():
+            if world and world.size > 1:
+                world.tell({})
             say(f"{out} is complete: all of its {configs.train.steps:,} steps, or as many as its patience allowed.")
             return runs.load(out)
         of = _material_again(out, configs, source, data, listed)
         _tell_of_versions(configs)
         say(of.describe())
         data = data or ("-" if source.data == "-" else None)
-        job = Job(out, configs, asked, of, track, World.from_environment(), say, data)
+        job = Job(out, configs, asked, of, track, world, say, data)
         job.session.resume()
         say(f"Going on after {job.session.standing.step:,} steps.")
         return job.run()

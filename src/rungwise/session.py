@@ -33,6 +33,8 @@ from rungwise.world import RankLost
 
 STEPS_AT_ONCE = 32
 """Ctrl-C, the clock and the progress bar are looked at between pieces of so many steps."""
+AGAIN = 1.0
+"""Seconds after which a signal is another one, and not the first one's echo."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -189,17 +191,23 @@ class Session:
 def _stop_signals() -> Iterator[list[int]]:
     """Yields a list that gets the number of a signal when Ctrl-C, or a system that shuts down, asks to stop.
 
-    A step must not be cut in the middle, so the first asks, and a second Ctrl-C stops at once.
+    A step must not be cut in the middle, so the first asks, and a second one stops at once. What comes within a moment
+    of the first is the first: torchrun passes on a Ctrl-C that its processes have heard themselves.
     """
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main one may take signals
         yield asked
         return
 
+    when = 0.0
+
     def ask(number: int, frame: Any) -> None:
-        if asked:
+        nonlocal when
+        if not asked:
+            when = time.monotonic()
+            asked.append(number)
+        elif time.monotonic() - when > AGAIN:
             raise KeyboardInterrupt
-        asked.append(number)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

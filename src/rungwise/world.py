@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class World:
         return torch.distributed.distributed_c10d.PrefixStore(f"rungwise/{self.restarts}/{self.size}", store)
 
     def tell(self, job: Mapping[str, Any]) -> None:
-        """Rank 0: what all are to do."""
+        """Rank 0: what all are to do; nothing, where it is empty."""
         self.store.set("job", json.dumps(job))
 
     def hear(self) -> dict[str, Any]:
@@ -82,6 +83,19 @@ class World:
         """The other ranks: ready, or why not."""
         self.store.set(f"answer/{self.rank}", f"{problem}\n")
 
+    def finish(self) -> None:
+        """Rank 0, when it has written its last file."""
+        with contextlib.suppress(RuntimeError):  # the store ends with torchrun
+            self.store.set("finished", "")
+
+    def await_finish(self) -> None:
+        """The other ranks: until rank 0 has written its last file, or cannot be waited for. torchrun ends all ranks as
+        soon as one fails, at its very exit, too. Signals end this process again, while it waits in the store's C++."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        with contextlib.suppress(RuntimeError):
+            self.store.get("finished")
+
     def connect(self) -> None:
         """Once all are ready. On one machine, nothing listens beyond it."""
         if self.rank == 0:
@@ -90,6 +104,9 @@ class World:
                     raise UserError(f"Rank {rank} cannot take part: {problem}")
         if self.size == self.local_size:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+        # Its functions take the process group of the moment of import as a default, and would keep it for ever.
+        import torch.distributed.nn.functional
+
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with missed():
             dist.init_process_group(backend, store=self.store, rank=self.rank, world_size=self.size, timeout=TIMEOUT)

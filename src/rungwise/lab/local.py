@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
@@ -35,10 +36,7 @@ class LocalPool:
 
     def __exit__(self, *_: object) -> None:
         if self.executor is not None:
-            workers = list((self.executor._processes or {}).values())
-            self.executor.shutdown(wait=False, cancel_futures=True)
-            for process in workers:
-                process.terminate()
+            end(self.executor)
 
     def run(
         self, climb: Climb, parts: Split, tasks: Sequence[Task]
@@ -51,7 +49,8 @@ class LocalPool:
         self.executor = ProcessPoolExecutor(
             min(self.width, len(tasks)), context, _begin, (climb, messages, self.threads, dict(os.environ))
         )
-        futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
+        with deaf_children():
+            futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
         try:
             while futures:
                 new = _finished(futures)
@@ -62,6 +61,44 @@ class LocalPool:
                 f"A worker process was killed (out of memory?). What is done is kept: the same command goes on, "
                 f"or with fewer --processes than {self.width}."
             ) from None
+
+
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C: they inherit a mask, and so do theirs. (A handler of
+    their own would come too late: they import torch first.) We end them, and hear it when all of them are started."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))  # other threads have no mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
+
+
+def end(executor: ProcessPoolExecutor) -> None:
+    """Its workers, too, whatever they are doing."""
+    workers = list((executor._processes or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in workers:
+        process.terminate()
+
+
+def end_with_parent() -> None:
+    """In a worker: a parent that is killed cannot end us, and nobody would take our results."""
+
+    def wait() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _context() -> Any:
@@ -108,20 +145,12 @@ def _begin(climb: Climb, messages: Any, threads: int, environment: dict[str, str
     import torch
 
     global _climb, _parts, _messages, _threads
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     os.environ.update(environment)  # the server that we are forked from has that of the first climb
     torch.set_num_threads(1)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # torch.compile would start processes of its own
     _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
     _threads = threads
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end us: nobody would take our results, and a new climb does the work again."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
 
 
 def _work(number: int, task: Task) -> list[Result]:

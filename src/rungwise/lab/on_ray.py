@@ -31,6 +31,8 @@ RETRIES = 10
 """A task whose workers die more often than this ends the climb: it may be what kills them."""
 ANSWERS_WITHIN = 5.0
 """Seconds in which a cluster must take a connection."""
+LOST_AFTER = 5
+"""Seconds without an answer after which the head is given up. Ray would wait for a minute, and then end the process."""
 TELL_EVERY = 1.0
 """Seconds between two words of a task about how far it is."""
 
@@ -44,6 +46,7 @@ class RayPool:
     def __init__(self, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or it tells of nodes that die on standard output
+        os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", str(LOST_AFTER))
         try:
             import ray
         except ImportError:
@@ -52,6 +55,9 @@ class RayPool:
         self.address = address
         self.left: dict[Any, int] = {}
         self.width = 0
+        self.head: tuple[str, int] | None = None
+        """Where it answers; None where this process was connected before, through a client."""
+        self.answered = self.asked = 0.0
 
     def __enter__(self) -> Self:
         self.connected = not self.ray.is_initialized()
@@ -74,7 +80,9 @@ class RayPool:
     def _connect(self) -> None:
         """Ray itself would wait for minutes where nobody answers, so we knock first."""
         try:
-            self._knock()
+            self.head = self._find()
+            self._knock(self.head)
+            logging.getLogger("ray.util.client.logsclient").disabled = True  # it sets a level of its own
             self.ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError) as error:
             raise UserError(
@@ -84,7 +92,8 @@ class RayPool:
         except (RuntimeError, self.ray.exceptions.RayError) as error:  # another version of Python or Ray, say
             raise UserError(f"The Ray cluster at {self.address} cannot be used: {_line(error)}") from None
 
-    def _knock(self) -> None:
+    def _find(self) -> tuple[str, int]:
+        """Host and port of the head."""
         from ray._private.services import canonicalize_bootstrap_address  # it alone knows what auto means
 
         address = self.address
@@ -94,9 +103,35 @@ class RayPool:
         host, _, port = found.rstrip("/").rpartition(":")
         if not host or not port.isdigit():
             raise ValueError("an address is auto, HOST:PORT or ray://HOST:PORT")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+        return host.strip("[]"), int(port)
+
+    def _knock(self, head: tuple[str, int]) -> None:
+        socket.create_connection(head, timeout=ANSWERS_WITHIN).close()
+        self.answered = time.monotonic()
+
+    def _check_head(self) -> None:
+        """Once a second: does it still answer?"""
+        if self.head is None or time.monotonic() < self.asked + 1:
+            return
+        self.asked = time.monotonic()
+        try:
+            self._knock(self.head)
+        except OSError:
+            if time.monotonic() - self.answered >= LOST_AFTER:
+                raise ConnectionError from None
 
     def run(
+        self, climb: Climb, parts: Split, tasks: Sequence[Task]
+    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
+        try:
+            yield from self._run(climb, parts, tasks)
+        except ConnectionError:  # ours, or of a client to its server
+            raise UserError(
+                f"The Ray cluster at {self.address} is gone: its head has not answered for {LOST_AFTER} s. "
+                "What is done is kept: the same command goes on, once a cluster is there."
+            ) from None
+
+    def _run(
         self, climb: Climb, parts: Split, tasks: Sequence[Task]
     ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
         if not tasks:
@@ -109,6 +144,7 @@ class RayPool:
         shares = dict.fromkeys(range(len(tasks)), 0.0)
         asked = board.read.remote()
         while self.left:
+            self._check_head()
             new: list[Result] = []
             for reference in ray.wait(list(self.left), num_returns=len(self.left), timeout=0.2)[0]:
                 number = self.left[reference]

@@ -25,6 +25,7 @@ from rungwise.generate import generate
 from rungwise.lab.bench import limits
 from rungwise.lab.bench.machine import MemoryWatch, peak_mb
 from rungwise.lab.ladder import get_rung
+from rungwise.lab.local import deaf_children, end, end_with_parent
 from rungwise.machine import cores
 from rungwise.model import Transformer
 from rungwise.train import Engine, learning_rate, models, train
@@ -62,6 +63,7 @@ _trained: list[Transformer] = []
 
 
 def _ready() -> None:
+    end_with_parent()
     torch.set_num_threads(1)
 
 
@@ -100,6 +102,9 @@ class Workers:
         self.data, self.engine = data, engine_name
         context = multiprocessing.get_context("spawn")
         self.pools = [ProcessPoolExecutor(1, context, _ready) for _ in range(cores())]
+        with deaf_children():
+            for pool in self.pools:
+                pool.submit(os.getpid)  # starts its process
         self.mean_length = 0.0
 
     def __enter__(self) -> Workers:
@@ -107,7 +112,7 @@ class Workers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for pool in self.pools:
-            pool.shutdown(cancel_futures=True)
+            end(pool)
 
     def ms_a_step(self, rung: str, replicas: int, steps: int) -> float:
         """Milliseconds a step and replica, the replicas spread over the cores."""
@@ -152,7 +157,7 @@ def help_seconds(times: int) -> float:
     found = []
     for _ in range(times):
         before = os.times()
-        subprocess.run([sys.executable, "-m", "rungwise", "--help"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "rungwise", "--help"], check=True, capture_output=True)
         after = os.times()
         found.append(sum(getattr(after, k) - getattr(before, k) for k in ("children_user", "children_system")))
     return statistics.median(found)
@@ -161,7 +166,7 @@ def help_seconds(times: int) -> float:
 def first_step_seconds(data: str, engine_name: str) -> float:
     """From nothing to the end of the first step of 202,780 parameters: Python, torch, the list, the engine."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", FIRST_STEP, data, engine_name], check=True)
+    subprocess.run([sys.executable, "-c", FIRST_STEP, data, engine_name], check=True, capture_output=True)
     return time.perf_counter() - began
 
 
@@ -177,7 +182,7 @@ def climb(data: str, engine_name: str, seeds: int, steps: int | None, rungs: str
         command += ["--steps", str(steps)] if steps else []
         began = time.perf_counter()
         child = subprocess.Popen(command, stdout=results, stderr=subprocess.PIPE, text=True)
-        with MemoryWatch(child.pid) as memory:
+        with child, MemoryWatch(child.pid) as memory:
             _, said = child.communicate()
         seconds = time.perf_counter() - began
         if child.returncode:
