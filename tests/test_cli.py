@@ -17,6 +17,7 @@ from rungwise import cli, settings
 from rungwise.cli import main
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig
 from rungwise.drawing import Sampling, SamplingFields
+from rungwise.files import read_lines
 from rungwise.settings import Fields, Settings
 
 
@@ -99,6 +100,23 @@ def test_flags_over_file_over_rung(tmp_path, suffix, sections):
     assert (config["train"]["steps"], config["train"]["batch_size"]) == (5, 3)
     assert (config["model"]["n_embd"], config["model"]["head_size"], config["model"]["mlp"]) == (8, 4, "none")
     assert config["rung"] == "baseline"
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.toml", "c.TOML", "c.Json"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_configuration_file_as_any_editor_leaves_it(tmp_path, name, mark):
+    text = 'n_embd = 8\r\nrung = "gelu"\r\n' if name.lower().endswith("toml") else '{"n_embd": 8,\r\n "rung": "gelu"}'
+    (tmp_path / name).write_bytes((mark + text).encode())
+    assert settings.read_file(tmp_path / name) == {"n_embd": 8, "rung": "gelu"}
+
+
+def test_files_of_a_run_may_have_passed_through_an_editor(tmp_path):
+    """One that puts a byte-order mark before the text."""
+    run = tiny_run(tmp_path)
+    for path in (run / "config.json", run / "vocabulary.json", run / "metrics.jsonl"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert command("sample", run, "-n", 3).status == 0
+    assert read_lines(run / "metrics.jsonl")[0]["step"] == 1
 
 
 def test_a_runs_own_config_makes_the_same_run_again(tmp_path):

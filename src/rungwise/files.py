@@ -100,6 +100,14 @@ def local(text: str) -> str:
         return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
+def require_utf8(path: Path, who: str) -> None:
+    """Other people's libraries do not take every path that a system has."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{who} takes no path that is not UTF-8, such as {path}: give another --out.") from None
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"Cannot write {path}: {error.strerror or error}.")
 

@@ -45,7 +45,7 @@ def start(
     protocol = get_protocol(asked.run.protocol)
     rung = get_rung(asked.run.rung or "final")
     engine_name = choose_engine(asked, world)
-    trackers.require(track)
+    trackers.require(track, out)
     if world and world.size > 1 and asked.list.data == "-":
         raise UserError(f"Standard input reaches one process of {world.size} only: give a file.")
     if listed is None:
@@ -101,7 +101,7 @@ def resume(
     """Go on with a run that was stopped; everything is read from its directory. `data`: where its list lies now."""
     if not (out / CONFIG).exists():
         raise UserError(f"{out} holds no run to go on with ({CONFIG} is missing); start one without --resume.")
-    trackers.require(track)
+    trackers.require(track, out)
     world = World.from_environment()
     with lock(out):
         configs = runs.load_config(out)

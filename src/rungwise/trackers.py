@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rungwise.config import UserError
-from rungwise.files import read_lines
+from rungwise.files import read_lines, require_utf8
 from rungwise.runs import METRICS
 
 Observe = Callable[[int, Mapping[str, float]], None]
@@ -24,8 +24,10 @@ ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_WEBHOOK_URL")
 """By these, trackio would send what it is given to somebody."""
 
 
-def require(names: Sequence[str]) -> None:
-    """Before anything is written: are they installed?"""
+def require(names: Sequence[str], out: Path) -> None:
+    """Before anything is written: are they installed, and can they write there?"""
+    if "tensorboard" in names:
+        require_utf8(out, "tensorboard")
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UserError(f"--{name} needs the package {name}: pip install 'rungwise[track]'")

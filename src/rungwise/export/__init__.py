@@ -13,7 +13,7 @@ from typing import Literal
 
 from rungwise import runs
 from rungwise.config import UserError
-from rungwise.files import new_folder, write_text
+from rungwise.files import new_folder, require_utf8, write_text
 
 Format = Literal["onnx", "hf"]
 PACKAGES: dict[Format, tuple[str, ...]] = {
@@ -47,6 +47,8 @@ def export(run_dir: Path, to: Format, out: Path | None = None) -> tuple[Path, Ma
         except ImportError:
             raise UserError(f"--format {to} needs the package {package}: pip install 'rungwise[{to}]'") from None
     run, out = runs.load(run_dir), out or run_dir / to
+    if to == "hf":
+        require_utf8(out, "transformers")
     from rungwise.export.card import card
 
     with new_folder(out) as folder:
