@@ -1,6 +1,7 @@
 """Ctrl-C at random moments: every command ends with one line and status 130, leaves no process, and no half a file."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -44,9 +45,9 @@ COMMANDS: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
     "data": lambda here, out: ("data", here / "list.txt"),
     "report": lambda here, out: ("report", here / "climbed", "--out", out),
     "ladder": lambda here, out: ("ladder",),
-    "play": lambda here, out: ("play", here / "climbed", "--out", out / "play.html"),
+    "play": lambda here, out: ("play", here / "climbed", "--data", here / "list.txt", "--out", f"{out}.html"),
     "export": lambda here, out: ("export", here / "run-strict", "--format", "onnx", "--out", out),
-    "bench": lambda here, out: ("bench", "--short", "--data", here / "list.txt", "--out", out / "bench.json"),
+    "bench": lambda here, out: ("bench", "--short", "--data", here / "list.txt", "--out", f"{out}.json"),
 }
 
 
@@ -113,9 +114,11 @@ def interrupted(name: str, here: Path, out: Path, delays: list[float]) -> int:
 
 def complete(name: str, here: Path, out: Path) -> None:
     """Files are whole, or not there; what can go on goes on."""
-    for path in out.rglob("*"):
+    for path in [*out.parent.glob(f"{out.name}.*"), *out.rglob("*")]:
         if path.suffix == ".html":
             assert path.read_text().rstrip().endswith("</html>")
+        if path.suffix == ".json":
+            json.loads(path.read_text())
         if path.suffix == ".jsonl":
             assert len(read_lines(path)) == len(path.read_text().splitlines())
     if name == "export" and out.exists():
