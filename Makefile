@@ -27,7 +27,7 @@ check: .venv/installed  ## style and types
 	$(BIN)/pyright
 
 docs: .venv/installed  ## the site, in site/: chapters, the map, the log, and the page of the latest climb
-	$(BIN)/python scripts/write_docs.py
+	$(BIN)/python -m scripts.write_docs
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
 	$(BIN)/zensical build
 

@@ -24,11 +24,11 @@ def measure(rung_name: str, replicas: int, rounds: int, steps: int) -> dict[str,
     """Seconds of warm-up, and ms a step and seed, plain and compiled, medians of interleaved rounds."""
     import torch
 
-    from rungwise import words
-    from rungwise.batches import Tape
     from rungwise.config import EngineConfig, get_protocol
-    from rungwise.engines import make_engine
-    from rungwise.lab.ladder import get_rung
+    from rungwise.data import words
+    from rungwise.data.batches import Tape
+    from rungwise.engine.select import make_engine
+    from rungwise.ladder import get_rung
 
     torch.set_num_threads(1)
     listed, protocol, rung = words.load("names"), get_protocol("article"), get_rung(rung_name)

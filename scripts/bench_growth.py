@@ -1,4 +1,4 @@
-"""How the cost of a step grows, on both engines, one thread: python scripts/bench_growth.py --out results/performance
+"""How the cost of a step grows, on both engines, one thread: python -m scripts.bench_growth --out results/performance
 
 Sweeps replicas, n_embd, n_layer, the length of words and of the list, one at a time from the article's final model
 without dropout; writes growth.json, of which write_docs.py makes docs/growth.svg. All points of a round are measured
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rungwise import words
-from rungwise.batches import Tape
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig, get_protocol
-from rungwise.engines import make_engine
-from rungwise.evaluate import score
-from rungwise.train import models
+from rungwise.data import words
+from rungwise.data.batches import Tape
+from rungwise.engine.loop import models
+from rungwise.engine.select import make_engine
+from rungwise.inference.score import score
 
 SWEEPS = {
     "replicas": (1, 2, 4, 8, 16),

@@ -1,6 +1,6 @@
 """Build the bundled list from the person providers of the Faker package (MIT licence).
 
-Run: python scripts/build_given_names.py
+Run: python -m scripts.build_given_names
 
 Every given name of every locale, accent-folded to a-z, lower case, distinct, sorted. Names that do not fold to
 letters a-z alone (other scripts, apostrophes, spaces) and single letters are left out.

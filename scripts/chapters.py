@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rungwise.lab.ladder import RUNGS, Rung
-from rungwise.lab.results import Result
-from rungwise.lab.tables import rows, show
+from rungwise.analysis.tables import rows, show
+from rungwise.experiment.results import Result
+from rungwise.ladder import RUNGS, Rung
 from rungwise.play.collect import code
 
 

@@ -1,4 +1,4 @@
-"""Round trips, measured: python scripts/interop.py --makemore PATH/TO/makemore --out results/interop.json
+"""Round trips, measured: python -m scripts.interop --makemore PATH/TO/makemore --out results/interop.json
 
 Trains small models of the rungs that other libraries hold, takes them there with `rungwise export`, and compares what
 the libraries themselves compute and spell. docs/interop.md quotes the result. Two minutes or so on two cores.
@@ -22,14 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rungwise import cli, runs, words
-from rungwise.batches import Tape
+from rungwise.cli import main as cli
 from rungwise.config import get_protocol
-from rungwise.evaluate import score
-from rungwise.files import read_lines
-from rungwise.generate import Sampling, generate
-from rungwise.runs import Run
-from rungwise.words import END, WordList
+from rungwise.data import words
+from rungwise.data.batches import Tape
+from rungwise.data.words import END, WordList
+from rungwise.inference.sample import Sampling, generate
+from rungwise.inference.score import score
+from rungwise.training import run_dir
+from rungwise.training.run_dir import Run
+from rungwise.util.files import read_lines
 
 EXAMPLE = Path(__file__).parent.parent / "docs/examples/onnx_generate.py"
 RUNGS = ("gelu", "no-head-bias", "tied", "learned-positions", "swiglu")
@@ -71,9 +73,9 @@ def run_directory(folder: Path, inputs: np.ndarray) -> Row:
     """Weights as safetensors, read back by that library alone, into a model of the same configuration."""
     from safetensors.torch import load_file
 
-    run = runs.load(folder)
+    run = run_dir.load(folder)
     other = type(run.model)(run.model.config, seed=1).eval()
-    other.load_state_dict(load_file(folder / runs.WEIGHTS))
+    other.load_state_dict(load_file(folder / run_dir.WEIGHTS))
     error = through(run, inputs, lambda x: other(torch.from_numpy(x)).numpy())
     return row("run directory", "safetensors", "logits", len(inputs), error)
 
@@ -82,7 +84,7 @@ def to_onnx(folder: Path, rung: str, inputs: np.ndarray, begun: list[str]) -> Ro
     import onnxruntime
 
     cli.main(["export", str(folder), "--format", "onnx"])
-    path, run = folder / "onnx/model.onnx", runs.load(folder)
+    path, run = folder / "onnx/model.onnx", run_dir.load(folder)
     session = onnxruntime.InferenceSession(path)
     error = through(run, inputs, lambda x: session.run(["logits"], {"tokens": x})[0])
     spell = runpy.run_path(str(EXAMPLE))["generate"]
@@ -96,7 +98,7 @@ def to_transformers(folder: Path, rung: str, inputs: np.ndarray, begun: list[str
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cli.main(["export", str(folder), "--format", "hf"])
-    run = runs.load(folder)
+    run = run_dir.load(folder)
     model = AutoModelForCausalLM.from_pretrained(folder / "hf")
     tokenizer = AutoTokenizer.from_pretrained(folder / "hf")
     error = through(run, inputs, lambda x: model(torch.from_numpy(x)).logits.numpy())
@@ -132,7 +134,7 @@ def to_tensorboard(folder: Path) -> Row:
     cli.main([*line, "--tensorboard"])
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    metrics = read_lines(folder / runs.METRICS)
+    metrics = read_lines(folder / run_dir.METRICS)
     told = {(name, e.step): e.value for name in events.Tags()["scalars"] for e in events.Scalars(name)}
     kept = {(name, line["step"]): line[name] for name, _ in told for line in metrics if name in line}
     assert told.keys() == kept.keys()
@@ -200,7 +202,7 @@ def measure(makemore: Path | None, steps: int = 1000) -> dict[str, Any]:
         rows.append(to_tensorboard(Path(place) / "events"))
     if makemore:
         rows += to_makemore(makemore)
-    return {"data": listed.name, "steps": steps, **runs.provenance(), "date": runs.now(), "rows": rows}
+    return {"data": listed.name, "steps": steps, **run_dir.provenance(), "date": run_dir.now(), "rows": rows}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from rungwise.export.homes import HOMES
-from rungwise.lab.ladder import RUNGS
+from rungwise.ladder import RUNGS
 
 MEASURED = Path(__file__).parent.parent / "results/interop.json"
 

@@ -1,4 +1,4 @@
-"""Take what a climb measured into results/: python scripts/keep_results.py runs/names-article results/names-article
+"""Take what a climb measured into results/: python -m scripts.keep_results runs/names-article results/names-article
 
 results/ keeps lines, per-word losses and curves, never weights. A (rung, seed) that is there already gives way to the
 new one; the rest stays. Both must be of one list, protocol and split.
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import polars as pl
 
-from rungwise.config import UserError
-from rungwise.files import atomic, read_json, read_lines, write_lines
-from rungwise.lab.climb import SETTINGS
-from rungwise.lab.collect import CURVES, WORDS, collect
-from rungwise.lab.results import RESULTS
+from rungwise.errors import UserError
+from rungwise.experiment.climb import SETTINGS
+from rungwise.experiment.collect import CURVES, WORDS, collect
+from rungwise.experiment.results import RESULTS
+from rungwise.util.files import atomic, read_json, read_lines, write_lines
 
 
 def keep(climb: Path, kept: Path, rungs: set[str]) -> int:

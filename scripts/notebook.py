@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import chapters
-
-from rungwise.lab.ladder import Rung, select
+from rungwise.ladder import Rung, select
 from rungwise.play.collect import switched_on
+from scripts import chapters
 
 START = """# A transformer, step by step
 

@@ -1,4 +1,4 @@
-"""makemore's own figure, measured exactly: python scripts/peer_loss.py PATH/TO/makemore --out results/peers.json
+"""makemore's own figure, measured exactly: python -m scripts.peer_loss PATH/TO/makemore --out results/peers.json
 
 Its script trains as it is (default transformer, seed 3407); the checkpoint that it keeps is then scored over all of its
 1,000 test words, token by token, where its own evaluation averages batch means over a sample.
@@ -19,8 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from rungwise import words
-from rungwise.lab.bench.peers import load_makemore
+from rungwise.bench.peers import load_makemore
+from rungwise.data import words
 
 SEED = 3407
 

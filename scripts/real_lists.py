@@ -1,11 +1,11 @@
 """Train on real lists, each with the defaults of `rungwise train`; losses beside the counted ones: results/lists.json.
 
-Run: python scripts/real_lists.py [--out runs/real] [LIST ...]
+Run: python -m scripts.real_lists [--out runs/real] [LIST ...]
 
 Lists: given-names (bundled), names (the article's), english and ukrainian (Debian's wamerican and wukrainian:
 apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that cannot
 be had is told and left out. The same command goes on where it was stopped; finished lists are only read, and with
---as-it-stands those that were stopped, too. Then `python scripts/write_docs.py` renews the table in docs/log.md.
+--as-it-stands those that were stopped, too. Then `python -m scripts.write_docs` renews the table in docs/log.md.
 """
 
 import argparse
@@ -18,12 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from rungwise import files, practice, runs, words
-from rungwise.batches import Tape
-from rungwise.config import UserError
-from rungwise.evaluate import score
-from rungwise.settings import Settings
-from rungwise.survey import survey
+from rungwise.config.settings import Settings
+from rungwise.data import words
+from rungwise.data.batches import Tape
+from rungwise.data.describe import survey
+from rungwise.errors import UserError
+from rungwise.inference.score import score
+from rungwise.training import run as practice
+from rungwise.training import run_dir
+from rungwise.util import files
 
 RESULTS = Path(__file__).parent.parent / "results/lists.json"
 MILLION = 1_000_000
@@ -74,10 +77,10 @@ def counted(out: Path, listed: words.WordList) -> dict[str, Any]:
 
 def last(out: Path, listed: words.WordList) -> dict[str, Any]:
     """How a run ended; of one that was stopped, where it stands: the test loss of the best weights so far."""
-    lines = files.read_lines(out / runs.METRICS)
+    lines = files.read_lines(out / run_dir.METRICS)
     if "final_test_loss" in lines[-1]:
         return lines[-1]
-    run, best = runs.load(out), min(lines, key=lambda line: line["val_loss"])
+    run, best = run_dir.load(out), min(lines, key=lambda line: line["val_loss"])
     tape = Tape.of(listed, words.split(listed, run.protocol).test, run.protocol)
     found = {"train": best["train_loss"], "validation": best["val_loss"], "test": score(run.model, tape).loss}
     losses = {f"final_{part}_loss": loss for part, loss in found.items()}
@@ -90,11 +93,11 @@ def measure(name: str, out: Path, as_it_stands: bool) -> dict[str, Any]:
     listed = words.load(source)
     found = counted(out, listed)
     if not as_it_stands:
-        if (out / runs.CONFIG).exists():
+        if (out / run_dir.CONFIG).exists():
             practice.resume(out)
         else:
             practice.start(out, Settings.of({"data": source}, "real_lists"))
-    configs, final = runs.load_config(out), last(out, listed)
+    configs, final = run_dir.load_config(out), last(out, listed)
     beat, train = found["to_beat"], configs.train
     return {
         "sha256": found["sha256"],

@@ -1,4 +1,4 @@
-"""What a run costs, as a model with few constants, and how well it holds: python scripts/scale_model.py
+"""What a run costs, as a model with few constants, and how well it holds: python -m scripts.scale_model
 
 Measures small models and small lists here (a few minutes, two cores), writes results/scale.json, and prints what the
 model says beside what was measured. docs/scale.md's tables are made from that file by scripts/write_docs.py.
@@ -45,9 +45,9 @@ FLOATS = (10_000, 100_000, 1_000_000, 10_000_000)
 
 def setting(layers: int, width: int, batch: int) -> tuple[Any, Any, Any]:
     """A model on the bundled list: model and training configuration, and the tape."""
-    from rungwise import words
-    from rungwise.batches import Tape
     from rungwise.config import ModelConfig, TrainConfig, get_protocol
+    from rungwise.data import words
+    from rungwise.data.batches import Tape
 
     listed, protocol = words.load("given-names"), get_protocol("strict")
     tape = Tape.of(listed, words.split(listed, protocol).train, protocol)
@@ -59,8 +59,9 @@ def setting(layers: int, width: int, batch: int) -> tuple[Any, Any, Any]:
 def make(engine: str, layers: int, width: int, batch: int) -> Any:
     """An engine with one replica."""
     from rungwise.config import EngineConfig, RunConfig
-    from rungwise.distributed import DistributedEngine, Drawn
-    from rungwise.engines import make_engine
+    from rungwise.data.batches import Drawn
+    from rungwise.engine.ddp import DistributedEngine
+    from rungwise.engine.select import make_engine
 
     model, config, tape = setting(layers, width, batch)
     if engine == DistributedEngine.name:
@@ -72,8 +73,8 @@ def places(batch: int) -> dict[str, float]:
     """What a batch of so many words is on average: real tokens, distinct beginnings, padded positions."""
     import torch
 
-    from rungwise.batches import draw
-    from rungwise.masks import prefix_hashes
+    from rungwise.data.batches import draw
+    from rungwise.model.dropout import prefix_hashes
 
     _, config, tape = setting(1, 16, batch)
     starts, lengths = draw(tape, config, 0, 0)
@@ -130,9 +131,9 @@ def lists() -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from rungwise import shards, words
     from rungwise.config import ListConfig
-    from rungwise.stream import ShardStream
+    from rungwise.data import shards, words
+    from rungwise.data.shard_stream import ShardStream
 
     found: dict[str, Any] = {}
     rng, letters = np.random.default_rng(0), np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
@@ -164,7 +165,7 @@ def lists() -> dict[str, Any]:
 
 def storage() -> float:
     """Bytes a second of a checkpoint, checksum and waiting for the disk included."""
-    from rungwise.files import write_tensors
+    from rungwise.util.files import write_tensors
 
     tensors = {"x": np.zeros(30_000_000, dtype=np.float32)}
     with tempfile.TemporaryDirectory() as folder:
@@ -185,8 +186,9 @@ def _rank() -> None:
     import torch.distributed as dist
 
     from rungwise.config import RunConfig
-    from rungwise.distributed import DistributedEngine, Drawn
-    from rungwise.world import World
+    from rungwise.data.batches import Drawn
+    from rungwise.engine.ddp import DistributedEngine
+    from rungwise.engine.process_group import World
 
     world = World.from_environment()
     assert world is not None

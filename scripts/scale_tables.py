@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import numpy as np
-import scale_model as model
+
+from scripts import scale_model as model
 
 SHAPES = [(1, 28), (4, 44), (4, 140), (6, 364), (12, 828)]
 """Layers and width of models of about 10^4, 10^5, ..., 10^8 parameters."""

@@ -1,4 +1,4 @@
-"""The pictures of docs/play.md, taken again: python scripts/screenshots.py [CLIMB]
+"""The pictures of docs/play.md, taken again: python -m scripts.screenshots [CLIMB]
 
 CLIMB is the directory of a climb with --snapshots, by default the latest under runs/. Needs playwright and Chromium.
 """

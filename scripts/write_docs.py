@@ -1,4 +1,4 @@
-"""Write what the documentation quotes from results/: python scripts/write_docs.py
+"""Write what the documentation quotes from results/: python -m scripts.write_docs
 
 Blocks between <!-- begin NAME --> and <!-- end NAME --> (in zensical.toml: # begin NAME) are generated, never typed; a
 test holds them to this.
@@ -9,29 +9,24 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import chapters
-import interop_tables
-import notebook
-import scale_tables
-
+from rungwise.analysis import evidence
+from rungwise.analysis.stats import paired, summary
+from rungwise.analysis.tables import markdown, show
+from rungwise.bench.summary import tell
 from rungwise.config import ModelConfig
-from rungwise.lab import baselines, evidence, plots
-from rungwise.lab.bench.summary import tell
-from rungwise.lab.document import Figure
-from rungwise.lab.drawings import ladder_figures
-from rungwise.lab.ladder import RUNGS, select
-from rungwise.lab.report import findings_markdown
-from rungwise.lab.results import RESULTS, Result, by_rung, paired_losses, read
-from rungwise.lab.stats import paired, summary
-from rungwise.lab.tables import markdown, show
-from rungwise.native import shapes
+from rungwise.engine.native import shapes
+from rungwise.experiment import baselines
+from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses, read
+from rungwise.ladder import RUNGS, select
+from rungwise.report import plots
+from rungwise.report.build import findings_markdown
+from rungwise.report.document import Figure
+from rungwise.report.figures import ladder_figures
+from scripts import chapters, interop_tables, notebook, scale_tables
 
 ROOT = Path(__file__).parent.parent
 ARTICLE = ROOT / "results/names-article"

@@ -8,15 +8,17 @@ from unittest import mock
 import numpy as np
 
 from helpers import TINY, listed
-from rungwise import practice, runs, session
-from rungwise.batches import Tape
 from rungwise.config import EngineConfig, get_protocol
-from rungwise.engines import make_engine
-from rungwise.files import read_tensors
-from rungwise.lab.ladder import get_rung
-from rungwise.session import Session
-from rungwise.settings import Settings
-from rungwise.words import split
+from rungwise.config.settings import Settings
+from rungwise.data.batches import Tape
+from rungwise.data.words import split
+from rungwise.engine.select import make_engine
+from rungwise.ladder import get_rung
+from rungwise.training import run as practice
+from rungwise.training import run_dir
+from rungwise.training import trainer as session
+from rungwise.training.trainer import Session
+from rungwise.util.files import read_tensors
 
 
 def same_losses(name, **changes):
@@ -55,11 +57,11 @@ def resumed(folder):
             pass
         else:
             raise AssertionError("was not stopped")
-    assert runs.load_config(folder / "cut").info["compiled"] is True
+    assert run_dir.load_config(folder / "cut").info["compiled"] is True
     shutil.copytree(folder / "cut", folder / "elsewhere")
     practice.resume(folder / "cut", say=lines.append, listed=listed())
     assert "Going on after 7 steps." in lines
-    whole, cut = (read_tensors(folder / name / runs.CHECKPOINT)[0] for name in ("whole", "cut"))
+    whole, cut = (read_tensors(folder / name / run_dir.CHECKPOINT)[0] for name in ("whole", "cut"))
     assert all((whole[name] == cut[name]).all() for name in whole)
     lines.clear()
     os.environ["CXX"] = "no-such-compiler"
@@ -68,5 +70,5 @@ def resumed(folder):
         "Steps cannot be compiled: the compiler $CXX, 'no-such-compiler', was not found. "
         "The run was begun with compiled steps: the last bits may differ."
     ), lines
-    other = read_tensors(folder / "elsewhere" / runs.CHECKPOINT)[0]
+    other = read_tensors(folder / "elsewhere" / run_dir.CHECKPOINT)[0]
     assert all(np.allclose(whole[name], other[name], atol=1e-4) for name in whole)

@@ -13,10 +13,10 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-install_import_hook(["rungwise.layers", "rungwise.model"], "beartype.beartype")
+install_import_hook(["rungwise.model.layers", "rungwise.model.transformer"], "beartype.beartype")
 
 from rungwise.config import Protocol, get_protocol  # noqa: E402
-from rungwise.words import WordList, read  # noqa: E402
+from rungwise.data.words import WordList, read  # noqa: E402
 
 settings.register_profile("rungwise", deadline=None)  # a test that waits for the machine is not wrong
 settings.load_profile("rungwise")

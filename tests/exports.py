@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rungwise import runs
 from rungwise.config import ModelConfig, TrainConfig, get_protocol
-from rungwise.lab.ladder import RUNGS
-from rungwise.model import Transformer
-from rungwise.runs import Run
-from rungwise.words import Vocabulary
+from rungwise.data.words import Vocabulary
+from rungwise.ladder import RUNGS
+from rungwise.model.transformer import Transformer
+from rungwise.training import run_dir
+from rungwise.training.run_dir import Run
 
 CHARACTERS = " .<>adenpé日🙂"
 BLOCK_SIZE = 13
@@ -35,7 +35,7 @@ def random_run(config: ModelConfig, protocol: str = "strict", seed: int = 0) -> 
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     firsts = np.array([0, 0, *range(1, config.vocab_size - 1)])
-    info = {"data": "made-up", "data_sha256": "0" * 64, "seed": seed, "engine": "torch", **runs.provenance()}
+    info = {"data": "made-up", "data_sha256": "0" * 64, "seed": seed, "engine": "torch", **run_dir.provenance()}
     return Run(model, Vocabulary(CHARACTERS), get_protocol(protocol), firsts, TrainConfig(), info)
 
 
@@ -43,7 +43,7 @@ def random_run(config: ModelConfig, protocol: str = "strict", seed: int = 0) -> 
 def saved(rung: str, protocol: str = "strict") -> Path:
     """The run's directory."""
     folder = Path(tempfile.mkdtemp(prefix="rungwise-tests-")) / rung
-    runs.save(folder, random_run(model_of(rung), protocol), ["anna"])
+    run_dir.save(folder, random_run(model_of(rung), protocol), ["anna"])
     return folder
 
 

@@ -12,14 +12,25 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import numpy as np
+import pytest
 import torch
 
-from rungwise import practice, words
-from rungwise.cli import main
-from rungwise.settings import Settings
-from rungwise.words import WordList
+import rungwise
+from rungwise.cli.main import main
+from rungwise.config.settings import Settings
+from rungwise.data import words
+from rungwise.data.words import END, WordList
+from rungwise.engine import native
+from rungwise.training import run as practice
+from rungwise.training import run_dir
+from rungwise.util.files import read_tensors
 
 torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+SOURCE = Path(rungwise.__file__).parent.parent
+"""The folder that holds the package, as PYTHONPATH takes it."""
 
 WORDS = (
     *("anna", "bea", "carl", "dora", "emil", "fritz", "gerd", "hanna", "ida", "jan", "karl", "lena", "mia", "nina"),
@@ -67,3 +78,34 @@ def _made(protocol: str) -> Path:
 def tiny_run(into: Path, protocol: str = "strict") -> Path:
     """A copy of a run that was trained on WORDS for twenty steps."""
     return Path(shutil.copytree(_made(protocol), into / f"run-{protocol}"))
+
+
+needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason=str(native.why_not()))
+ENGINES = ["torch", pytest.param("native", marks=needs_compiler)]
+
+
+def tensors(folder: Path) -> dict[str, np.ndarray]:
+    return {
+        f"{name}/{key}": value
+        for name in (run_dir.WEIGHTS, run_dir.CHECKPOINT)
+        for key, value in read_tensors(folder / name)[0].items()
+    }
+
+
+def assert_same(one: Path, other: Path) -> None:
+    a, b = tensors(one), tensors(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    for name in (run_dir.METRICS, run_dir.SAMPLES, run_dir.VOCABULARY):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    assert read_tensors(one / run_dir.CHECKPOINT)[1] == read_tensors(other / run_dir.CHECKPOINT)[1]
+
+
+def expected_pairs(words, indices, protocol):
+    """What a loop in plain Python over unpadded words feeds and predicts."""
+    pairs = []
+    for i in indices:
+        ids = [*([END] if protocol.start_token else []), *words.vocabulary.encode(words[i]).tolist(), END]
+        pairs.append((ids[:-1], ids[1:]))
+    return pairs

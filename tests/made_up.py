@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from rungwise.config import get_protocol
-from rungwise.lab.ladder import RUNGS, Rung
-from rungwise.lab.tune import variant
-from rungwise.words import NAMES_SHA256
+from rungwise.data.words import NAMES_SHA256
+from rungwise.experiment.tune import variant
+from rungwise.ladder import RUNGS, Rung
 
 N_WORDS = 400
 SAMPLES = [["kaelynn", "training"], ["<script>alert(1)</script>", "new"], ["a|b*c_d`e&amp;", "test"]]

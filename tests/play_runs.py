@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rungwise import files, runs
-from rungwise.batches import Tape
 from rungwise.config import get_protocol
-from rungwise.evaluate import score
-from rungwise.lab import results
-from rungwise.lab.climb import Climb, open_directory
-from rungwise.lab.ladder import RUNGS, Rung, select
-from rungwise.lab.results import Result
-from rungwise.model import Transformer, count_parameters
-from rungwise.runs import Run
-from rungwise.words import WordList, read, split
+from rungwise.data.batches import Tape
+from rungwise.data.words import WordList, read, split
+from rungwise.experiment import results
+from rungwise.experiment.climb import Climb, open_directory
+from rungwise.experiment.results import Result
+from rungwise.inference.score import score
+from rungwise.ladder import RUNGS, Rung, select
+from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.training import run_dir
+from rungwise.training.run_dir import Run
+from rungwise.util import files
 
 SYLLABLES = ("ka", "el", "mi", "ro", "an", "sha", "tu", "ri", "na", "bo")
 
@@ -44,14 +45,14 @@ def untrained(words: WordList, rung: Rung, protocol: str = "article", seed: int 
             if "norm." in name:
                 p.add_(torch.randn(p.shape, generator=generator) * 0.3)
     firsts = words.first_counts(split(words, get_protocol(protocol)).train)
-    info = {"seed": seed, "rung": rung.name, "split_seed": 0, **runs.origin(words)}
+    info = {"seed": seed, "rung": rung.name, "split_seed": 0, **run_dir.origin(words)}
     return Run(model, words.vocabulary, get_protocol(protocol), firsts, rung.train, info)
 
 
 def save_untrained(folder: Path, words: WordList) -> list[Path]:
     """A run directory for every rung of the ladder."""
     for rung in RUNGS.values():
-        runs.save(folder / rung.name, untrained(words, rung), [])
+        run_dir.save(folder / rung.name, untrained(words, rung), [])
     return [folder / name for name in RUNGS]
 
 
@@ -65,17 +66,18 @@ def small_climb(
     tape = Tape.of(words, parts.test, climb.protocol)
     for rung, seed in ((rung, seed) for rung in climb.rungs for seed in seeds):
         run, folder = untrained(words, rung, protocol, seed), out / rung.name / f"seed-{seed}"
-        runs.save(folder, run, [])
-        files.write_lines(folder / runs.METRICS, [{"step": n, "train_loss": 3 - n / 1e4} for n in (256, 512, 5000)])
+        run_dir.save(folder, run, [])
+        files.write_lines(folder / run_dir.METRICS, [{"step": n, "train_loss": 3 - n / 1e4} for n in (256, 512, 5000)])
         samples = [words[i] for i in range(10)]
-        files.write_lines(folder / runs.SNAPSHOTS, [{"step": n, "samples": samples} for n in (1, 100)])
+        files.write_lines(folder / run_dir.SNAPSHOTS, [{"step": n, "samples": samples} for n in (1, 100)])
         loss, model = score(run.model, tape).loss, run.model
         results.append(
             out / results.RESULTS,
             Result(
                 rung=rung.name, seed=seed, n_params=count_parameters(model), steps=rung.train.steps, protocol=protocol,
                 train_loss=loss, val_loss=None, test_loss=loss, tokens_per_s=1.0, ms_per_step=1.0, data=words.name,
-                data_sha256=words.sha256, versions={}, git_revision=None, date=runs.now(), engine="none", split_seed=0,
+                data_sha256=words.sha256, versions={}, git_revision=None, date=run_dir.now(), engine="none",
+                split_seed=0,
                 model=model.config.to_dict(), train=rung.train.to_dict(), detail={},
             ),
         )  # fmt: skip

@@ -1,6 +1,5 @@
 """README and documentation say what the code does: their commands run, their numbers are generated."""
 
-import importlib.util
 import json
 import re
 import shlex
@@ -9,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts import write_docs
 
 from conftest import make_words
-from rungwise.cli import main, parse
-from rungwise.lab.ladder import select
+from rungwise.cli.main import main, parse
+from rungwise.ladder import select
 from rungwise.play.collect import CHAPTERS
 
 ROOT = Path(__file__).parent.parent
@@ -43,27 +43,20 @@ def test_the_readmes_commands_run(tmp_path, monkeypatch, capsys):
         capsys.readouterr()
 
 
-def writer():
-    spec = importlib.util.spec_from_file_location("write_docs", ROOT / "scripts/write_docs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_chapter_that_the_page_links_to_is_there():
-    assert set(writer().chapters.CHAPTERS) == set(CHAPTERS)
+    assert set(write_docs.chapters.CHAPTERS) == set(CHAPTERS)
 
 
 def test_what_the_chapters_try_can_be_tried():
-    for name, chapter in writer().chapters.CHAPTERS.items():
+    for name, chapter in write_docs.chapters.CHAPTERS.items():
         for command in chapter.tries:
             given = parse(shlex.split(command)[1:])
             assert not hasattr(given, "rungs") or name in [rung.name for rung in select(given.rungs)], command
 
 
 def test_generated_documentation_is_what_the_code_generates():
-    for path, text in writer().documents().items():
-        assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run python scripts/write_docs.py"
+    for path, text in write_docs.documents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run python -m scripts.write_docs"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +72,7 @@ def test_links_in_the_documentation_lead_somewhere(path):
 def test_every_home_and_format_was_measured_and_agrees():
     """What docs/interop.md quotes: no row is missing, logits agree to 1e-5, and words are equal without exception."""
     from rungwise.export.homes import HOMES
-    from rungwise.lab.ladder import RUNGS
+    from rungwise.ladder import RUNGS
 
     rows = {row["to"]: row for row in json.loads((ROOT / "results/interop.json").read_text(encoding="utf-8"))["rows"]}
     fits = {f"{home.name}, rung {name}" for home in HOMES for name, r in RUNGS.items() if not home.unmet(r.model)}
@@ -92,7 +85,7 @@ def test_every_home_and_format_was_measured_and_agrees():
 @pytest.mark.long
 def test_the_round_trips_are_measured_by_the_script(tmp_path):
     """Short, without the peer that is not ours to ship."""
-    line = [sys.executable, str(ROOT / "scripts/interop.py"), "--steps", "20", "--out", str(tmp_path / "found.json")]
+    line = [sys.executable, "-m", "scripts.interop", "--steps", "20", "--out", str(tmp_path / "found.json")]
     subprocess.run(line, check=True, capture_output=True)
     committed = json.loads((ROOT / "results/interop.json").read_text(encoding="utf-8"))["rows"]
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]

@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
-from rungwise.config import ModelConfig, TrainConfig, UserError
-from rungwise.lab.ladder import FULL, LEAVE_ONE_OUT, RUNGS, SELECTIONS, get_rung, select
-from rungwise.model import Transformer, count_parameters
+from rungwise.config import ModelConfig, TrainConfig
+from rungwise.errors import UserError
+from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, SELECTIONS, get_rung, select
+from rungwise.model.transformer import Transformer, count_parameters
 
 every_rung = pytest.mark.parametrize("rung", RUNGS.values(), ids=lambda rung: rung.name)
 

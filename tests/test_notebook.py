@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from rungwise.lab.ladder import select
+from rungwise.ladder import select
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks/step_by_step.ipynb"
 

@@ -3,13 +3,13 @@
 import os
 import sys
 
-from rungwise import interrupt
+from rungwise.util import interrupt
 
 
 def main() -> None:
     interrupt.watch()
-    from rungwise.cli import main as command
-    from rungwise.machine import prepare
+    from rungwise.cli.main import main as command
+    from rungwise.util.machine import prepare
 
     prepare()
     status = 0

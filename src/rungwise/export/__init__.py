@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rungwise import runs
-from rungwise.config import UserError
-from rungwise.files import new_folder, require_utf8, write_text
+from rungwise.errors import UserError
+from rungwise.training.run_dir import load as load_run
+from rungwise.util.files import new_folder, require_utf8, write_text
 
 Format = Literal["onnx", "hf"]
 PACKAGES: dict[Format, tuple[str, ...]] = {
@@ -46,7 +46,7 @@ def export(run_dir: Path, to: Format, out: Path | None = None) -> tuple[Path, Ma
             importlib.import_module(package)
         except ImportError:
             raise UserError(f"--format {to} needs the package {package}: pip install 'rungwise[{to}]'") from None
-    run, out = runs.load(run_dir), out or run_dir / to
+    run, out = load_run(run_dir), out or run_dir / to
     if to == "hf":
         require_utf8(out, "transformers")
     from rungwise.export.card import card

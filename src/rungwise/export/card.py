@@ -7,12 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rungwise import runs
+from rungwise.experiment.results import RESULTS
 from rungwise.export import Made
-from rungwise.files import read_lines
-from rungwise.lab.results import RESULTS
-from rungwise.model import count_parameters
-from rungwise.runs import Run
+from rungwise.model.transformer import count_parameters
+from rungwise.training.run_dir import METRICS, SAMPLES, Run
+from rungwise.util.files import read_lines
 
 PARTS = ("train", "validation", "test")
 
@@ -39,7 +38,7 @@ def card(run: Run, run_dir: Path, made: Made) -> str:
 def read_losses(run: Run, run_dir: Path) -> dict[str, float]:
     """Nats a scored character by part of the split; none where training did not come to its end."""
     found: dict[str, Any] = {}
-    for line in read_lines(run_dir / runs.METRICS):  # `rungwise train` ends its metrics with these
+    for line in read_lines(run_dir / METRICS):  # `rungwise train` ends its metrics with these
         found |= {part: line.get(f"final_{part}_loss", found.get(part)) for part in PARTS}
     if not any(found.values()):
         mine = {key: run.info.get(key) for key in ("rung", "seed", "data_sha256")}
@@ -89,7 +88,7 @@ def _code(text: object) -> str:
 
 def _samples(run_dir: Path, n: int = 10) -> str:
     try:
-        words = (run_dir / runs.SAMPLES).read_text(encoding="utf-8").split("\n")[:n]
+        words = (run_dir / SAMPLES).read_text(encoding="utf-8").split("\n")[:n]
     except (OSError, ValueError):
         return ""
     return "Some words of its own:\n\n" + "\n".join(f"    {_printable(word)}" for word in words if word)

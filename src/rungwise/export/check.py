@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from rungwise.model import Transformer
+from rungwise.model.transformer import Transformer
 
 SHAPES = ((1, 1), (1, 7), (5, 1), (3, 11))
 """(batch, time) that are tried, no longer than the model's block_size."""

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from rungwise.config import ModelConfig, UserError
+from rungwise.config import ModelConfig
+from rungwise.data.words import END, FIRST_CHARACTER, PAD
+from rungwise.errors import UserError
 from rungwise.export import Made, tokenizer
 from rungwise.export.check import deviation
 from rungwise.export.homes import Home, nearest
-from rungwise.lab.ladder import RUNGS
-from rungwise.runs import Run
-from rungwise.words import END, FIRST_CHARACTER, PAD
+from rungwise.ladder import RUNGS
+from rungwise.training.run_dir import Run
 
 CODE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer

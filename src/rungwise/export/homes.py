@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rungwise.config import ModelConfig
-from rungwise.layers import NORM_EPS, ROPE_BASE
+from rungwise.model.layers import NORM_EPS, ROPE_BASE
 
 Change = Callable[[Tensor, ModelConfig], Tensor]
 Source = str | tuple[str, Change]

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from rungwise.export import Made
 from rungwise.export.check import deviation
-from rungwise.model import Transformer
-from rungwise.runs import Run
+from rungwise.model.transformer import Transformer
+from rungwise.training.run_dir import Run
 
 MODEL = "model.onnx"
 METADATA = "rungwise"

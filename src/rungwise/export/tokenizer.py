@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rungwise.files import write_json
-from rungwise.words import END, FIRST_CHARACTER, PAD, Vocabulary
+from rungwise.data.words import END, FIRST_CHARACTER, PAD, Vocabulary
+from rungwise.util.files import write_json
 
 END_TEXT, PAD_TEXT = "\n", "<pad>\n"
 

@@ -1,1 +1,2 @@
-"""The page that looks inside: a climb, or single runs, in one HTML file that needs no server and no network."""
+"""The page that looks inside trained models: one HTML file that works from disk. Python collects what it shows, the
+JavaScript beside it runs the models. Imports analysis and what lies below."""

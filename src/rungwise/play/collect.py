@@ -14,17 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from rungwise import files, runs, words
-from rungwise.batches import Tape
-from rungwise.config import ModelConfig, TrainConfig, UserError
-from rungwise.evaluate import score
-from rungwise.lab import results as results_module
-from rungwise.lab.climb import SETTINGS
-from rungwise.lab.ladder import RUNGS, SELECTIONS, Rung
-from rungwise.lab.results import RESULTS, Result
-from rungwise.lab.stats import Summary
-from rungwise.lab.tables import rows
-from rungwise.layers import (
+from rungwise.analysis.stats import Summary
+from rungwise.analysis.tables import rows
+from rungwise.config import ModelConfig, TrainConfig
+from rungwise.data import words
+from rungwise.data.batches import Tape
+from rungwise.data.words import WordList
+from rungwise.engine.loop import learning_rate
+from rungwise.engine.torch_engine import TorchEngine
+from rungwise.errors import UserError
+from rungwise.experiment import results as results_module
+from rungwise.experiment.climb import SETTINGS
+from rungwise.experiment.results import RESULTS, Result
+from rungwise.inference.score import score
+from rungwise.ladder import RUNGS, SELECTIONS, Rung
+from rungwise.model.layers import (
     MLP,
     Attention,
     Dropout,
@@ -36,11 +40,10 @@ from rungwise.layers import (
     Tied,
     make_norm,
 )
-from rungwise.model import Transformer, count_parameters
-from rungwise.runs import Run
-from rungwise.torch_engine import TorchEngine
-from rungwise.train import learning_rate
-from rungwise.words import WordList
+from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.training import run_dir
+from rungwise.training.run_dir import Run
+from rungwise.util import files
 
 QUANTILES = 200
 RANKED = 10_000
@@ -91,13 +94,13 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
         if (folder / SETTINGS).exists():
             results = results_module.read(folder / RESULTS)
             by_rung: dict[Path, list[Path]] = {}
-            for config in folder.glob(f"*/seed-*/{runs.CONFIG}"):
+            for config in folder.glob(f"*/seed-*/{run_dir.CONFIG}"):
                 by_rung.setdefault(config.parent.parent, []).append(config.parent)
             for seeds in by_rung.values():
                 seeds.sort(key=lambda path: (path.name != f"seed-{seed}", len(path.name), path.name))
-                found.append(Kept(seeds[0], runs.load(seeds[0]), results))
+                found.append(Kept(seeds[0], run_dir.load(seeds[0]), results))
         else:
-            found.append(Kept(folder, runs.load(folder)))
+            found.append(Kept(folder, run_dir.load(folder)))
     if not found:
         raise UserError(f"No run in {', '.join(map(str, folders))}; rungwise climb leaves some.")
     first = found[0].run
@@ -174,7 +177,7 @@ def collect(
 def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, precision: str) -> dict[str, Any]:
     run, model, config = kept.run, kept.run.model, kept.run.model.config
     name = str(run.info.get("rung", kept.folder.name))
-    rung, lines = RUNGS.get(name), files.read_lines(kept.folder / runs.METRICS)
+    rung, lines = RUNGS.get(name), files.read_lines(kept.folder / run_dir.METRICS)
     mine = [r for r in kept.results if r.model == model.config.to_dict() and r.train == run.train_config.to_dict()]
     row = rows([rung], kept.results)[0] if rung and any(r.rung == name for r in mine) else None
     final = next((line["final_test_loss"] for line in lines if "final_test_loss" in line), None)
@@ -201,7 +204,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "quantiles": _quantiles(run, ranked) if ranked else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
         "snapshots": [
-            line for line in files.read_lines(kept.folder / runs.SNAPSHOTS) if {"step", "samples"} <= line.keys()
+            line for line in files.read_lines(kept.folder / run_dir.SNAPSHOTS) if {"step", "samples"} <= line.keys()
         ],
     }
 

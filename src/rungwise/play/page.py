@@ -14,9 +14,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from rungwise.config import UserError
-from rungwise.files import utf8, write_text
+from rungwise.errors import UserError
 from rungwise.play.collect import collect, find, find_list, latest
+from rungwise.util.files import utf8, write_text
 
 SCRIPTS = (
     "forward.js", "text.js", "sample.js", "dom.js", "draw.js",

@@ -1,0 +1,299 @@
+"""What was measured, read back for tables, plots and verdicts: results.jsonl and what may lie beside it. No torch here.
+
+Results are grouped by what makes them comparable: protocol, list and split. Everything but results.jsonl is optional;
+what is missing, or does not belong to the results, is left out and noted, so that a report can say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rungwise.config import Protocol, get_protocol
+from rungwise.data.words import NAMES_SHA256
+from rungwise.errors import UserError
+from rungwise.experiment import results as results_module
+from rungwise.experiment.baselines import BASELINES
+from rungwise.experiment.collect import CURVES, WORDS, read_frame
+from rungwise.experiment.results import RESULTS, Result, by_rung, matches
+from rungwise.experiment.tune import Tuned, is_variant, trained_so, tuned
+from rungwise.ladder import RUNGS
+from rungwise.util.files import read_json
+
+PEERS = "peers.json"
+STALE = 1e-3
+"""Nats a character by which a run's per-word losses may miss its test loss (float32 sums miss by 1e-6)."""
+
+Floats = np.ndarray
+
+
+class NotMeasured(Exception):
+    """What is missing for a figure, as the end of a sentence that begins with "needs"."""
+
+
+@dataclass(frozen=True, eq=False)
+class WordLosses:
+    """Every run's loss on every test word."""
+
+    words: Floats
+    """(n_words,) index in the list."""
+    tokens: Floats
+    """(n_words,) scored tokens."""
+    nats: dict[tuple[str, int], Floats]
+    """(rung, seed) -> (n_words,) nats summed over a word's scored tokens."""
+
+
+METRICS: dict[str, Callable[[Result], float | None]] = {
+    "test loss": lambda r: r.test_loss,
+    "train-test gap": lambda r: r.test_loss - r.train_loss,
+    "mean probability": lambda r: r.detail.get("mean_probability"),
+    "geometric mean probability": lambda r: math.exp(-r.test_loss),
+    "top-1 accuracy": lambda r: r.detail.get("accuracy"),
+    "loss without first characters": lambda r: r.detail.get("loss_without_first"),
+    "loss of words in training": lambda r: r.detail.get("loss_seen"),
+    "loss of words not in training": lambda r: r.detail.get("loss_new"),
+    "loss on the stream itself": lambda r: r.detail.get("stream_test_loss"),
+    "loss of bare words": lambda r: r.detail.get("test_loss_alone"),
+    "share of test words in training": lambda r: r.detail.get("share_seen"),
+    "loss of the stream": lambda r: r.detail.get("stream_test_loss"),
+    "parameters": lambda r: r.n_params,
+}
+"""What can be read off one result: losses in nats a scored character, probabilities and shares as such."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All results of one protocol on one split of one list, and what lies beside them."""
+
+    protocol: Protocol
+    data: str
+    data_sha256: str
+    split_seed: int
+    results: list[Result]
+    """Those that can stand in one table: trained as the ladder says, or else all for the same number of steps."""
+    steps: int | None = None
+    """None: trained as the ladder says. Else the steps that stand in for every rung's own (climb --steps)."""
+    word_losses: WordLosses | None = None
+    curves: pl.DataFrame | None = None
+    baselines: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """Order -> train_loss, val_loss, test_loss of a Kneser-Ney model, nats a scored character."""
+    variants: tuple[Result, ...] = ()
+    """Of rungs at other learning rates (climb --tune): RUNG@RATE, trained as the ladder says but for that."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+    @cached_property
+    def by_rung(self) -> dict[str, list[Result]]:
+        return by_rung(self.results)
+
+    @cached_property
+    def tuned(self) -> dict[str, Tuned]:
+        """Rung -> what its learning rates gave, where several were tried."""
+        return tuned([*self.results, *self.variants])
+
+    @property
+    def articles_list(self) -> bool:
+        return self.data_sha256 == NAMES_SHA256
+
+    @property
+    def shows_published(self) -> bool:
+        """The article's figures belong beside what scored its own list as it did, trained as it did."""
+        return self.articles_list and not self.protocol.start_token and self.steps is None
+
+    def values(self, rung: str, metric: str = "test loss") -> dict[int, float]:
+        """seed -> the metric; a seed whose result does not have it is left out."""
+        found = {r.seed: METRICS[metric](r) for r in self.by_rung.get(rung, [])}
+        return {seed: float(value) for seed, value in found.items() if value is not None}
+
+    def seeds(self, rungs: Iterable[str], metric: str = "test loss") -> list[int]:
+        """The seeds that all these rungs have: differences are paired."""
+        have = [self.values(rung, metric).keys() for rung in rungs]
+        return sorted(set.intersection(*map(set, have)))
+
+    def combine(self, weights: Mapping[str, float], metric: str = "test loss") -> Floats:
+        """(n_seeds,) the weighted sum of a metric over rungs, for the seeds that all of them have."""
+        if missing := [rung for rung in weights if not self.values(rung, metric)]:
+            what = "rungs " if len(missing) > 1 else "rung "
+            raise NotMeasured(f"{what}{', '.join(missing)} in protocol {self.protocol.name}")
+        seeds = self.seeds(weights, metric)
+        if not seeds:
+            raise NotMeasured(f"the same seeds of {', '.join(weights)} in protocol {self.protocol.name}")
+        rows = [[w * self.values(rung, metric)[s] for s in seeds] for rung, w in weights.items()]
+        return np.array(rows).sum(axis=0)
+
+    def combine_words(self, weights: Mapping[str, float]) -> tuple[Floats, Floats] | None:
+        """The same for each test word: nats (n_seeds, n_words) and tokens (n_words,); None if a run's are missing."""
+        losses, seeds = self.word_losses, self.seeds(weights)
+        if losses is None or not seeds or any((rung, s) not in losses.nats for rung in weights for s in seeds):
+            return None
+        rows = [sum((w * losses.nats[rung, s] for rung, w in weights.items()), 0.0) for s in seeds]
+        return np.array(rows), losses.tokens
+
+    def curve(self, rung: str) -> tuple[Floats, Floats] | None:
+        """steps (n,) and training losses (n_seeds, n), for the seeds that the results have; None if not kept."""
+        if self.curves is None or rung not in self.by_rung:
+            return None
+        seeds = [r.seed for r in self.by_rung[rung]]
+        rows = self.curves.filter((pl.col("rung") == rung) & pl.col("seed").is_in(seeds)).sort("seed", "step")
+        found = [part for _, part in rows.group_by("seed", maintain_order=True)]
+        if not found or any(not part["step"].equals(found[0]["step"]) for part in found):
+            return None
+        return found[0]["step"].to_numpy(), np.array([part["train_loss"].to_numpy() for part in found], float)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that a report or a verdict can draw on."""
+
+    groups: tuple[Measured, ...]
+    peers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> test_loss (nats a scored character), steps, protocol, n_params, source."""
+
+    @cached_property
+    def main(self) -> Measured:
+        """The group whose list and split the findings are about: the article's list where it was measured."""
+        return min(self.groups, key=lambda g: (not g.articles_list, g.steps is not None, g.split_seed))
+
+    def on(self, protocol: str) -> Measured:
+        """The results of a protocol that claims may be judged by: one list and split, trained as the ladder says."""
+        main = self.main
+        for group in self.groups:
+            same = (group.data_sha256, group.split_seed) == (main.data_sha256, main.split_seed)
+            if same and group.protocol.name == protocol:
+                if group.steps is not None:
+                    raise NotMeasured(
+                        f"rungs trained as the ladder says (these were trained for {group.steps:,} steps)"
+                    )
+                return group
+        raise NotMeasured(f"a climb in protocol {protocol}")
+
+
+PROTOCOL_ORDER = ("article", "makemore", "strict")
+
+
+def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
+    """Results from files or climbs' directories, each with what lies beside it; peers.json beside or one level up."""
+    parts: dict[tuple[str, str, int], list[tuple[Path, list[Result]]]] = {}
+    for path in paths:
+        file = path / RESULTS if path.is_dir() else path
+        results = results_module.read(file)
+        if not results:
+            raise UserError(f"No results at {file}; give a climb's directory or its {RESULTS}.")
+        for result in results:
+            key = (result.protocol, result.data_sha256, result.split_seed)
+            of_key = parts.setdefault(key, [])
+            if not of_key or of_key[-1][0] != file.parent:
+                of_key.append((file.parent, []))
+            of_key[-1][1].append(result)
+    groups = [group for found in parts.values() if (group := _group(found)).results]
+    if not groups:
+        raise UserError(f"No results of the ladder's rungs in {', '.join(map(str, paths))}.")
+    order = {name: i for i, name in enumerate(PROTOCOL_ORDER)}
+    groups.sort(key=lambda g: (not g.articles_list, g.data_sha256, g.split_seed, order.get(g.protocol.name, 9)))
+    return Evidence(tuple(groups), _peers(paths, peers))
+
+
+def _peers(paths: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any]]:
+    if given is not None and not given.is_file():
+        raise UserError(f"No file at {given}.")
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    nearby = [folder / PEERS for folder in folders] + [folder.resolve().parent / PEERS for folder in folders]
+    for file in [given] if given else nearby:
+        if file.is_file():
+            found = read_json(file)
+            for name, peer in found.items():
+                if not isinstance(peer, dict) or not isinstance(peer.get("test_loss"), float):
+                    raise UserError(f"{file}: {name!r} must have a number test_loss.")
+            return found
+    return {}
+
+
+def _group(found: Sequence[tuple[Path, list[Result]]]) -> Measured:
+    """One group from the folders that hold a part of it; a rung and seed measured twice: the last counts."""
+    everything = [result for _, results in found for result in results]
+    first, notes = everything[0], []
+    if unknown := sorted({r.rung for r in everything if r.rung.partition("@")[0] not in RUNGS}):
+        notes.append(f"not on the ladder, left out: {', '.join(unknown)}")
+    known = [r for r in everything if r.rung in RUNGS]
+    steps = _common_steps(known)
+    kept = {(r.rung, r.seed): r for r in known if matches(r, RUNGS[r.rung], steps)}
+    at_rates = [r for r in everything if is_variant(r.rung) and r.rung not in unknown]
+    variants = {(r.rung, r.seed): r for r in at_rates if trained_so(r, steps)}
+    kept_ones = {id(r) for r in (*kept.values(), *variants.values())}
+    if others := sorted({r.rung for r in [*known, *at_rates] if id(r) not in kept_ones}):
+        notes.append(f"trained otherwise than the ladder now says, left out: {', '.join(others)}")
+    results = sorted(kept.values(), key=lambda r: (list(RUNGS).index(r.rung), r.seed))
+    folders = list(dict.fromkeys(folder for folder, _ in found))
+    return Measured(
+        get_protocol(first.protocol),
+        first.data,
+        first.data_sha256,
+        first.split_seed,
+        results,
+        steps,
+        _word_losses(folders, results, notes),
+        _curves(folders),
+        _baselines(folders, first, notes),
+        tuple(variants.values()),
+        tuple(notes),
+    )
+
+
+def _common_steps(results: Sequence[Result]) -> int | None:
+    """None if anything was trained as the ladder says; else the steps that most results were trained for."""
+    if not results or any(matches(r, RUNGS[r.rung], None) for r in results):
+        return None
+    return Counter(r.steps for r in results).most_common(1)[0][0]
+
+
+def _word_losses(folders: Sequence[Path], results: Sequence[Result], notes: list[str]) -> WordLosses | None:
+    """Per-word losses that agree with the results: a column that a later run has made stale is left out."""
+    losses = {(r.rung, r.seed): r.test_loss for r in results}
+    found: WordLosses | None = None
+    for folder in folders:
+        if not (folder / WORDS).exists():
+            continue
+        frame = read_frame(folder / WORDS)
+        if not {"word", "tokens"} <= set(frame.columns):
+            raise UserError(f"{folder / WORDS} has no columns word and tokens.")
+        words, tokens = frame["word"].to_numpy(), frame["tokens"].to_numpy().astype(float)
+        found = found or WordLosses(words, tokens, {})
+        if not np.array_equal(words, found.words) or not np.array_equal(tokens, found.tokens):
+            notes.append(f"{WORDS} of other test words, left out")
+            continue
+        for (rung, seed), loss in losses.items():
+            if (name := f"{rung}/{seed}") in frame.columns:
+                nats = frame[name].to_numpy().astype(float)
+                if abs(nats.sum() / tokens.sum() - loss) < STALE:
+                    found.nats[rung, seed] = nats
+    if found and (stale := sorted({rung for rung, seed in losses.keys() - found.nats.keys()})):
+        notes.append(f"no per-word losses that agree with the results: {', '.join(stale)}")
+    return found
+
+
+def _curves(folders: Sequence[Path]) -> pl.DataFrame | None:
+    frames = [read_frame(folder / CURVES) for folder in folders if (folder / CURVES).exists()]
+    for frame in frames:
+        if not {"rung", "seed", "step", "train_loss"} <= set(frame.columns):
+            raise UserError(f"{CURVES} must have the columns rung, seed, step and train_loss.")
+    if not frames:
+        return None
+    return pl.concat(frames).unique(["rung", "seed", "step"], keep="last", maintain_order=True)
+
+
+def _baselines(folders: Sequence[Path], of: Result, notes: list[str]) -> dict[int, dict[str, float]]:
+    for folder in folders:
+        if (folder / BASELINES).exists():
+            found = read_json(folder / BASELINES)
+            if all(found.get(key) == getattr(of, key) for key in ("protocol", "data_sha256", "split_seed")):
+                return {int(order): losses for order, losses in found["kneser_ney"].items()}
+            notes.append(f"{BASELINES} is of another protocol, list or split, left out")
+    return {}

@@ -1,0 +1,183 @@
+"""How a number becomes a verdict: an effect, with its interval, and a rule. No torch, and no rung's name here.
+
+A rule names a range of values that the claim allows. With I the 95 % interval of the measured effect:
+
+- confirmed: I lies inside the range;
+- refuted: I lies outside it;
+- not settled: I reaches across its border, or there is none (one seed).
+
+Two amendments. A claim that something has no effect is confirmed by an equivalence test, that is by the 90 % interval
+lying within the margin (Schuirmann 1987), never by a large p. And a claim that something helps or hurts is refuted by
+an effect that this test shows to be negligible, however surely it differs from zero.
+
+The scale for words. Negligible is less than 0.01 nats a character, 1 % of the perplexity (the issue's margin, and the
+last printed digit of the article). "A little" and "modest" are 0.01 to 0.05, up to 5 % of the perplexity. A printed
+size ("gives 0.12") is met within half of itself, as two rounded one-seed figures stand behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, hypot, inf, isnan
+from typing import Literal
+
+import numpy as np
+
+from rungwise.analysis.stats import bootstrap_words, both_sources, equivalence, summary
+
+Word = Literal["confirmed", "refuted", "not settled"]
+SYMBOLS: dict[Word, str] = {"confirmed": "✓", "refuted": "✗", "not settled": "?"}
+
+NEGLIGIBLE = 0.01
+"""Nats a character."""
+LITTLE = 0.05
+"""Nats a character."""
+
+Scale = Literal["nats", "level", "factor", "points", "share", "count"]
+"""A change in nats a character; a loss in nats a character; a logarithm, shown as the factor; a difference of
+probabilities, shown in percentage points; a share, in per cent; a plain number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """A measured quantity by seed, and by test word where that was kept."""
+
+    values: np.ndarray
+    """(n_seeds,), or (1,) where exact."""
+    words: tuple[np.ndarray, np.ndarray] | None = None
+    """The same in nats (n_seeds, n_words), with the words' tokens (n_words,): the interval then covers both."""
+    scale: Scale = "nats"
+    exact: bool = False
+    """A count, or arithmetic: the value is its own interval."""
+    tests: int = 1
+    """How many effects this one was the extreme of: intervals are widened so that all hold at once (Bonferroni)."""
+    other_words: bool = False
+    """Held against a figure from other test words: those are granted the same spread as ours."""
+    remark: str = ""
+    published: float | None = None
+    """The same quantity in the article."""
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Over seeds and test words where losses by word are kept, else over seeds; nan for a single seed."""
+        if self.exact:
+            return self.mean, self.mean
+        level = 1 - (1 - level) / self.tests
+        if self.words is None or len(self.values) == 1:
+            found = summary(self.values, level)
+            return found.low, found.high
+        nats, tokens = self.words
+        found = both_sources(np.zeros_like(nats), nats, tokens, level)
+        if not self.other_words:
+            return found.low, found.high
+        theirs = bootstrap_words(np.zeros_like(tokens), nats.mean(axis=0), tokens, level=level)
+        half = hypot((found.high - found.low) / 2, (theirs.high - theirs.low) / 2)
+        return found.mean - half, found.mean + half
+
+    def negligible(self, margin: float = NEGLIGIBLE) -> bool:
+        """Shown to be within the margin: two one-sided tests over seeds, and with the words' spread too if kept."""
+        if self.exact:
+            return abs(self.mean) < margin
+        low, high = self.interval(0.9)
+        return equivalence(self.values, margin).equivalent and -margin < low and high < margin
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The range that a claim allows, and how the claim reads."""
+
+    text: str
+    low: float = -inf
+    high: float = inf
+    equivalence: bool = False
+    """The claim is that there is nothing: an equivalence test with these margins."""
+    more_than_nothing: bool = False
+    """The claim is that there is something: a negligible effect refutes it."""
+
+    def judge(self, effect: Effect) -> Word:
+        low, high = effect.interval()
+        if isnan(low):
+            return "not settled"
+        if self.more_than_nothing and effect.negligible():
+            return "refuted"
+        if effect.negligible(self.high) if self.equivalence else self.low < low and high < self.high:
+            return "confirmed"
+        return "refuted" if high <= self.low or low >= self.high else "not settled"
+
+
+HELPS = Rule("the loss falls, by more than a negligible 0.01", high=0, more_than_nothing=True)
+HURTS = Rule("the loss rises, by more than a negligible 0.01", low=0, more_than_nothing=True)
+LESS = Rule("the difference is below zero", high=0)
+FALLS_A_LITTLE = Rule(
+    "it falls, by more than a negligible 0.01 and by less than 0.05", low=-LITTLE, high=0, more_than_nothing=True
+)
+GROWS = Rule("it grows, by more than a negligible 0.01", low=0, more_than_nothing=True)
+
+
+def no_effect(margin: float = NEGLIGIBLE, why: str = "") -> Rule:
+    return Rule(f"an effect within ±{margin:g}, by equivalence test{why}", -margin, margin, equivalence=True)
+
+
+def between(low: float, high: float, text: str) -> Rule:
+    return Rule(text, low, high)
+
+
+def of_size(published: float) -> Rule:
+    """Within half and one and a half times a printed (negative) change."""
+    low, high = 1.5 * published, 0.5 * published
+    return Rule(f"within half of the printed {signed(published, 2)}: {signed(low, 2)} to {signed(high, 2)}", low, high)
+
+
+def overall(words: list[Word]) -> Word:
+    """A claim of several parts falls with any, and stands with all."""
+    if "refuted" in words:
+        return "refuted"
+    return "confirmed" if words and all(word == "confirmed" for word in words) else "not settled"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """With a true minus sign, as these numbers stand in sentences; what rounds to zero has none."""
+    return f"{round(value, digits) or 0:+.{digits}f}".replace("-", "−").replace(f"+{0:.{digits}f}", f"{0:.{digits}f}")
+
+
+def number(value: float, scale: Scale) -> str:
+    match scale:
+        case "nats":
+            return signed(value)
+        case "level":
+            return f"{value:.3f}"
+        case "factor":
+            return f"×{exp(value):.2f}"
+        case "points":
+            return signed(100 * value, 1)
+        case "share":
+            return f"{100 * value:.1f} %"
+        case "count":
+            return f"{value:,.0f}".replace("-", "−")
+
+
+UNITS: dict[Scale, str] = {"nats": " nats a character", "level": " nats a character", "points": " percentage points"}
+
+
+def describe(effect: Effect) -> str:
+    """The effect as the body of a sentence: value, unit, interval, and what the interval is over."""
+    shown = f"{number(effect.mean, effect.scale)}{UNITS.get(effect.scale, '')}"
+    if not effect.exact:
+        shown += f" ({_interval(effect)})"
+    if effect.published is not None:
+        digits = signed(effect.published, 2) if effect.scale == "nats" else number(effect.published, effect.scale)
+        shown += f"; published {digits}"
+    return shown + (f". {effect.remark}" if effect.remark else ".")
+
+
+def _interval(effect: Effect) -> str:
+    n = len(effect.values)
+    if n == 1:
+        return "one seed: no interval"
+    low, high = effect.interval()
+    level = f"{100 - 5 / effect.tests:.4g} %"
+    over = f"{n} seeds" + (f" and {effect.words[1].size:,} test words" if effect.words else "")
+    return f"{level} interval {number(low, effect.scale)} to {number(high, effect.scale)}, over {over}"

@@ -1,0 +1,99 @@
+"""What bounds a step: the arithmetic of its matrix products, and memory traffic; both measured on one thread.
+
+Dimensions: N rows (distinct beginnings of words in a batch), D n_embd, A width of attention, M hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rungwise.config import ModelConfig, TrainConfig
+from rungwise.data.batches import Tape, draw
+
+REPEATS = 12
+BIG = 1024
+"""Side of the matrices whose product shows the peak."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The least arithmetic of a step that we know of: each distinct beginning of a batch's words once."""
+
+    tokens: float
+    """Real tokens a step."""
+    rows: float
+    """Distinct beginnings among them, a step."""
+    attended: float
+    """Places that the rows look at, a step."""
+
+    @classmethod
+    def of(cls, tape: Tape, config: TrainConfig, steps: int = 64) -> Work:
+        """Means over the first steps of seed 0."""
+        rows, attended = 0, 0
+        starts, lengths = (x[:steps] for x in draw(tape, config, 0, 0))
+        for step_starts, step_lengths in zip(starts.tolist(), lengths.tolist(), strict=True):
+            begins = {
+                tape.tokens[s : s + t + 1].tobytes(): t + 1
+                for s, n in zip(step_starts, step_lengths, strict=True)
+                for t in range(n)
+            }
+            rows, attended = rows + len(begins), attended + sum(begins.values())
+        return cls(float(lengths.sum()) / len(lengths), rows / len(lengths), attended / len(lengths))
+
+    def products(self, m: ModelConfig) -> list[tuple[int, int, int, int]]:
+        """(how often, rows, inner, columns) of the linear layers' products, forward: as often again for the
+        gradients of inputs and of weights."""
+        n, d, a, hidden = round(self.rows), m.n_embd, m.attention_width, m.mlp_ratio * m.n_embd
+        found = [(1, m.vocab_size, d, 3 * a), (m.n_layer - 1, n, d, 3 * a)]  # the first block reads bare characters
+        found += [(m.n_layer, n, a, d)] * m.projection
+        found += [(m.n_layer, n, d, hidden), (m.n_layer, n, hidden, d)] * (m.mlp != "none")
+        return [*found, (1, n, m.output_width, m.vocab_size)]
+
+    def flop(self, m: ModelConfig) -> float:
+        """Floating-point operations of a step's products, forward and backward, attention's too."""
+        linear = sum(times * n * inner * columns for times, n, inner, columns in self.products(m))
+        return 3 * 2 * (linear + 2 * m.n_layer * self.attended * m.attention_width)
+
+
+def best_seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
+    """The shortest of several runs: what the machine can do when nothing disturbs it."""
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def peak_gflops() -> float:
+    """Of torch's own float32 matrix product, large square matrices, in this process's threads."""
+    a, b, out = torch.rand(BIG, BIG), torch.rand(BIG, BIG), torch.empty(BIG, BIG)
+    return 2 * BIG**3 / best_seconds(lambda: torch.mm(a, b, out=out)) / 1e9
+
+
+def products_ms(work: Work, m: ModelConfig) -> float:
+    """The linear layers' products of one step alone, in their own shapes, by torch: forward and both gradients."""
+    total = 0.0
+    for times, n, inner, columns in work.products(m):
+        x, w, dy = torch.rand(n, inner), torch.rand(columns, inner), torch.rand(n, columns)
+        y, dx, dw = torch.empty(n, columns), torch.empty(n, inner), torch.empty(columns, inner)
+
+        def three(x: torch.Tensor = x, w: torch.Tensor = w, dy: torch.Tensor = dy,
+                  y: torch.Tensor = y, dx: torch.Tensor = dx, dw: torch.Tensor = dw) -> None:  # fmt: skip
+            torch.mm(x, w.T, out=y)
+            torch.mm(dy, w, out=dx)
+            torch.mm(dy.T, x, out=dw)
+
+        total += times * best_seconds(three, 3 * REPEATS)
+    return total * 1000
+
+
+def copy_gb_s(n_bytes: int) -> float:
+    """Gigabytes read and written a second by a plain copy of so many bytes."""
+    source, target = np.ones(n_bytes // 4, np.float32), np.zeros(n_bytes // 4, np.float32)
+    return 2 * n_bytes / best_seconds(lambda: np.copyto(target, source)) / 1e9

@@ -1,0 +1,109 @@
+"""What a benchmark ran on: the machine, the versions, and memory in use. No torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rungwise.util.machine import cores, memory
+
+PACKAGES = ("rungwise", "torch", "numpy")
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+def describe() -> dict[str, Any]:
+    """The machine and the versions, as far as this system tells them."""
+    return {
+        "cpu": _cpu(),
+        "cores": cores(),
+        "caches": _caches(),
+        "memory_gb": round(memory() / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+
+
+def _cpu() -> str:
+    """The processor's name, and the widest vectors that it knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = values.get("flags", "").split()
+    name = values.get("model name") or platform.machine()
+    if "cpu family" in values:  # "AMD EPYC" alone says little
+        name += f", family {values['cpu family']} model {values.get('model')}"
+    return name + next((f", {kind}" for flag, kind in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+
+
+def _caches() -> list[str]:
+    """L1d 32K, L2 512K, ... of the first core."""
+    found = []
+    for index in sorted(CACHES.glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction":
+            found.append(f"L{level}{'d' if kind == 'Data' else ''} {size}")
+    return found
+
+
+def peak_mb() -> float:
+    """The most memory that this process ever held."""
+    import resource
+
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(held / (2**20 if sys.platform == "darwin" else 2**10), 1)  # bytes there, kilobytes elsewhere
+
+
+class MemoryWatch:
+    """The most memory that a process and all that descend from it held together, looked at ten times a second.
+
+    Pages that several share are counted once (PSS). None where the system does not tell (anything but Linux).
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.peak = pid, 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def peak_mb(self) -> float | None:
+        return round(self.peak / 2**20, 1) if self.peak else None
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.1):
+            self.peak = max(self.peak, sum(map(pss, family(self.pid))))
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    yield pid
+    try:
+        children = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return
+    for child in " ".join(children).split():
+        yield from family(int(child))
+
+
+def pss(pid: int) -> int:
+    """Bytes of a process, a page that n processes share counting one n-th; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -1,0 +1,258 @@
+"""What `rungwise climb` shows: a live table on a terminal, plain lines elsewhere, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rungwise.analysis.stats import paired, summary
+from rungwise.analysis.tables import HEADER, rows, show
+from rungwise.cli.options import ClimbCommand
+from rungwise.config import EngineConfig, WordStart, get_protocol, rules
+from rungwise.data import words
+from rungwise.errors import UserError
+from rungwise.experiment import baselines, tune
+from rungwise.experiment import climb as climbing
+from rungwise.experiment.collect import collect
+from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
+from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
+from rungwise.util.files import local
+from rungwise.util.progress import PLAIN_EVERY, duration
+
+PLAIN_WIDTH = 120
+"""Of tables that go to a file or a pipe."""
+
+
+def climb(request: ClimbCommand) -> None:
+    """Climb and show: on standard output, or on standard error beside --json's lines."""
+    console = Console(stderr=request.json, soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    from rungwise.engine.select import describe_engine  # torch: only where something is trained
+
+    rungs, plan = prepare(request)
+    parts = words.split(plan.words, plan.protocol)
+    console.print(words.describe(plan.words, parts), markup=False)
+    console.print(
+        f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
+        f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± half the 95 % interval; the step "
+        f"is the paired change in test loss. Engine {describe_engine(plan.how)}.",
+        markup=False,
+    )
+    if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
+        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.", markup=False)
+    for line in remarks(plan, len(parts.train)):
+        console.print(line, markup=False)
+    screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
+    with screen:
+        everything = climbing.run(plan, screen.report)
+    collect(plan.out)
+    wanted = {rung.name for rung in plan.rungs}
+    results = [r for r in everything if r.rung in wanted and r.seed < request.seeds]
+    if not console.is_terminal:
+        console.print(table(plan, results))
+    if request.ablate:
+        console.print(ablation_table(results))
+    if request.tune:
+        console.print(tuning_table(rungs, results))
+    show_samples(console, rungs, results)
+    if line := compiled_line(results):
+        console.print(line, markup=False)
+    path = plan.out / RESULTS
+    console.print(
+        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and the runs beside it.", markup=False
+    )
+    if request.json:
+        for result in results:
+            print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
+
+
+def prepare(request: ClimbCommand) -> tuple[list[Rung], climbing.Climb]:
+    """The rungs that are asked for, and the climb that measures them and whatever stands beside them."""
+    for field in ("seeds", "steps", "processes"):
+        if (value := getattr(request, field)) is not None and value < 1:
+            raise UserError(f"{field} must be at least 1, but is {value}.")
+    if request.on == "ray" and request.processes:
+        raise UserError("--processes counts processes of this machine; a Ray cluster runs a task on each of its CPUs.")
+    if request.on != "ray" and request.address:
+        raise UserError("--address is of a Ray cluster: say --on ray, too.")
+    rungs = select(request.rungs)
+    protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"))
+    if request.tune and not protocol.val_fraction:
+        raise UserError(f"--tune chooses on validation words, and protocol {protocol.name} has none; use strict.")
+    measured = {rung.name: rung for rung in [*rungs, *(select("article,ablations") if request.ablate else [])]}
+    if request.tune:
+        measured |= {rung.name: rung for rung in tune.variants(rungs)}
+    how = EngineConfig.from_dict({name: getattr(request, name) for name in EngineConfig.fields()}, "command line")
+    listed = words.load(request.data)
+    steps = f"-{request.steps}" if request.steps else ""
+    out = request.out or Path("runs") / local(f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}")
+    plan = climbing.Climb(
+        listed,
+        protocol,
+        list(measured.values()),
+        range(request.seeds),
+        out,
+        request.steps,
+        how=how,
+        processes=request.processes,
+        ray=(request.address or "auto") if request.on == "ray" else None,
+        snapshots=request.snapshots,
+    )
+    return rungs, plan
+
+
+def remarks(plan: climbing.Climb, n_words: int) -> list[str]:
+    """What does not fit these steps, or this list, in a line each, with the rungs that it is said of."""
+    found: dict[str, list[str]] = {}
+    for rung in plan.rungs:
+        train = rung.trained(plan.steps)
+        for line in [*rules.changes(rung.train, train, ("steps",)), *rules.batches(train, n_words)]:
+            found.setdefault(line, []).append(rung.name)
+    return [f"{', '.join(names)}: {line}" if len(names) < len(plan.rungs) else line for line, names in found.items()]
+
+
+def table(plan: climbing.Climb, results: Sequence[Result]) -> Table:
+    """The ladder, and below it what counting gives; a rung that still trains says how many seeds are there."""
+    groups = by_rung(r for r in results if r.seed in plan.seeds)
+    found = _table(*HEADER, left=2)
+    shown = [rung for rung in plan.rungs if not tune.is_variant(rung.name)]
+    for row in rows(shown, [r for group in groups.values() for r in group]):
+        n = len(groups.get(row.rung.name, []))
+        cells = row.cells()
+        style = "" if n == len(plan.seeds) else "dim"
+        found.add_row(*cells[:4], *(cells[4:] if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
+    for order, losses in baselines.read(plan.out).items():
+        found.add_row(
+            f"{order}-gram, counted", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
+        )
+    return found
+
+
+def compiled_line(results: Sequence[Result]) -> str | None:
+    """On which rungs engine torch compiled its steps; None where another engine trained."""
+    rungs: dict[str, list[str]] = {"compiled": [], "plain": []}
+    for rung, engine in dict.fromkeys((r.rung, r.engine) for r in results if r.engine.startswith("torch")):
+        rungs["compiled" if engine.endswith(" compiled") else "plain"].append(rung)
+    told = [f"{how} on {', '.join(on)}" for how, on in rungs.items() if on]
+    return f"Steps were {'; '.join(told)}." if told else None
+
+
+def ablation_table(results: Sequence[Result]) -> Table:
+    """What a part is worth when it is added to the ladder, and when it is taken from the full model."""
+    groups = by_rung(results)
+    found = _table("part", "full model without it", "test", "what it is worth there", left=2)
+    for part, name in LEAVE_ONE_OUT.items():
+        with_it, without = paired_losses(groups.get(FULL, []), groups.get(name, []))
+        if with_it:
+            found.add_row(part, name, show(summary(without)), show(paired(without, with_it), signed=True))
+    return found
+
+
+def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
+    """Every rung at the learning rate that validation liked best."""
+    tuned = tune.tuned(results)
+    found = _table("rung", "stands on", "best rate", "validation", "test", "step", left=2)
+    for rung in rungs:
+        if rung.name in tuned:
+            rate = tuned[rung.name].best
+            mine = tuned[rung.name].tried[rate]
+            below = tuned.get(rung.on or "")
+            before, after = paired_losses(below.tried[below.best] if below else [], mine)
+            edge = " (edge)" if rate in (tune.GRID[0], tune.GRID[-1]) else ""
+            validation = [r.val_loss for r in mine if r.val_loss is not None]
+            step = show(paired(before, after), signed=True) if before else ""
+            test = show(summary([r.test_loss for r in mine]))
+            found.add_row(rung.title, rung.on or "", f"{rate:g}{edge}", show(summary(validation)), test, step)
+    return found
+
+
+def _table(*names: str, left: int) -> Table:
+    found = Table(box=None, pad_edge=False)
+    for i, name in enumerate(names):
+        found.add_column(name, justify="left" if i < left else "right", overflow="fold", min_width=min(len(name), 9))
+    return found
+
+
+def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Result]) -> None:
+    """Ten words of each rung's first seed. As text: words may hold anything, markup too."""
+    groups = by_rung(results)
+    width = max(len(rung.title) for rung in rungs)
+    console.print("Ten words of each (seed 0; * stands in training):", markup=False)
+    for rung in rungs:
+        if rung.name in groups:
+            drawn = groups[rung.name][0].detail["samples"]
+            console.print(
+                f"{rung.title:{width}}  " + " ".join(text + "*" * (tag == "training") for text, tag in drawn),
+                markup=False,
+            )
+
+
+class PlainScreen:
+    """A line for every finished rung, and one every few seconds with the time left."""
+
+    def __init__(self, console: Console, plan: climbing.Climb) -> None:
+        self.console, self.plan = console, plan
+        self.began = self.last = time.monotonic()
+        self.shown: set[str] = set()
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    def report(self, progress: climbing.Progress) -> None:
+        groups = by_rung(r for r in progress.done if r.seed in self.plan.seeds)
+        for rung in self.plan.rungs:
+            if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
+                self.shown.add(rung.name)
+                row = rows([rung], [r for group in groups.values() for r in group])[0]
+                cells = zip(HEADER, row.cells(), strict=True)
+                self.say("  ".join(f"{name} {cell}" for name, cell in cells if cell))
+                self.last = time.monotonic()
+        if time.monotonic() - self.last >= PLAIN_EVERY and progress.seconds_left is not None:
+            self.last = time.monotonic()
+            self.say(f"{progress.share:.0%} done, {duration(progress.seconds_left)} left")
+
+    def say(self, line: str) -> None:
+        self.console.print(line, markup=False)
+        sys.stdout.flush()
+
+
+class LiveScreen(PlainScreen):
+    """The table, filling as results come, and a line with the time left under it."""
+
+    def __enter__(self) -> None:
+        self.live = Live(console=self.console, refresh_per_second=4)
+        self.live.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def report(self, progress: climbing.Progress) -> None:
+        left = f"{duration(progress.seconds_left)} left" if progress.seconds_left is not None else "estimating ..."
+        remark = f"{progress.share:.0%} done, {duration(self.elapsed)} so far, {left}" if progress.share < 1 else ""
+        self.live.update(Group(table(self.plan, progress.done), Text(remark)))
+
+
+def ladder() -> None:
+    """The rungs, their diffs and their reasons."""
+    console = Console(highlight=False)
+    found = Table(box=None, pad_edge=False)
+    for name in ("rung", "stands on", "set", "changes", "why"):
+        found.add_column(name)
+    for rung in RUNGS.values():
+        changes = ", ".join(f"{k}={v}" for k, v in rung.changes.items())
+        found.add_row(rung.name, rung.on or "", rung.group, changes, rung.why)
+    console.print(found)

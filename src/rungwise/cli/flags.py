@@ -1,0 +1,54 @@
+"""Flags made from the fields of the configurations, so that a new field needs no word here. No torch."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import textwrap
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import tyro
+
+from rungwise.config.settings import KINDS, fields
+
+
+def documentation(kind: type) -> dict[str, str]:
+    """The text under each field of a dataclass and of those that it extends: {"n_embd": "Width of the ...", ...}."""
+    found: dict[str, str] = {}
+    for base in (base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        for field, text in itertools.pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                    found[name] = " ".join(words.split())
+    return found
+
+
+def flags(section: str) -> type:
+    """A dataclass with the same fields, all None until they are given: what tyro makes flags of."""
+    kind = KINDS[section]
+    texts = documentation(kind)
+    hints, made = get_type_hints(kind), []
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name in fields(kind):
+        hint = hints[name]
+        if get_origin(hint) is Literal:  # read as text: an unknown one is answered by us, with the nearest known
+            metavar, hint = "{" + ",".join(get_args(hint)) + "}", str
+        else:
+            plain = next((t for t in get_args(hint) if t is not type(None)), hint)
+            metavar = "{True,False}" if plain is bool else plain.__name__.upper()
+        default = "" if defaults[name] is None else f" (default: {defaults[name]})"
+        text = texts[name].replace("None:", "default:") + default
+        annotation = Annotated[hint | None, tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)]
+        made.append((name, annotation, dataclasses.field(default=None)))
+    titles = {"list": "the list", "run": "the run", "model": "the model", "train": "the training"}
+    return dataclasses.make_dataclass(f"{section.title()}Flags", made, namespace={"__doc__": titles[section]})
+
+
+def given(*flag_values: Any) -> dict[str, Any]:
+    """The fields that were given on the command line."""
+    return {
+        name: value for part in flag_values for name, value in dataclasses.asdict(part).items() if value is not None
+    }

@@ -1,0 +1,113 @@
+"""The command: what the user typed becomes one of commands.py, and whatever goes wrong one line. No torch here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tyro
+
+from rungwise.cli.options import COMMANDS
+from rungwise.errors import UserError, closest
+from rungwise.util import interrupt
+
+DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
+
+Start with: rungwise climb"""
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """The command that is asked for. tyro's boxed errors become one line; its help is left as it is."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, prog="rungwise", description=DESCRIPTION, args=list(arguments) or ["--help"]
+            )
+    except SystemExit as exit_:
+        if exit_.code:
+            raise UserError(_one_line(told.getvalue(), arguments)) from None
+        raise
+
+
+def _one_line(boxed: str, arguments: Sequence[str]) -> str:
+    """What a box of tyro's says, up to its first rule, and where there is help."""
+    lines = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
+    said = list(itertools.takewhile(lambda line: not line.startswith("─"), lines))
+    command = next((name for name in arguments if name in COMMANDS), None)
+    if arguments and command is None and not arguments[0].startswith("-"):
+        return f"Unknown command {arguments[0]!r}; {closest(arguments[0], COMMANDS)}"
+    help_ = " ".join(filter(None, ("rungwise", command, "--help")))
+    text = re.sub(r"\s+", " ", " ".join(said)).strip().rstrip(".") or "These arguments cannot be read"
+    if wrong := re.match(r"Error parsing (\S+): .*(INT|FLOAT|int\(\)|float).*?'([^']*)'\]?", text):
+        kind = "a whole number" if wrong[2].lower().startswith("int") else "a number"
+        text = f"{wrong[1]} must be {kind}, but is {wrong[3]!r}"
+    return f"{text}; see {help_}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command. What a user can mend is one line on standard error and exit status 2, never a traceback."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who called us (>&-): there is nobody to tell
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):  # words hold any character; a terminal shows what it can
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    try:
+        parse(sys.argv[1:] if arguments is None else arguments).run()
+        sys.stdout.flush()
+    except UserError as error:
+        _exit(2, f"error: {' '.join(str(error).splitlines())}")
+    except KeyboardInterrupt as error:
+        _stopped(getattr(error, "exit_status", interrupt.STATUS), str(error) or interrupt.MESSAGE)
+    except BrokenPipeError:  # the reader of our output (head, say) has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at the end
+        sys.exit(0)
+    except MemoryError as error:
+        _exit(2, f"error: Not enough memory. {str(error).splitlines()[0] if str(error) else ''}".rstrip())
+    except OSError as error:  # files' own errors are UserErrors: this is standard output
+        _exit(2, f"error: Cannot write: {error.strerror or error}.")
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) or TRACEBACK in os.environ:
+            _unexpected(error)
+        _exit(2, "error: Not enough memory: try a smaller batch_size, n_embd or n_layer.")
+    except Exception as error:
+        _unexpected(error)
+
+
+TRACEBACK = "RUNGWISE_TRACEBACK"
+
+
+def _unexpected(error: Exception) -> NoReturn:
+    """A mistake of ours. Users get a line, not a traceback; developers get theirs when they ask."""
+    if os.environ.get(TRACEBACK):
+        raise error
+    first_line = next(iter(str(error).splitlines()), "")
+    _exit(1, f"internal error: {type(error).__name__}: {first_line} ({TRACEBACK}=1 shows where; please report it)")
+
+
+def _stopped(status: int, message: str) -> NoReturn:
+    interrupt.ending(status)
+    if not interrupt.is_follower():
+        print(f"\nrungwise: {message}", file=sys.stderr)  # behind the terminal's ^C
+    _leave(status)
+
+
+def _exit(status: int, message: str) -> NoReturn:
+    if interrupt.asked:  # what Ctrl-C interrupted made another error of it
+        _stopped(interrupt.STATUS, interrupt.MESSAGE)
+    print(f"rungwise: {message}", file=sys.stderr)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    sys.exit(status)

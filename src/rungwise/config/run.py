@@ -1,0 +1,87 @@
+"""Which list, which engine, and what else fixes a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rungwise.config.fields import Config
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16"]
+Compile = Literal["auto", "on", "off"]
+
+
+EVALUATIONS = 20
+"""Evaluations of a run, where eval_every does not say."""
+
+
+@dataclass(frozen=True)
+class ListConfig(Config):
+    """Which list of words, and how it is read."""
+
+    data: str = "auto"
+    """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had); or
+    Parquet shards that are never in memory as a whole: a directory, or a pattern such as 'shards/*.parquet'."""
+    encoding: str = "utf-8"
+    """Of the file."""
+    column: str | None = None
+    """Take the words from this column of a CSV, TSV or Parquet file; None: one word a line."""
+    max_length: int = 64
+    """Longer words are dropped, and counted."""
+
+    def __post_init__(self) -> None:
+        self._require("max_length", self.max_length >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
+class EngineConfig(Config):
+    """What trains, where and how (engines.py). The losses are the same to the last bits in which sums differ."""
+
+    engine: str = "auto"
+    """auto, native (C++, needs a compiler), torch, or distributed (train: one replica, under torchrun or alone)."""
+    device: Device = "auto"
+    """Of engine torch: auto (a GPU where torch has one), cpu or cuda."""
+    precision: Precision = "fp32"
+    """fp32, or bf16: the forward pass in bfloat16 where PyTorch's autocast finds it safe, weights in fp32."""
+    compile: Compile = "auto"
+    """torch.compile for engine torch: on, off, or auto, where the run is long enough to earn its warm-up back."""
+
+    def __post_init__(self) -> None:
+        self._require_choice("device", Device)
+        self._require_choice("precision", Precision)
+        self._require_choice("compile", Compile)
+
+
+@dataclass(frozen=True)
+class RunConfig(EngineConfig):
+    """What else fixes a run of `rungwise train`."""
+
+    rung: str | None = None
+    """The rung whose model and training are taken; None: the article's final recipe, suited to the list's size."""
+    protocol: str = "strict"
+    """What is scored on which words: article, makemore or strict."""
+    seed: int = 0
+    """Fixes initialisation, batches and dropout."""
+    accumulate: int = 1
+    """Parts in which each process takes its share of a batch, one after the other: less memory, the same step."""
+    eval_every: int = 0
+    """Steps from one look at the validation words to the next; 0: a twentieth of the run."""
+    patience: int = 0
+    """Stop after so many looks in a row without a better validation loss; 0: train to the end."""
+    save_every: float = 30.0
+    """Seconds from one checkpoint to the next: at most so much work is lost when the process is killed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("eval_every", "patience", "save_every"):
+            self._require(field, getattr(self, field) >= 0, "at least 0")
+        self._require("accumulate", self.accumulate >= 1, "at least 1")
+
+    def interval(self, steps: int) -> int:
+        """Steps from one evaluation to the next, in a run of so many."""
+        return self.eval_every or max(1, steps // EVALUATIONS)
+
+    def evaluations(self, steps: int) -> int:
+        """How many a run of so many steps has; the last one is at its end."""
+        return -(-steps // self.interval(steps))

@@ -1,0 +1,54 @@
+"""The configuration of training, of the list, and of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rungwise.config.fields import Config
+
+Batching = Literal["words", "stream"]
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """How a model is trained: AdamW on the masked cross-entropy. The defaults are the article's final recipe."""
+
+    steps: int = 20_000
+    """Optimiser steps."""
+    batch_size: int = 32
+    """Words (or windows of the stream) a step, drawn with replacement."""
+    learning_rate: float = 1e-3
+    """AdamW's step; with the cosine schedule, its peak."""
+    schedule: Schedule = "cosine"
+    """constant, or linear warm-up and then cosine decay (Loshchilov & Hutter 2017) to min_learning_rate."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up (cosine only); the default is at most half of the run."""
+    min_learning_rate: float = 1e-4
+    """Where the cosine ends; the default is at most half of learning_rate."""
+    weight_decay: float = 0.01
+    """Decoupled, on every parameter (Loshchilov & Hutter 2019). 0.01 is also PyTorch's default for AdamW."""
+    grad_clip: float = 1.0
+    """Largest norm of the whole gradient (Pascanu et al. 2013); 0 leaves it alone."""
+    beta1: float = 0.9
+    """AdamW's decay of the gradient's mean."""
+    beta2: float = 0.999
+    """AdamW's decay of the gradient's square."""
+    batching: Batching = "words"
+    """words: each word padded to the batch's longest, loss masked. stream: windows cut anywhere from all words."""
+    window: int = 16
+    """Length of a window (stream only)."""
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size", "window"):
+            self._require(field, getattr(self, field) >= 1, "at least 1")
+        self._require("learning_rate", 0 < self.learning_rate < 10, "above 0 and below 10")
+        self._require("min_learning_rate", 0 <= self.min_learning_rate < 10, "at least 0 and below 10")
+        self._require("warmup_steps", self.warmup_steps >= 0, "at least 0")
+        self._require("weight_decay", self.weight_decay >= 0, "at least 0")
+        self._require("grad_clip", self.grad_clip >= 0, "at least 0")
+        for field in ("beta1", "beta2"):
+            self._require(field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
+        self._require_choice("schedule", Schedule)
+        self._require_choice("batching", Batching)

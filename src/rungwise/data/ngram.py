@@ -1,0 +1,223 @@
+"""n-gram models by counting: the figures that a network has to beat. No torch here.
+
+Interpolated Kneser-Ney (Kneser & Ney 1995; Chen & Goodman 1999, section 2.7) over characters and END, with one
+absolute discount D. The model of order n sees the n - 1 symbols before the one that it predicts:
+
+    P_n(w | c) = (max(C(c w) - D, 0) + D * F(c) * P_{n-1}(w | c less its first symbol)) / sum_w C(c w)
+
+F(c) is how many different symbols follow the context c. C is a plain count where n is the model's order; below it,
+the number of different symbols that stand before c w (its continuation count). A context that was never met leaves
+P_{n-1} as it is. Under order 1 lies 1 / (vocab_size - 1), every symbol but PAD, so nothing has probability zero.
+
+Where a word begins: history ends at the start symbol, so a context near it is shorter than n - 1, contains the start
+symbol, and is a context of its own. Nothing stands before the start symbol, so what begins with it keeps its plain
+count at every order (as in KenLM, Heafield et al. 2013). With a start token, END is the start symbol. Without, the
+first character is given: it is never predicted and never counted as predicted, and an unread start symbol stands
+before it, because a network that reads the first character knows, too, that it is the first. The start symbol counts
+as one of the n - 1. Only the tape's sequences are read: nothing from the word before.
+
+How it is counted: level j holds what was met with j symbols of history. A gram (history and prediction) and a context
+are each numbered by the rank of (number one level lower, the symbol further left), so any vocabulary fits into 64
+bits, and only one sort a level is as long as the tape: the rest works on distinct grams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rungwise.data.batches import Tape
+from rungwise.data.words import END
+
+WORDS_AT_ONCE = 1 << 15
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """What was met with j symbols of history. Keys are sorted; a number is a key's place among them."""
+
+    grams: np.ndarray
+    """(grams,) the gram's number one level lower * vocab_size + its leftmost symbol; level 0: the prediction."""
+    contexts: np.ndarray
+    """(contexts,) the context's number one level lower * vocab_size + its leftmost symbol; level 0: one 0."""
+    counts: np.ndarray
+    """(2, grams) plain, and continuation counts."""
+    totals: np.ndarray
+    """(2, contexts) counts summed over what follows the context."""
+    followers: np.ndarray
+    """(contexts,) how many different symbols follow."""
+
+
+@dataclass(frozen=True, eq=False)
+class KneserNey:
+    """A fitted model; its order is the number of its levels."""
+
+    levels: tuple[Level, ...]
+    vocab_size: int
+    discount: float
+
+    @property
+    def order(self) -> int:
+        return len(self.levels)
+
+    def at(self, order: int) -> KneserNey:
+        """The model of a lower order, exactly as if fitted alone; nothing is copied."""
+        if not 1 <= order <= self.order:
+            raise ValueError(f"order must be 1 to {self.order}, but is {order}.")
+        return replace(self, levels=self.levels[:order])
+
+    def score(self, tape: Tape) -> np.ndarray:
+        """Nats of every scored token, (tokens,) float64: the tape's words one after the other, as Tape.packed."""
+        nats = [np.empty(0)]
+        for part in _parts(tape):
+            *_, own = self._probabilities(part)  # orders 1, 2, ...: the last is the model's own
+            nats.append(-np.log(own))
+        return np.concatenate(nats)
+
+    def loss(self, tape: Tape) -> float:
+        """Nats per scored token, over the whole tape."""
+        return float(self.score(tape).mean())
+
+    def losses(self, tape: Tape) -> dict[int, float]:
+        """Nats per scored token of every order up to this model's, for little more than the price of one."""
+        total = np.zeros(self.order)
+        for part in _parts(tape):
+            total -= [np.log(probability).sum() for probability in self._probabilities(part)]
+        return {n: float(nats) for n, nats in enumerate(total / tape.n_tokens, start=1)}
+
+    def _probabilities(self, tape: Tape) -> Iterator[np.ndarray]:
+        """What the model of order 1, 2, ... gives each scored token, (tokens,) each."""
+        events = _Events.of(tape, self.vocab_size)
+        lower = np.full(len(events.at), 1 / (self.vocab_size - 1))  # by continuation counts: below the next level
+        index, context = np.arange(len(events.at)), np.zeros(len(events.at), dtype=np.int64)
+        gram = _find(self.levels[0].grams, events.predicted)
+        for j, level in enumerate(self.levels):
+            if j:
+                deep = events.depth[index] >= j
+                index, context, gram = index[deep], context[deep], gram[deep]
+                symbol = events.symbol(index, j)
+                context = _find(level.contexts, context * self.vocab_size + symbol)
+                gram = _find(level.grams, gram * self.vocab_size + symbol)  # -1 (not met) makes a negative key
+                known = context >= 0
+                index, context, gram = index[known], context[known], gram[known]
+            below = self.discount * level.followers[context] * lower[index]
+            counts = np.where(gram >= 0, level.counts[:, gram], 0) if len(level.grams) else np.zeros((2, len(index)))
+            plain, continued = (np.maximum(counts - self.discount, 0) + below) / level.totals[:, context]
+            probability = lower.copy()
+            probability[index] = plain
+            lower[index] = continued
+            yield probability
+
+
+def fit(tape: Tape, vocab_size: int, order: int, discount: float = 0.75) -> KneserNey:
+    """Count the tape's sequences. `vocab_size` is len(vocabulary): the characters, END and PAD."""
+    if order < 1:
+        raise ValueError(f"order must be at least 1, but is {order}.")
+    if not 0 < discount <= 1:  # at 0 nothing is left for what was never met; above 1 counts would be negative
+        raise ValueError(f"discount must be above 0 and at most 1, but is {discount}.")
+    if not len(tape.starts):
+        raise ValueError("there are no words to count.")
+    events = _Events.of(tape, vocab_size)
+    number = events.at.dtype  # narrow: what is as long as the tape decides how much memory a large list takes
+    index = np.arange(len(events.at), dtype=number)
+    grams, gram, plain = np.unique(events.predicted, return_inverse=True, return_counts=True)
+    contexts, context_of = np.zeros(1, dtype=np.int64), np.zeros(len(grams), dtype=np.int64)
+    levels = []
+    for j in range(1, order):
+        deep = events.depth[index] >= j
+        index, gram = index[deep], gram[deep].astype(number)
+        keys = np.multiply(gram, vocab_size, dtype=np.int64) + events.symbol(index, j)
+        longer, gram, n_longer = np.unique(keys, return_inverse=True, return_counts=True)
+        parent, symbol = np.divmod(longer, vocab_size)
+        continued = np.bincount(parent, minlength=len(grams))
+        # What nothing stands before begins with the start symbol, always: it keeps its plain count.
+        continued = np.where(continued == 0, plain, continued)
+        levels.append(_level(grams, contexts, context_of, plain, continued))
+        contexts, context_of = np.unique(context_of[parent] * vocab_size + symbol, return_inverse=True)
+        grams, plain = longer, n_longer
+    levels.append(_level(grams, contexts, context_of, plain, plain))  # nothing reads continuations of the top
+    return KneserNey(tuple(levels), vocab_size, discount)
+
+
+@dataclass(frozen=True, eq=False)
+class Orders:
+    """All orders of one fit, and what they score on words held out."""
+
+    models: dict[int, KneserNey]
+    losses: dict[int, float]
+    """Order -> nats per scored token of the words held out."""
+
+    @property
+    def best(self) -> int:
+        """The order of the lowest loss; of equal ones, the lowest order."""
+        return min(self.losses, key=self.losses.__getitem__)
+
+
+def fit_orders(train: Tape, held_out: Tape, vocab_size: int, max_order: int = 7, discount: float = 0.75) -> Orders:
+    """Fit the orders 1 to max_order for the price of the highest, and score them in one pass.
+
+    The best order is a choice: where the protocol has validation words, hold those out, and score the test words
+    with the model chosen.
+    """
+    if not len(held_out.starts):
+        raise ValueError("there are no words held out to choose an order by.")
+    model = fit(train, vocab_size, max_order, discount)
+    return Orders({n: model.at(n) for n in range(1, max_order + 1)}, model.losses(held_out))
+
+
+@dataclass(frozen=True, eq=False)
+class _Events:
+    """The predictions that a tape asks for: where each lies, and what stands before it in its sequence."""
+
+    tokens: np.ndarray
+    at: np.ndarray
+    """(events,) where the predicted token lies on the tape."""
+    read: np.ndarray
+    """(events,) how many tokens of its sequence stand before it."""
+    depth: np.ndarray
+    """(events,) how many symbols of history it has: `read`, and the start symbol where the sequence has none."""
+
+    @classmethod
+    def of(cls, tape: Tape, vocab_size: int) -> _Events:
+        place = np.int32 if len(tape.tokens) < 2**31 else np.int64
+        before = np.repeat((np.cumsum(tape.lengths) - tape.lengths).astype(place), tape.lengths)
+        read = np.arange(1, len(before) + 1, dtype=place) - before
+        at = np.repeat(tape.starts.astype(place), tape.lengths) + read
+        if len(at) and (largest := max(tape.tokens[at].max(), tape.tokens[tape.starts].max())) >= vocab_size:
+            raise ValueError(f"the tape holds token {largest}, beyond a vocabulary of {vocab_size}.")
+        unread = np.repeat(tape.tokens[tape.starts] != END, tape.lengths)  # the first character is given
+        return cls(tape.tokens, at, read, read + unread)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.tokens[self.at].astype(np.int64)
+
+    def symbol(self, index: np.ndarray, j: int) -> np.ndarray:
+        """The j-th symbol to the left of the events at `index`, all of which have that many; the start is END."""
+        return np.where(self.read[index] >= j, self.tokens[self.at[index] - j], END).astype(np.int64)
+
+
+def _level(
+    grams: np.ndarray, contexts: np.ndarray, context_of: np.ndarray, plain: np.ndarray, continued: np.ndarray
+) -> Level:
+    """Sum what follows each context; `context_of` is the context's number of each gram."""
+    counts, n = np.stack([plain, continued], dtype=np.int32, casting="same_kind"), len(contexts)
+    totals = np.stack([np.bincount(context_of, weights, n) for weights in counts])
+    return Level(grams, contexts, counts, totals, np.bincount(context_of, minlength=n))
+
+
+def _parts(tape: Tape) -> Iterator[Tape]:
+    """The same words, some at a time, so that scoring takes little memory however long the tape is."""
+    for first in range(0, len(tape.starts), WORDS_AT_ONCE):
+        some = slice(first, first + WORDS_AT_ONCE)
+        yield Tape(tape.tokens, tape.starts[some], tape.lengths[some])
+
+
+def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The place of each wanted key among the sorted keys, -1 where it is not there."""
+    if not len(keys):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[places] == wanted, places, -1)

@@ -1,0 +1,391 @@
+"""Word lists: read one, its vocabulary, its split, its fingerprint. No torch here.
+
+A list is kept as token ids in one compact integer array with offsets, never as Python strings, so that ten
+million words need little more memory than their characters. Where the words come from: sources.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, field, replace
+from functools import cached_property
+from importlib import resources
+from itertools import count, islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from rungwise.config import Protocol
+from rungwise.data import sources
+from rungwise.data.sources import NAMES_SHA256 as NAMES_SHA256
+from rungwise.data.sources import comparable
+from rungwise.data.sources import names_path as names_path
+from rungwise.errors import UserError
+from rungwise.util.files import local, portable
+from rungwise.util.hashing import derive_seed, hash_words
+
+PAD, END = 0, 1
+"""Token ids, never characters: a list may hold any character. END also starts a word where a start is fed."""
+FIRST_CHARACTER = 2
+
+MAX_LENGTH = 64
+"""The longest word that is kept where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The characters of a list in code-point order; a character's id is its place plus FIRST_CHARACTER."""
+
+    characters: str
+
+    def __len__(self) -> int:
+        return FIRST_CHARACTER + len(self.characters)
+
+    def encode(self, word: str) -> np.ndarray:
+        """The ids of a word's characters, (len(word),) int64, without END. A character unknown here is an error."""
+        numbers = self._numbers
+        try:
+            return np.array([numbers[character] for character in word], dtype=np.int64)
+        except KeyError as error:
+            known = self.characters if len(self) <= 80 else self.characters[:80] + "..."
+            shown = word if len(word) <= 80 else word[:80] + "..."
+            raise UserError(f"{error} in {shown!r} is not in the alphabet of the training list: {known}") from None
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.characters, FIRST_CHARACTER)}
+
+    def spells(self, word: str) -> bool:
+        """Is every character of a word in it?"""
+        return self._numbers.keys() >= set(word)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The word up to END; PAD is skipped."""
+        characters = []
+        for i in ids:
+            if i == END:
+                break
+            if i != PAD:
+                characters.append(self.characters[i - FIRST_CHARACTER])
+        return "".join(characters)
+
+    def decode_rows(self, ids: np.ndarray) -> list[str]:
+        """The words of (words, width) ids, each up to its one END; PAD is skipped. Many at a time, and fast."""
+        points = np.array([0, ord("\n"), *map(ord, self.characters)], dtype="<u4")  # no word holds a line break
+        return points[ids[ids != PAD]].tobytes().decode("utf-32-le").split("\n")[:-1]
+
+
+UNLIKE_HEADER = "in rows with more or fewer cells than the header"
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What a source held that is not in the list, by the reason why."""
+
+    long: int = 0
+    """Words longer than the longest allowed."""
+    broken: int = 0
+    """Words that hold a line break: words are printed one a line."""
+    blank: int = 0
+    """Lines, or cells of a column, without a word."""
+    misfit: int = 0
+    """Rows of a table with more or fewer cells than its header."""
+
+    def __add__(self, other: Dropped) -> Dropped:
+        return Dropped(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    def __str__(self) -> str:
+        """Behind a number of words: what was left out, blanks aside."""
+        reasons = ((self.long, "too long"), (self.broken, "with a line break"), (self.misfit, UNLIKE_HEADER))
+        return "".join(f", {n:,} {why} and dropped" for n, why in reasons if n)
+
+
+@dataclass(frozen=True, eq=False)
+class WordList:
+    """Words as token ids: word i is codes[offsets[i] : offsets[i + 1]], without END."""
+
+    name: str
+    vocabulary: Vocabulary
+    codes: np.ndarray
+    """(characters of all words,) unsigned integers, as narrow as the vocabulary allows."""
+    offsets: np.ndarray
+    """(words + 1,) int64."""
+    sha256: str
+    """Of the bytes that were read, unpacked."""
+    dropped: Dropped = field(default_factory=Dropped)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> str:
+        return self.vocabulary.decode(self.codes[self.offsets[i] : self.offsets[i + 1]])
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def too_long(self) -> int:
+        return self.dropped.long
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(words,) int32 characters of each. Offsets may wrap around in the subtraction; differences do not."""
+        return np.subtract(self.offsets[1:], self.offsets[:-1], dtype=np.int32, casting="same_kind")
+
+    @property
+    def max_length(self) -> int:
+        return int(self.lengths.max())
+
+    @property
+    def block_size(self) -> int:
+        """The longest sequence that a model of this list sees: a start or END, and the longest word."""
+        return self.max_length + 1
+
+    @cached_property
+    def identities(self) -> np.ndarray:
+        """(words,) integers: for each word the index where it stands first, so that equal words have equal numbers.
+
+        Exact: words of one hash are compared, and where two differ, all is hashed anew with another salt.
+        """
+        index = np.int32 if len(self) < 2**31 else np.int64
+        for salt in count():
+            hashes = hash_words(self.codes, self.offsets, salt)
+            order = np.argsort(hashes, kind="stable").astype(index)  # stable: of equal words, the first comes first
+            hashes = hashes[order]
+            begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]])
+            found = np.empty(len(self), dtype=index)
+            found[order] = np.repeat(order[begins], np.diff(begins, append=len(order)))
+            repeated = np.flatnonzero(found != np.arange(len(self), dtype=index))
+            if self._equal(repeated, found[repeated]):
+                return found
+        raise AssertionError  # count() has no end
+
+    def _equal(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Are the words at `a` those at `b`, pair by pair?"""
+        lengths = self.lengths[a]
+        if (lengths != self.lengths[b]).any():
+            return False
+        for t in range(int(lengths.max(initial=0))):
+            longer = lengths > t
+            if (self.codes[self.offsets[a[longer]] + t] != self.codes[self.offsets[b[longer]] + t]).any():
+                return False
+        return True
+
+    @property
+    def firsts(self) -> np.ndarray:
+        """Indices of the distinct words, each where it stands first, in the list's order."""
+        return np.flatnonzero(self.identities == np.arange(len(self), dtype=self.identities.dtype))
+
+    def first_counts(self, indices: np.ndarray) -> np.ndarray:
+        """(V,) int64: how often each token id begins one of the words at `indices`."""
+        return np.bincount(self.codes[self.offsets[indices]], minlength=len(self.vocabulary))
+
+    def find(self, word: str) -> np.ndarray:
+        """Indices of a word in the list: none, one, or several where it is repeated. `word`: any text (comparable)."""
+        word = comparable(word)
+        if not word or not self.vocabulary.spells(word):
+            return np.empty(0, dtype=np.int64)
+        candidates = np.flatnonzero(self.lengths == len(word))
+        spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(word))]
+        return candidates[(spelled == self.vocabulary.encode(word)).all(axis=1)]
+
+    def at(self, indices: np.ndarray) -> WordList:
+        """The words at `indices` alone, in the same vocabulary."""
+        lengths = self.lengths[indices]
+        ends = lengths.cumsum(dtype=np.int64)
+        within = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+        codes = self.codes[np.repeat(self.offsets[indices], lengths) + within]
+        return replace(self, codes=codes, offsets=np.concatenate([[0], ends]))
+
+    def in_vocabulary(self, vocabulary: Vocabulary) -> tuple[WordList, np.ndarray]:
+        """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot."""
+        ids = [PAD, END, *(vocabulary.characters.find(c) + FIRST_CHARACTER for c in self.vocabulary.characters)]
+        table = np.array(ids)  # FIRST_CHARACTER - 1 is what find() makes of an unknown one
+        unknown = (table == FIRST_CHARACTER - 1) & (np.arange(len(table)) >= FIRST_CHARACTER)
+        strange = np.logical_or.reduceat(unknown[self.codes], self.offsets[:-1])
+        codes = table.astype(np.min_scalar_type(len(vocabulary)))[self.codes[np.repeat(~strange, self.lengths)]]
+        offsets = np.concatenate([[0], self.lengths[~strange].cumsum(dtype=np.int64)])
+        return replace(self, vocabulary=vocabulary, codes=codes, offsets=offsets), strange
+
+    def rows(self, indices: np.ndarray, width: int) -> np.ndarray:
+        """The words at `indices`, each followed by END and then PAD: (..., width) int64."""
+        columns = np.arange(width)
+        start, length = self.offsets[indices][..., None], self.lengths[indices][..., None]
+        inside = np.minimum(start + columns, len(self.codes) - 1)
+        tail = np.where(columns == length, END, PAD)
+        return np.where(columns < length, self.codes[inside].astype(np.int64), tail)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Indices into a word list: what is trained on, what choices are made on, what is scored once."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split(words: WordList, protocol: Protocol, seed: int = 0) -> Split:
+    """Divide a list as the protocol says, at random by `seed`. Every part that the protocol asks for gets a word."""
+    pool = words.firsts if protocol.distinct else np.arange(len(words))
+    n_test = round(len(pool) * protocol.test_fraction)
+    if protocol.max_test_words is not None:
+        n_test = min(n_test, protocol.max_test_words)
+    n_test, n_val = max(n_test, 1), round(len(pool) * protocol.val_fraction)
+    if protocol.val_fraction:
+        n_val = max(n_val, 1)
+    if len(pool) <= n_test + n_val:
+        kind = "distinct words" if protocol.distinct else "words"
+        raise UserError(
+            f"{words.name} holds {len(pool)} {kind}; protocol {protocol.name} needs at least {n_test + n_val + 1} "
+            "to train on some and test on others."
+        )
+    order = np.random.default_rng(derive_seed(seed, "split")).permutation(pool)
+    return Split(train=order[n_test + n_val :], validation=order[n_test : n_test + n_val], test=order[:n_test])
+
+
+def describe(words: WordList, parts: Split) -> str:
+    """The first line of every command's output."""
+    sizes = [f"{len(parts.train):,} train"]
+    if len(parts.validation):
+        sizes.append(f"{len(parts.validation):,} validation")
+    sizes.append(f"{len(parts.test):,} test")
+    return (
+        f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{words.dropped}; {' / '.join(sizes)}; "
+        f"vocabulary {len(words.vocabulary)} ({len(words.vocabulary.characters)} characters, END, PAD)"
+    )
+
+
+def load(
+    source: str = "auto", max_length: int = MAX_LENGTH, encoding: str = "utf-8", column: str | None = None
+) -> WordList:
+    """A word list by name or path.
+
+    `given-names` is bundled; `names` is the article's list (from $RUNGWISE_DATA_DIR, the cache, or a checked
+    download); `auto` is `names` if it can be had, else `given-names`; `-` is standard input; else a file's path.
+    """
+    if max_length < 1:
+        raise UserError(f"max_length must be at least 1, but is {max_length}.")
+    if source == "auto":
+        try:
+            return load("names", max_length)
+        except UserError as error:
+            print(f"The article's list cannot be had ({error}) Using given-names.", file=sys.stderr)
+            return load("given-names", max_length)
+    if source == "given-names":
+        with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
+            return read(stream, source, max_length)
+    column = None if column is None else portable(column)
+    if source == "-":
+        if sys.stdin is None:
+            raise UserError("Standard input is closed.")
+        return read(sys.stdin.buffer, "standard input", max_length, encoding, column)
+    try:
+        path = names_path() if source == "names" else Path(local(source))
+        with path.open("rb") as stream:
+            return read(stream, source if source == "names" else portable(path.name), max_length, encoding, column)
+    except FileNotFoundError:
+        hint = "give a file's path, given-names, names, auto, or - for standard input."
+        raise UserError(f"No word list at {source!r}; {hint}") from None
+    except OSError as error:
+        raise UserError(f"Cannot read {source!r}: {error.strerror or error}.") from None
+    except ValueError as error:  # a path with a zero byte
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"No word list at {source!r}: {error}.") from None
+
+
+def read(
+    stream: IO[bytes], name: str, max_length: int = MAX_LENGTH, encoding: str = "utf-8", column: str | None = None
+) -> WordList:
+    """Read words, one a line or from one column of a table, each as comparable() has it; blank lines are left out.
+
+    Words longer than `max_length` characters, and of a table those that hold a line break and rows that do not fit
+    the header, are dropped and counted, never cut.
+    """
+    digest = hashlib.sha256()
+    return _encode(sources.blocks(stream, name, encoding, column, digest), name, max_length, digest)
+
+
+def from_words(words: Iterable[str], name: str = "words", max_length: int = MAX_LENGTH) -> WordList:
+    """A word list from strings in Python, as read() makes one of a file that holds one a line.
+
+    A set, which Python orders anew in every process, is taken in the order of its characters.
+    """
+    digest = hashlib.sha256()
+    try:
+        iterator = iter(sorted(words, key=str) if isinstance(words, set | frozenset) else words)
+    except TypeError:
+        raise UserError(f"{name} must be many strings, but is {words!r}.") from None
+
+    def blocks() -> Iterator[sources.Block]:
+        n = 0
+        while block := list(islice(iterator, sources.ROWS_A_BLOCK)):
+            for i, word in enumerate(block, n + 1):
+                if not isinstance(word, str):
+                    raise UserError(f"{name}: each must be a string, but number {i:,} is {word!r}.")
+            n += len(block)
+            digest.update("".join(f"{word}\n" for word in block).encode("utf-8", "surrogatepass"))
+            yield block
+
+    return _encode(blocks(), name, max_length, digest)
+
+
+def clean(block: sources.Block, max_length: int) -> tuple[list[str], Dropped]:
+    """The words of some lines or cells, each as comparable() has it; and what of them is no word of a list."""
+    cells = [cell for cell in block if cell is not None]
+    words = [word for cell in cells if (word := comparable(cell))]
+    one_line = [word for word in words if "\n" not in word and "\r" not in word]
+    kept = [word for word in one_line if len(word) <= max_length]
+    return kept, Dropped(
+        len(one_line) - len(kept), len(words) - len(one_line), len(cells) - len(words), len(block) - len(cells)
+    )
+
+
+def code_points(words: list[str], name: str) -> np.ndarray:
+    """All characters of some words, one after the other, (characters,) uint32."""
+    try:
+        points = np.frombuffer("".join(words).encode("utf-32-le"), dtype=np.uint32)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} holds half a character (U+{ord(error.object[error.start]):04X}).") from None
+    if not points.all():
+        raise UserError(
+            f"{name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark (--encoding "
+            "utf-16-le or utf-16-be)."
+        )
+    return points
+
+
+def _encode(blocks: Iterable[sources.Block], name: str, max_length: int, digest: hashlib._Hash) -> WordList:
+    characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
+    codes, lengths, dropped = [], [], Dropped()
+    for block in blocks:
+        kept, left_out = clean(block, max_length)
+        dropped += left_out
+        points = code_points(kept, name)
+        seen, inverse = np.unique(points, return_inverse=True)
+        ids = np.array([characters.setdefault(int(point), len(characters)) for point in seen], dtype=np.uint32)
+        codes.append(ids.astype(np.min_scalar_type(len(characters)))[inverse])
+        lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(max_length), count=len(kept)))
+    offsets = np.concatenate([np.zeros(1, dtype=np.uint8), *lengths]).cumsum(dtype=np.int64)
+    if len(offsets) == 1:
+        kinds = (
+            (dropped.long, f" of at most {max_length} characters"),
+            (dropped.broken, " on one line"),
+            (dropped.misfit, " in rows with as many cells as the header"),
+        )
+        raise UserError(f"{name} holds no words{next((kind for n, kind in kinds if n), '')}.")
+    order = np.argsort(np.fromiter(characters, dtype=np.int64, count=len(characters)))
+    final = np.empty(len(order), dtype=np.min_scalar_type(len(order) + FIRST_CHARACTER))
+    final[order] = np.arange(len(order)) + FIRST_CHARACTER
+    joined, position = np.empty(offsets[-1], dtype=final.dtype), 0
+    codes.reverse()
+    while codes:  # each piece is let go once it is copied, so that memory holds the list once
+        piece = final[codes.pop()]
+        joined[position : position + len(piece)] = piece
+        position += len(piece)
+    vocabulary = Vocabulary("".join(map(chr, sorted(characters))))
+    return WordList(name, vocabulary, joined, offsets, digest.hexdigest(), dropped)

@@ -1,0 +1,227 @@
+"""Does a library that was just built compute what the PyTorch model does? Asked once, before it is used (build.py).
+
+The user's flags, a compiler or a processor may change what comes out. So small models that hold every component of
+ModelConfig are run by both: loss and gradients, with dropout and without, each token's likelihood, two steps of AdamW,
+and the logits of a tree of prefixes. The library runs in a process of its own, so that one which crashes, hangs or
+changes the processor's rounding harms nobody. PyTorch is imported when a library is checked, not before.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rungwise.config import ModelConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from rungwise.engine.native import Engine
+
+CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
+    ModelConfig(29, 17, 2, 3, 37, 14, mlp_ratio=3, dropout=0.3),
+    ModelConfig(31, 17, 2, 2, 23, 16, mlp="swiglu", norm="rmsnorm", final_norm=True, tie_embeddings=True, dropout=0.2),
+    ModelConfig(71, 23, 2, 1, 19, 17, mlp="relu", norm="none", position="learned", head_bias=False, dropout=0.1),
+    ModelConfig(19, 17, 2, 2, 13, 5, residual=False, position="learned", tie_embeddings=True, head_bias=False),
+    ModelConfig(13, 17, 2, 3, 21, projection=False, final_norm=True, position="none", dropout=0.0),
+    ModelConfig(11, 17, 2, 2, 20, projection=False, residual=False, mlp="none", norm="rmsnorm", dropout=0.4),
+    ModelConfig(7, 17, 1, 1, 11, 5, projection=False, residual=False, mlp="none", norm="none", position="none"),
+)
+TRAIN = TrainConfig(grad_clip=0.5, weight_decay=0.1, beta1=0.8, beta2=0.95)
+STEP, RATES, SEED = 7, (1e-2, 3e-2), 3
+LONGEST, WORDS = 17, 11
+
+TOLERANCE, FLOOR = 2e-5, 1e-6
+"""Of the norm of an array, and of all arrays of its kind together. Right libraries come within a tenth of that."""
+PATIENCE = 60.0
+"""Seconds; the library takes less than one."""
+
+Answers = dict[str, np.ndarray]
+"""By KIND/NAME, such as gradient/embedding.weight."""
+
+
+def what_is_wrong(library: Path) -> str | None:
+    """None: nothing; else what, as a clause. ChildProcessError: the library does not get so far."""
+    answers = _answers_of(library)
+    if not answers["subnormals"]:
+        return "it makes the processor round small numbers to zero"
+    for number, config in enumerate(CASES):
+        ours = {name.partition("/")[2]: answers[name] for name in answers if name.startswith(f"{number}/")}
+        if wrong := _difference(ours, reference(config)):
+            parts = f"mlp {config.mlp}, norm {config.norm}, position {config.position}"
+            return f"its {wrong} differs from PyTorch's in a model with {parts}"
+    return None
+
+
+def _answers_of(library: Path) -> Answers:
+    """From a process of its own."""
+    found = library.absolute().with_suffix(".npz")
+    # Our own path of modules, so that it is this package that answers, however it was found.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from rungwise.native import check; check.answer(*sys.argv[1:])"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(library.absolute()), str(found)],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ChildProcessError(f"it does not answer within {PATIENCE:.0f} s") from None
+    if done.returncode:
+        signalled = signal.strsignal(-done.returncode) if done.returncode < 0 else None
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise ChildProcessError(f"it cannot be run ({signalled or said[-1]})")
+    with np.load(found) as answers:
+        return dict(answers)
+
+
+def _difference(ours: Answers, true: Answers) -> str | None:
+    """The first array that differs by more than rounding explains."""
+    for kind in dict.fromkeys(name.partition("/")[0] for name in true):
+        names = [name for name in true if name.partition("/")[0] == kind]
+        size = np.sqrt(sum(np.square(true[name]).sum() for name in names))
+        for name in names:
+            error = np.linalg.norm(ours[name].astype(np.float64) - true[name])
+            if not error <= TOLERANCE * np.linalg.norm(true[name]) + FLOOR * size:  # a NaN is wrong, too
+                return name.replace("/", " of ", 1)
+    return None
+
+
+# --------------------------------------------------------------------------------------------- what both are asked
+
+
+def _tensors(config: ModelConfig, kind: int) -> Answers:
+    """Parameters (0) and moments (1, 2) of a model in the middle of its training."""
+    from rungwise.engine.native import shapes
+
+    rng = np.random.default_rng([SEED, kind])
+    drawn = {name: rng.normal(size=shape) for name, shape in shapes(config).items()}
+    scale = {0: lambda x: 0.3 * x, 1: lambda x: 0.01 * x, 2: lambda x: 1e-4 * (1 + x * x)}[kind]
+    return {name: scale(x).astype(np.float32) for name, x in drawn.items()}
+
+
+def _batch(config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs and targets (WORDS, LONGEST) of words that begin alike, and lengths (WORDS,)."""
+    rng = np.random.default_rng(SEED)
+    words = rng.choice(rng.integers(1, config.vocab_size, size=4), size=(WORDS, LONGEST + 1))
+    words[:, 0], words[1] = 1, words[0]
+    lengths = rng.integers(1, LONGEST, size=WORDS)
+    lengths[:2] = LONGEST, LONGEST - 2
+    return words[:, :-1], words[:, 1:], lengths
+
+
+def _inside(lengths: np.ndarray) -> np.ndarray:
+    return np.arange(LONGEST) < lengths[:, None]
+
+
+# ------------------------------------------------------------------------------------------------ what the library says
+
+
+def answer(library: str, to: str) -> None:
+    """In a process of its own: write what the library computes of every case."""
+    from rungwise.engine.native import Engine
+
+    engine = Engine(Path(library))
+    smallest = np.float32(1e-38)
+    found: Answers = {"subnormals": np.array(smallest * np.float32(0.1) > 0)}
+    for number, config in enumerate(CASES):
+        found |= {f"{number}/{name}": value for name, value in _answers(engine, config)}
+    np.savez(to, allow_pickle=False, **found)
+
+
+def _answers(engine: Engine, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+    from rungwise.engine.native import State
+
+    inputs, targets, lengths = _batch(config)
+    inside = _inside(lengths)
+    batch = inputs[inside], targets[inside], lengths
+    parameters = _tensors(config, 0)
+    for step, how in ((None, ""), (STEP, " with dropout")):
+        loss, gradients = engine.loss_and_gradients(config, parameters, *batch, SEED, step)
+        yield f"loss{how}/a batch", np.array(loss)
+        yield from ((f"gradient{how}/{name}", gradient) for name, gradient in gradients.items())
+    nats, correct = engine.score(config, parameters, *batch)
+    yield "likelihood/each token", nats
+    yield "likeliest/each token", correct
+    state = State(*(_tensors(config, kind) for kind in range(3)))
+    twice = np.tile(batch[0], 2), np.tile(batch[1], 2), np.stack([lengths] * 2)
+    losses = engine.train_block(config, TRAIN, state, *twice, STEP, SEED, RATES)
+    yield "loss in training/two batches", losses
+    for name, value in state.parameters.items():
+        yield f"change by AdamW/{name}", value - parameters[name]
+        yield f"first moment/{name}", state.first[name]
+        yield f"second moment/{name}", state.second[name]
+    tree, nodes = engine.tree(config, parameters, WORDS, LONGEST), np.arange(WORDS * LONGEST).reshape(LONGEST, WORDS)
+    grown = [tree.grow(inputs[:, t], nodes[: t + 1].T) for t in range(LONGEST)]
+    yield "logits/a tree", np.stack(grown, axis=1)
+
+
+# ------------------------------------------------------------------------------------------------ what PyTorch says
+
+
+def reference(config: ModelConfig) -> Answers:
+    """What the library should say, from the model in float64."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        return _reference(config)
+
+
+def _reference(config: ModelConfig) -> Answers:
+    import torch
+    import torch.nn.functional as F
+
+    from rungwise.model.dropout import set_masks
+    from rungwise.model.transformer import Transformer
+
+    inputs, targets, lengths = _batch(config)
+    inside, found = torch.from_numpy(_inside(lengths)), Answers()
+    tokens, following = torch.from_numpy(inputs), torch.from_numpy(targets)[inside]
+    model = Transformer(config).double()
+
+    def ask(parameters: Answers, step: int | None) -> tuple[np.ndarray, np.ndarray, Answers]:
+        """Logits, each token's nats, and gradients."""
+        model.train(step is not None).zero_grad()
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(torch.from_numpy(parameters[name]))
+        if step is not None:
+            set_masks(model, SEED, step, tokens)
+        logits = model(tokens)
+        nats = F.cross_entropy(logits[inside], following, reduction="none")
+        nats.mean().backward()
+        gradients = {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
+        return logits.detach().numpy(), nats.detach().numpy(), gradients
+
+    state = [{name: x.astype(np.float64) for name, x in _tensors(config, kind).items()} for kind in range(3)]
+    before, losses = state[0], []
+    logits, nats, gradients = ask(before, None)
+    found |= {"loss/a batch": nats.mean(), "likelihood/each token": nats, "logits/a tree": logits}
+    found["likeliest/each token"] = (logits.argmax(-1) == targets)[inside.numpy()]
+    found |= {f"gradient/{name}": gradient for name, gradient in gradients.items()}
+    for t, rate in enumerate(RATES, STEP):
+        _, nats, gradients = ask(state[0], t)
+        if t == STEP:
+            found |= {"loss with dropout/a batch": nats.mean()}
+            found |= {f"gradient with dropout/{name}": gradient for name, gradient in gradients.items()}
+        losses.append(nats.mean())
+        state = _adamw(*state, gradients, rate, t + 1)
+    found["loss in training/two batches"] = np.array(losses)
+    for name, value in state[0].items():
+        found[f"change by AdamW/{name}"] = value - before[name]
+        found[f"first moment/{name}"], found[f"second moment/{name}"] = state[1][name], state[2][name]
+    return found
+
+
+def _adamw(p: Answers, m: Answers, v: Answers, gradients: Answers, rate: float, t: int) -> list[Answers]:
+    """Parameters and moments after step t = 1, 2, ..., clipped, as torch.optim.AdamW takes it: to make one would load
+    torch's compiler."""
+    clip = min(1, TRAIN.grad_clip / (np.sqrt(sum(np.square(g).sum() for g in gradients.values())) + 1e-6))
+    g = {name: clip * gradient for name, gradient in gradients.items()}
+    m = {name: TRAIN.beta1 * m[name] + (1 - TRAIN.beta1) * g[name] for name in g}
+    v = {name: TRAIN.beta2 * v[name] + (1 - TRAIN.beta2) * g[name] ** 2 for name in g}
+    size = {name: np.sqrt(v[name] / (1 - TRAIN.beta2**t)) + 1e-8 for name in g}
+    towards = {name: m[name] / (1 - TRAIN.beta1**t) / size[name] for name in g}
+    return [{name: p[name] - rate * (towards[name] + TRAIN.weight_decay * p[name]) for name in g}, m, v]

@@ -1,0 +1,190 @@
+"""The reference engine: the model's own forward pass, stacked over replicas with torch.func, and torch.optim.AdamW.
+
+A step is one function of tensors that lie on the device: its batches are cut there from the tape, and its masks
+computed. So the host does nothing but ask for it, and torch.compile takes it whole (compiling.py).
+Dimensions: R replicas, B batch, T time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+from rungwise.config import ModelConfig, TrainConfig
+from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
+from rungwise.data.words import PAD
+from rungwise.engine import compile as compiling
+from rungwise.engine.compile import TRIAL_STEPS, Say, Step
+from rungwise.model.dropout import masks, prefix_hashes, seed_keys
+from rungwise.model.transformer import Transformer
+
+Tensors = dict[str, Tensor]
+
+
+class Block(NamedTuple):
+    """What a block of steps reads. On the device, but for the widths."""
+
+    number: int
+    starts: Tensor
+    """(steps, R, B)"""
+    lengths: Tensor
+    """(steps, R, B)"""
+    prefixes: Tensor | None
+    """(steps, R, B, T) hashes of what has been read, for dropout (masks.prefix_hashes). Here and not in the step: a
+    chain of T hashes makes the compiler slow."""
+    widths: list[int]
+    """(steps,) the longest of each step."""
+
+
+class TorchEngine:
+    """See Engine in train.py. Batches are as wide as their longest word; a compiled step, which is made for one
+    width, as wide as the longest word of all. PAD is never scored, so the losses are the same."""
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        train_config: TrainConfig,
+        tape: Tape,
+        seeds: Sequence[int],
+        device: str = "cpu",
+        precision: str = "fp32",
+        compile: str = "off",
+        say: Say = lambda line: None,
+    ) -> None:
+        self.config, self.tape, self.seeds, self.device = train_config, tape, seeds, device
+        # Products in bf16, parameters, sums, softmax and norms in fp32: torch's own rules (torch.autocast).
+        self.autocast = torch.autocast(device, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+        replicas = [Transformer(model_config, seed) for seed in seeds]
+        self.model = replicas[0].train().to(device)
+        stacked, _ = stack_module_state(list[torch.nn.Module](replicas))
+        self.params = {name: p.detach().clone().to(device) for name, p in stacked.items()}
+        self.optimiser = torch.optim.AdamW(
+            self.params.values(),
+            betas=(train_config.beta1, train_config.beta2),
+            weight_decay=train_config.weight_decay,
+            fused=True,
+        )
+        self.keys = seed_keys(list(seeds)).to(device)
+        tokens = tape.tokens if tape.tokens.itemsize == 1 else tape.tokens.astype(np.int32)
+        self.tokens = torch.from_numpy(tokens).to(device)
+        self.longest = int(tape.lengths.max()) if train_config.batching == "words" else train_config.window
+        self.block: Block | None = None
+        what = (model_config, train_config.batching, train_config.batch_size, bool(train_config.grad_clip))
+        what = (*what, len(seeds), self.longest, len(tokens), precision, torch.get_num_threads())
+        self.compiled = compiling.compiled(self._gradients, self._trial, train_config.steps, compile, device, what, say)
+        marks = (device, device != "cpu"), (precision, precision != "fp32"), ("compiled", self.compiled is not None)
+        self.name = " ".join(["torch", *(mark for mark, shown in marks if shown)])
+
+    def _loss(self, params: Tensors, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy over the real tokens of one replica's batch (B, T)."""
+        with self.autocast:
+            logits = functional_call(self.model, params, (inputs,)).float()
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+
+    def _gradients(
+        self,
+        params: Tensors,
+        tokens: Tensor,
+        starts: Tensor,
+        lengths: Tensor,
+        prefixes: Tensor | None,
+        step: Tensor,
+        width: int,
+    ) -> tuple[Tensors, Tensor]:
+        """Clipped gradients, as params, and losses (R,) of the words at starts (R, B) of the tape."""
+        inputs, targets = _cut(tokens, starts, lengths, width)
+        keep = {} if prefixes is None else masks(self.model, self.keys, step, prefixes)
+
+        def loss(params: Tensors, keep: Tensors, inputs: Tensor, targets: Tensor) -> Tensor:
+            return self._loss({**params, **keep}, inputs, targets)
+
+        if torch.compiler.is_compiling():  # takes whole functions only
+            grads, losses = vmap(grad_and_value(loss))(params, keep, inputs, targets)
+        else:  # the same, and a sixth faster where every operation is dispatched by itself
+            leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+            losses = vmap(loss)(leaves, keep, inputs, targets)
+            grads = dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
+            losses = losses.detach()
+        return self._clipped(grads) if self.config.grad_clip else grads, losses
+
+    def _clipped(self, grads: Tensors) -> Tensors:
+        norm = torch.stack([g.flatten(1).square().sum(1) for g in grads.values()]).sum(0).sqrt()  # (R,)
+        scale = (self.config.grad_clip / (norm + 1e-6)).clamp(max=1)
+        return {name: g * scale.view(-1, *[1] * (g.dim() - 1)) for name, g in grads.items()}
+
+    def _block(self, number: int) -> Block:
+        if self.block is None or self.block.number != number:
+            drawn = [draw(self.tape, self.config, seed, number) for seed in self.seeds]
+            found = [np.stack(x, axis=1) for x in zip(*drawn, strict=True)]
+            starts, lengths = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in found)
+            prefixes = None
+            if self.model.config.dropout:
+                prefixes = prefix_hashes(_cut(self.tokens, starts, lengths, self.longest)[0])
+            self.block = Block(number, starts, lengths, prefixes, found[1].max(axis=(1, 2)).tolist())
+        return self.block
+
+    def _call(self, gradients: Step, step: int) -> tuple[Tensors, Tensor]:
+        number, i = divmod(step, STEPS_A_BLOCK)
+        block = self._block(number)
+        plain = gradients == self._gradients
+        width = block.widths[i] if plain else self.longest
+        if not plain:
+            torch.compiler.cudagraph_mark_step_begin()  # the last step's gradients are needed no more
+        prefixes = None if block.prefixes is None else block.prefixes[i, ..., :width]
+        # A number of the host's would be compiled in, and every step compiled anew.
+        at = torch.full((), step, device=self.device)
+        return gradients(self.params, self.tokens, block.starts[i], block.lengths[i], prefixes, at, width)
+
+    def _trial(self, gradients: Step) -> float:
+        """Seconds a step, the first left out; nothing is changed."""
+
+        def take(step: int) -> None:
+            self._call(gradients, step)[1].sum().item()  # waits for the device
+
+        take(0)
+        began = time.perf_counter()
+        for step in range(TRIAL_STEPS):
+            take(1 + step)
+        return (time.perf_counter() - began) / TRIAL_STEPS
+
+    def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
+        losses = torch.empty(len(rates), len(self.seeds), device=self.device)
+        for i, rate in enumerate(rates):
+            grads, losses[i] = self._call(self.compiled or self._gradients, first_step + i)
+            for name, p in self.params.items():
+                p.grad = grads[name].contiguous()  # fused AdamW reads memory in order
+            self.optimiser.param_groups[0]["lr"] = rate
+            self.optimiser.step()
+        return losses.cpu().numpy()
+
+    def state(self) -> dict[str, np.ndarray]:
+        found = {f"param/{name}": p for name, p in self.params.items()}
+        for name, p in self.params.items():
+            moments = self.optimiser.state[p]
+            for key in ("exp_avg", "exp_avg_sq"):
+                found[f"{key}/{name}"] = moments.get(key, torch.zeros_like(p))
+        return {key: value.cpu().numpy().copy() for key, value in found.items()}
+
+    def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
+        for name, p in self.params.items():
+            p.copy_(torch.from_numpy(state[f"param/{name}"]))
+            self.optimiser.state[p] = {
+                "step": torch.tensor(float(step), device=self.device),
+                **{k: torch.from_numpy(state[f"{k}/{name}"]).to(self.device) for k in ("exp_avg", "exp_avg_sq")},
+            }
+
+
+def _cut(tokens: Tensor, starts: Tensor, lengths: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Tape.padded, on the device: inputs and targets (..., width) of starts and lengths (...)."""
+    columns = torch.arange(width + 1, device=tokens.device)
+    found = tokens[(starts[..., None] + columns).clamp(max=len(tokens) - 1)].long()
+    inside = columns[:-1] < lengths[..., None]
+    return found[..., :-1].where(inside, PAD), found[..., 1:].where(inside, PAD)

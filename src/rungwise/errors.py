@@ -1,0 +1,17 @@
+"""What a user can mend, said in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something that a user can mend: one line that says what, where and what to do. The command exits with 2."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The end of an error line: the nearest known name, or all of them where none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(known)}."

@@ -1,0 +1,43 @@
+"""The figures that a network has to beat: n-gram models by counting, in the protocol of the climb. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rungwise.config import Protocol
+from rungwise.data.batches import Tape
+from rungwise.data.ngram import fit
+from rungwise.data.words import Split, WordList
+from rungwise.util.files import read_json, write_json
+
+BASELINES = "baselines.json"
+MAX_ORDER = 7
+
+
+def count(words: WordList, parts: Split, protocol: Protocol) -> dict[str, dict[str, float]]:
+    """Losses of interpolated Kneser-Ney models of orders 1 to 7, nats a scored character: {order: {split: loss}}."""
+    tapes = {
+        f"{name}_loss": Tape.of(words, part, protocol)
+        for name, part in (("train", parts.train), ("val", parts.validation), ("test", parts.test))
+        if len(part)
+    }
+    model = fit(tapes["train_loss"], len(words.vocabulary), MAX_ORDER)
+    losses = {name: model.losses(tape) for name, tape in tapes.items()}
+    return {str(n): {name: of_order[n] for name, of_order in losses.items()} for n in range(1, MAX_ORDER + 1)}
+
+
+def write(out: Path, words: WordList, parts: Split, protocol: Protocol, split_seed: int) -> None:
+    """Count once a climb: baselines.json beside its results."""
+    if (out / BASELINES).exists():
+        return
+    about = {"data": words.name, "data_sha256": words.sha256, "protocol": protocol.name, "split_seed": split_seed}
+    write_json(out / BASELINES, {**about, "kneser_ney": count(words, parts, protocol)})
+
+
+def read(out: Path) -> dict[int, dict[str, float]]:
+    """{order: {split: loss}}; empty where a climb has none."""
+    if not (out / BASELINES).exists():
+        return {}
+    found: dict[str, Any] = read_json(out / BASELINES).get("kneser_ney", {})
+    return {int(order): losses for order, losses in found.items()}

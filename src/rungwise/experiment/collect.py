@@ -1,0 +1,78 @@
+"""A climb's run directories gathered into two small tables beside results.jsonl. No torch here.
+
+words.parquet holds what every run thinks of every test word, for intervals over words; curves.parquet how every run
+learned. They are what is committed with results.jsonl: the run directories, with their weights, are not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from rungwise.errors import UserError
+from rungwise.training.run_dir import METRICS
+from rungwise.util.files import atomic, read_lines
+
+SCORES = "scores.parquet"
+"""Of one run: word (index in the list), tokens (scored ones), nats (summed over them)."""
+WORDS = "words.parquet"
+"""Of a climb: word, tokens, and a column RUNG/SEED of summed nats (float32) for every run."""
+CURVES = "curves.parquet"
+"""Of a climb: rung, seed, step, and train_loss: nats a token, mean over the batches of the steps that end there."""
+
+
+def collect(out: Path) -> None:
+    """Write words.parquet and curves.parquet from the run directories RUNG/seed-N under `out`.
+
+    The same runs give the same bytes. A climb without runs leaves nothing behind.
+    """
+    runs = sorted(out.glob("*/seed-*"), key=lambda run: (run.parent.name, _seed(run)))
+    for name, frame in ((WORDS, _words(runs)), (CURVES, _curves(runs))):
+        if frame is not None:
+            write_frame(out / name, frame)
+
+
+def _seed(run: Path) -> int:
+    number = run.name.removeprefix("seed-")
+    return int(number) if number.isdigit() else -1
+
+
+def _words(runs: list[Path]) -> pl.DataFrame | None:
+    wide: pl.DataFrame | None = None
+    for run in runs:
+        if not (run / SCORES).exists():
+            continue
+        scores = read_frame(run / SCORES)
+        words = scores.select("word", "tokens")
+        if wide is None:
+            wide = words
+        if not words.equals(wide.select("word", "tokens")):
+            raise UserError(f"{run / SCORES} is of other test words than the runs beside it; was it copied there?")
+        wide = wide.with_columns(scores["nats"].alias(f"{run.parent.name}/{_seed(run)}"))
+    return wide
+
+
+def _curves(runs: list[Path]) -> pl.DataFrame | None:
+    frames = []
+    for run in runs:
+        if lines := read_lines(run / METRICS):
+            who = (pl.lit(run.parent.name).alias("rung"), pl.lit(_seed(run), pl.Int32).alias("seed"))
+            schema = {"step": pl.Int32, "train_loss": pl.Float32}
+            frames.append(pl.DataFrame(lines, schema=schema).select(*who, "step", "train_loss"))
+    return pl.concat(frames) if frames else None
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Opened here, as for reading: polars takes no path that is not UTF-8."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        frame.write_parquet(file, compression="zstd")
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A Parquet file; a damaged one is one clear error."""
+    try:
+        with path.open("rb") as file:
+            return pl.read_parquet(file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None

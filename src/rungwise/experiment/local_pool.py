@@ -1,0 +1,159 @@
+"""The tasks of a climb in processes of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Self
+
+from rungwise.data.words import Split, split
+from rungwise.errors import UserError
+from rungwise.experiment.results import Result
+from rungwise.util.machine import threads
+
+if TYPE_CHECKING:
+    from rungwise.experiment.climb import Climb, Task
+
+
+class LocalPool:
+    """See Pool in climb.py. Workers write their run directories themselves."""
+
+    def __init__(self, processes: int) -> None:
+        self.width = processes
+        self.threads = threads(processes)
+        self.executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.executor is not None:
+            end(self.executor)
+
+    def run(
+        self, climb: Climb, parts: Split, tasks: Sequence[Task]
+    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
+        if not tasks:
+            return
+        context = _context()
+        messages = context.Queue()
+        shares = dict.fromkeys(range(len(tasks)), 0.0)
+        self.executor = ProcessPoolExecutor(
+            min(self.width, len(tasks)), context, _begin, (climb, messages, self.threads, dict(os.environ))
+        )
+        with deaf_children():
+            futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
+        try:
+            while futures:
+                new = _finished(futures)
+                _listen(messages, shares)
+                yield new, shares
+        except BrokenProcessPool:
+            raise UserError(
+                f"A worker process was killed (out of memory?). What is done is kept: the same command goes on, "
+                f"or with fewer --processes than {self.width}."
+            ) from None
+
+
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C: they inherit a mask, and so do theirs. (A handler of
+    their own would come too late: they import torch first.) We end them, and hear it when all of them are started."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))  # other threads have no mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
+
+
+def end(executor: ProcessPoolExecutor) -> None:
+    """Its workers, too, whatever they are doing."""
+    workers = list((executor._processes or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in workers:
+        process.terminate()
+
+
+def end_with_parent() -> None:
+    """In a worker: a parent that is killed cannot end us, and nobody would take our results."""
+
+    def wait() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _context() -> Any:
+    """Workers are forked from a server that has imported torch once, for this climb and for later ones of this process;
+    they are started afresh where a process with such libraries cannot be forked safely (macOS) or at all."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rungwise.experiment.task"])
+    return context
+
+
+def _finished(futures: set[Future[list[Result]]]) -> list[Result]:
+    """Results of the tasks that have ended; their errors are raised here."""
+    new = []
+    for future in [future for future in futures if future.done()]:
+        futures.remove(future)
+        new += future.result()
+    return new
+
+
+def _listen(messages: Any, shares: dict[int, float]) -> None:
+    """Wait a moment for word from the workers, then take all there is."""
+    try:
+        number, share = messages.get(timeout=0.2)
+        shares[number] = share
+        while True:
+            number, share = messages.get_nowait()
+            shares[number] = share
+    except queue.Empty:
+        pass
+
+
+# ------------------------------------------------------------------------------------------------ in the worker
+
+_climb: Climb
+_parts: Split
+_messages: Any
+_threads: int
+
+
+def _begin(climb: Climb, messages: Any, threads: int, environment: dict[str, str]) -> None:
+    """Once a worker process: the list split once for all its tasks; one thread in torch."""
+    import torch
+
+    global _climb, _parts, _messages, _threads
+    end_with_parent()
+    os.environ.update(environment)  # the server that we are forked from has that of the first climb
+    torch.set_num_threads(1)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # torch.compile would start processes of its own
+    _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
+    _threads = threads
+
+
+def _work(number: int, task: Task) -> list[Result]:
+    from rungwise.experiment.task import measure
+
+    return measure(_climb, _parts, task, lambda share: _messages.put((number, share)), _threads)

@@ -1,0 +1,100 @@
+"""What a climb measured: one JSON line a (rung, seed), read back and grouped. No torch here.
+
+Tables, plots and verdicts are pure functions of such lines. A resumed climb asks here what is already done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rungwise.config import ModelConfig, TrainConfig
+from rungwise.errors import UserError
+from rungwise.ladder import Rung
+from rungwise.util.files import append_line, read_lines
+
+RESULTS = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One rung, one seed. Losses are exact means over a whole split, in nats a token scored by the protocol."""
+
+    rung: str
+    seed: int
+    n_params: int
+    steps: int
+    protocol: str
+    train_loss: float
+    val_loss: float | None
+    """None where the protocol has no validation words."""
+    test_loss: float
+    tokens_per_s: float
+    """Real (unpadded) training tokens a second of this replica."""
+    ms_per_step: float
+    data: str
+    data_sha256: str
+    versions: dict[str, str]
+    git_revision: str | None
+    date: str
+    engine: str
+    split_seed: int
+    model: dict[str, Any]
+    """ModelConfig as trained."""
+    train: dict[str, Any]
+    """TrainConfig as trained."""
+    detail: dict[str, Any]
+    """More of the test split: accuracy, mean_probability, by_position, by_length, loss of words that do or do not
+    also stand in training, the stream's own loss, samples with their tags."""
+
+
+def matches(result: Result, rung: Rung, steps: int | None) -> bool:
+    """Was this result trained as the ladder now says?"""
+    data_fields = {"vocab_size", "block_size"}
+    same_model = {k: v for k, v in result.model.items() if k not in data_fields} == {
+        k: v for k, v in rung.model.to_dict().items() if k not in data_fields
+    }
+    return same_model and result.train == rung.trained(steps).to_dict()
+
+
+def read(path: Path) -> list[Result]:
+    """The results of a file, the newest of each (rung, seed, protocol, data, steps) where one was measured again.
+
+    A field that a configuration got since then was at its default: a new field's default means "as before".
+    """
+    newest: dict[tuple[Any, ...], Result] = {}
+    names = [f.name for f in dataclasses.fields(Result)]
+    for number, line in enumerate(read_lines(path), 1):
+        if missing := [name for name in names if name not in line]:
+            raise UserError(f"{path}: result {number} has no {missing[0]!r}; is it from another version?")
+        result = Result(**{name: line[name] for name in names} | _as_configured(line))
+        newest[result.rung, result.seed, result.protocol, result.data_sha256, result.steps] = result
+    return list(newest.values())
+
+
+def _as_configured(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kind().to_dict() | line[name] for name, kind in (("model", ModelConfig), ("train", TrainConfig))}
+
+
+def append(path: Path, result: Result) -> None:
+    append_line(path, dataclasses.asdict(result))
+
+
+def by_rung(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Results of each rung, by seed."""
+    groups: dict[str, list[Result]] = {}
+    for result in sorted(results, key=lambda r: r.seed):
+        groups.setdefault(result.rung, []).append(result)
+    return groups
+
+
+def paired_losses(
+    a: Sequence[Result], b: Sequence[Result], split: str = "test_loss"
+) -> tuple[list[float], list[float]]:
+    """Losses of two rungs for the seeds that both have."""
+    of_a, of_b = ({r.seed: getattr(r, split) for r in group} for group in (a, b))
+    seeds = sorted(of_a.keys() & of_b.keys())
+    return [of_a[s] for s in seeds], [of_b[s] for s in seeds]

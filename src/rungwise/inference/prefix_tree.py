@@ -1,0 +1,325 @@
+"""Drawing words: the tree of what they begin with, walked from its root with a key-value cache.
+
+Many words that are drawn side by side begin alike: all with nothing, then with one of a few dozen characters. So each
+distinct prefix is run through the model once, and every word draws its next character from the distribution of its
+prefix.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import dataclass
+from typing import Protocol, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rungwise.config import Config
+from rungwise.data.sources import comparable
+from rungwise.data.words import END, PAD, Vocabulary
+from rungwise.engine import native
+from rungwise.errors import UserError
+from rungwise.model.transformer import Transformer
+from rungwise.util.hashing import derive_seed
+
+WORDS_A_BLOCK = 4096
+"""Words whose random numbers are drawn together."""
+MOST_PREFIXES = 1 << 11
+"""In one pass through the model; more go in parts, one after the other."""
+CACHE_BYTES = 1 << 26
+"""At most so much for keys and values; where words are long, fewer prefixes go side by side."""
+
+
+@dataclass(frozen=True)
+class Sampling(Config):
+    """How words are drawn from a model."""
+
+    temperature: float = 1.0
+    """Divides the logits; below 1: safer words; above: wilder; 0: the most probable character each time."""
+    top_k: int = 0
+    """Only the k most probable characters; 0: all."""
+    top_p: float = 1.0
+    """Only the most probable characters that together hold this much probability (Holtzman et al. 2020)."""
+    prefix: str = ""
+    """What every word begins with: any text, as sources.comparable() has the beginning of a word."""
+    max_length: int | None = None
+    """Words end here at the latest; None: the longest word that the model was made for."""
+    unique: bool = False
+    """No word twice."""
+    new_only: bool = False
+    """No word that stands in the list that the model was made for, its held-out words included."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"temperature must be at least 0 and finite, but is {self.temperature}.")
+        if self.top_k < 0:
+            raise UserError(f"top_k must be at least 0, but is {self.top_k}.")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p must be above 0 and at most 1, but is {self.top_p}.")
+        if self.max_length is not None and self.max_length < 1:
+            raise UserError(f"max_length must be at least 1, but is {self.max_length}.")
+
+
+class SamplingFields(TypedDict, total=False):
+    """The same fields for editors and type checkers; a test holds them to the dataclass."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    prefix: str
+    max_length: int | None
+    unique: bool
+    new_only: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A place in the tree of prefixes: which nodes lie on the way to each of the prefixes there."""
+
+    paths: np.ndarray
+    """(prefixes, T) int32"""
+
+    def grown(self, parents: np.ndarray) -> Place:
+        """One token further: new nodes, numbered behind those of this place, continue the prefixes `parents`."""
+        first = int(self.paths[-1, -1]) + 1 if self.paths.size else 0
+        new = np.arange(first, first + len(parents), dtype=np.int32)
+        return Place(np.concatenate([self.paths[parents], new[:, None]], axis=1))
+
+
+ROOT = Place(np.empty((1, 0), dtype=np.int32))
+"""Nothing has been read."""
+
+
+class Reader(Protocol):
+    """A model that reads prefixes token by token and remembers keys and values of every node of their tree.
+
+    Nodes are numbered in the order in which they come. What lies behind a place to which one goes back is
+    overwritten: the tree is walked in depth, part by part.
+    """
+
+    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
+        """Logits, (prefixes, V), after the last nodes of `place` have read tokens (prefixes,)."""
+        ...
+
+
+class TorchReader:
+    """The model's own forward pass; keys and values lie one row a node and head (layers.Memory)."""
+
+    def __init__(self, model: Transformer, most: int, width: int) -> None:
+        self.model, self.capacity = model.eval(), most * width
+        self.seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    @torch.inference_mode()
+    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
+        heads = torch.arange(self.model.config.n_head)[:, None]
+        paths = torch.from_numpy(place.paths).long()
+        self.new = slice(int(paths[0, -1]), int(paths[-1, -1]) + 1)
+        self.rows = (paths[:, None] * len(heads) + heads).flatten()  # (prefixes, heads, positions)
+        return self.model(torch.from_numpy(tokens)[:, None], self, paths.shape[1] - 1)[:, 0].numpy()
+
+    def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """k, v: (prefixes, heads, 1, K)."""
+        prefixes, heads, _, size = k.shape
+        if layer not in self.seen:
+            self.seen[layer] = (torch.empty(self.capacity, heads, size), torch.empty(self.capacity, heads, size))
+        found = []
+        for held, x in zip(self.seen[layer], (k, v), strict=True):
+            held[self.new].copy_(x[:, :, 0])
+            found.append(held.view(-1, size).index_select(0, self.rows).view(prefixes, heads, -1, size))
+        return found[0], found[1]
+
+
+class NativeReader:
+    """The same in C++ (native/)."""
+
+    def __init__(self, model: Transformer, most: int, width: int) -> None:
+        parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
+        self.tree = native.load().tree(model.config, parameters, most, width)
+
+    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
+        return self.tree.grow(tokens, place.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """Words that go on from one place in the tree of prefixes, and what each of their distinct prefixes is fed next."""
+
+    alive: np.ndarray
+    """(words,) their numbers in the batch."""
+    row: np.ndarray
+    """(words,) which of the prefixes each one has."""
+    parents: np.ndarray
+    """(prefixes,) which of those at `place` they continue."""
+    tokens: np.ndarray
+    """(prefixes,)"""
+    place: Place
+
+    def parts(self, most: int) -> list[_Branch]:
+        """The same in parts of at most so many prefixes."""
+        n = len(self.tokens)
+        edges = np.linspace(0, n, -(-n // most) + 1).astype(np.int64)
+        part = np.searchsorted(edges, self.row, side="right") - 1
+        found = []
+        for i, (begin, end) in enumerate(itertools.pairwise(edges)):
+            mine = part == i
+            found.append(
+                _Branch(
+                    self.alive[mine],
+                    self.row[mine] - begin,
+                    self.parents[begin:end],
+                    self.tokens[begin:end],
+                    self.place,
+                )
+            )
+        return found
+
+
+class Drawer:
+    """Draws word i of a seed, any i."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        vocabulary: Vocabulary,
+        firsts: np.ndarray | None,
+        sampling: Sampling,
+        seed: int,
+        first_scored: bool = True,
+    ) -> None:
+        config = model.config
+        self.model, self.vocabulary, self.firsts, self.sampling = model.eval(), vocabulary, firsts, sampling
+        self.seed = derive_seed(seed, "sampling")
+        self.start = firsts is None  # END is fed before the first character
+        self.scored_from = 2 if self.start and not first_scored else 1  # tokens read before the first one that counts
+        self.longest = longest = min(sampling.max_length or config.block_size - 1, config.block_size - 1)
+        self.prefix = comparable(sampling.prefix, beginning=True)
+        given = vocabulary.encode(self.prefix)
+        if len(given) > longest:
+            raise UserError(f"The prefix {self.prefix!r} is longer than the longest word ({longest} characters).")
+        self.given = np.concatenate([[END], given]) if self.start else given
+        self.width = longest + self.start
+        a_prefix = config.n_layer * 2 * config.attention_width * self.width * 4
+        self.most = max(1, min(MOST_PREFIXES, CACHE_BYTES // a_prefix))
+        self.make_reader = TorchReader if native.why_not() else NativeReader
+        self.reader: Reader = self.make_reader(model, self.most, self.width)  # one pass a position is remembered
+
+    def another(self) -> Drawer:
+        """The same for another thread: only what it remembers is its own."""
+        twin = copy.copy(self)
+        twin.reader = self.make_reader(self.model, self.most, self.width)
+        return twin
+
+    def words(self, first: int, n: int) -> tuple[list[str], np.ndarray]:
+        """Words `first` to `first + n` as _word() has them, and the log-likelihoods of what was drawn, (n,)."""
+        blocks = range(first // WORDS_A_BLOCK, -(-(first + n) // WORDS_A_BLOCK))
+        numbers = np.concatenate([self._numbers(block) for block in blocks])
+        begin = first - blocks[0] * WORDS_A_BLOCK
+        ids, log_likelihood = self._draw(numbers[begin : begin + n])
+        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.start :])], log_likelihood
+
+    def _word(self, drawn: str) -> str:
+        """The word that was drawn, as a list would hold it. Empty where none of this alphabet and length could, such
+        as a blank alone, or a letter and a mark whose composed form is not in the alphabet; and where what is drawn
+        behind the prefix changes it."""
+        word = comparable(drawn)
+        if word == drawn:
+            return word
+        fits = len(word) <= self.longest and word.startswith(self.prefix) and self.vocabulary.spells(word)
+        return word if fits else ""
+
+    def _numbers(self, block: int) -> np.ndarray:
+        """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that _pick's sums are exact."""
+        rng = np.random.default_rng([self.seed, block])
+        return rng.integers(2**32, size=(WORDS_A_BLOCK, self.width + 1), dtype=np.uint32)
+
+    def _begin(self, numbers: np.ndarray) -> _Branch:
+        """All words, before anything is read."""
+        every = np.arange(len(numbers))
+        if len(self.given) or self.firsts is None:
+            return _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
+        share = np.cumsum(self.firsts, dtype=np.float64)
+        drawn = np.searchsorted(share / share[-1], numbers[:, 0] / 2**32, side="right")
+        tokens, row = _distinct(drawn, len(share))
+        return _Branch(every, row, np.zeros_like(tokens), tokens, ROOT)
+
+    def _draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Words as ids (words, width + 1), each with its END and then PAD, and their log-likelihoods.
+
+        The tree of what the words begin with is walked from the root: all branches side by side where there is room
+        for them, else part by part.
+        """
+        ids = np.full((len(numbers), self.width + 1), PAD, dtype=np.int64)
+        log_likelihood = np.zeros(len(numbers))
+        root = self._begin(numbers)
+        ids[:, 0] = root.tokens[root.row]
+        pending = [root]
+        while pending:
+            branch = pending.pop()
+            if len(branch.tokens) > self.most:
+                pending += branch.parts(self.most)
+            elif (goes_on := self._step(branch, numbers, ids, log_likelihood)) is not None:
+                pending.append(goes_on)
+        return ids, log_likelihood
+
+    def _step(
+        self, branch: _Branch, numbers: np.ndarray, ids: np.ndarray, log_likelihood: np.ndarray
+    ) -> _Branch | None:
+        """Draw the next token of a branch's words; what is left of the branch when those that end are gone."""
+        alive, row, place = branch.alive, branch.row, branch.place.grown(branch.parents)
+        time = place.paths.shape[1]
+        logits = torch.from_numpy(self.reader.read(branch.tokens, place)).double()  # (prefixes, V)
+        log_probability = logits.log_softmax(-1).numpy()
+        if time < len(self.given):
+            token = np.full(len(alive), self.given[time])
+        elif time == self.width:  # no room for another character: the word ends
+            token = np.full(len(alive), END)
+        else:
+            logits[:, PAD] = -torch.inf
+            if self.start and time == 1:
+                logits[:, END] = -torch.inf  # a word has at least one character
+            token = _pick(self._distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
+        ids[alive, time] = token
+        if time >= self.scored_from:
+            log_likelihood[alive] += log_probability[row, token]
+        goes_on = token != END
+        if not goes_on.any():
+            return None
+        n_tokens = logits.shape[1]
+        keys, row = _distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
+        return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), place)
+
+    def _distribution(self, logits: Tensor) -> Tensor:
+        """Probabilities of the next token after temperature, top_k and top_p: (prefixes, V)."""
+        sampling = self.sampling
+        if sampling.temperature == 0:
+            return torch.zeros_like(logits).scatter(1, logits.argmax(-1, keepdim=True), 1.0)
+        logits = logits - logits.amax(-1, keepdim=True)  # so that a tiny temperature leaves the best one finite
+        logits = torch.where(logits.isneginf(), logits, logits / sampling.temperature)
+        if sampling.top_k:
+            kth = logits.topk(min(sampling.top_k, logits.shape[-1])).values[:, -1:]
+            logits = logits.masked_fill(logits < kth, -torch.inf)
+        if sampling.top_p < 1:
+            ranked, order = logits.sort(dim=-1, descending=True)
+            probability = ranked.softmax(-1)
+            beyond = probability.cumsum(-1) - probability >= sampling.top_p  # the mass before it already suffices
+            logits = logits.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
+        return logits.softmax(-1)
+
+
+def _distinct(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """np.unique(keys, return_inverse=True) for keys 0 to n - 1, without sorting them."""
+    there = np.zeros(n, dtype=bool)
+    there[keys] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
+
+
+def _pick(probability: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """A token for each word from the distribution of its row, (rows, V), by inverting its cumulative sum.
+
+    All rows lie one after the other on one line, row r on r to r + 1, so that one search serves all words.
+    """
+    line = probability.cumsum(-1)
+    line = line / line[:, -1:] + np.arange(len(line))[:, None]
+    return np.searchsorted(line.ravel(), row + uniform, side="right") - row * line.shape[1]

@@ -1,0 +1,2 @@
+"""Evidence -> report.md and one self-contained report.html: sections, tables, figures. Imports analysis and what lies
+below; no torch."""

@@ -1,0 +1,247 @@
+"""Results -> report.md and one self-contained report.html; and the findings alone, for docs/. No torch here.
+
+The same results give the same bytes: dates are those of the results, and figures are drawn without chance.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rungwise.analysis.claims import Finding, confounds, count, findings
+from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
+from rungwise.analysis.stats import summary
+from rungwise.analysis.verdicts import SYMBOLS, signed
+from rungwise.errors import UserError
+from rungwise.ladder import RUNGS, SELECTIONS
+from rungwise.report.document import Block, Facts, Paragraph, Section, Verdicts, Words, markdown, missing_all, shown
+from rungwise.report.figures import LADDER, counted, measured_rungs
+from rungwise.report.sections import protocol_section, steps
+from rungwise.util import hints
+from rungwise.util.files import write_text
+
+MARKDOWN, HTML = "report.md", "report.html"
+TITLE = "What each rung is worth"
+
+
+def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = None) -> tuple[Path, Path]:
+    """Write report.md and report.html, by default beside the first results; returns their paths."""
+    evidence = read(paths, peers)
+    folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder}: {error.strerror}.") from None
+    sections = build(evidence)
+    write_text(folder / MARKDOWN, markdown(sections))
+    write_text(folder / HTML, html(sections))
+    return folder / MARKDOWN, folder / HTML
+
+
+def build(evidence: Evidence) -> list[Section]:
+    found = findings(evidence)
+    return [
+        Section("top", TITLE, headline(evidence, found), level=1),
+        *missing_section(evidence),
+        *findings_sections(evidence, found),
+        *(protocol_section(group, evidence.peers) for group in evidence.groups),
+        *words_section(evidence.main),
+        provenance_section(evidence),
+    ]
+
+
+def html(sections: Sequence[Section]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("rungwise", "data"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = typeset
+    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all)
+    return environment.get_template("report.html.j2").render(title=sections[0].title, sections=sections) + "\n"
+
+
+def typeset(text: str) -> str:
+    """Text for the page: one line, where a number keeps its per cent sign and its exponent."""
+    return re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", shown(text)).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def findings_markdown(paths: Sequence[Path], peers: Path | None = None) -> str:
+    """The findings alone, as docs/findings.md holds them."""
+    evidence = read(paths, peers)
+    found = findings(evidence)
+    intro = Section("top", "Findings", [Paragraph(tally(found)), Paragraph(RULES, quiet=True)], level=1)
+    return markdown([intro, *findings_sections(evidence, found, rules=False), provenance_section(evidence)])
+
+
+def provenance_section(evidence: Evidence) -> Section:
+    return Section("provenance", "Where the numbers come from", provenance(evidence))
+
+
+RULES = (
+    "How a verdict is reached: a claim is split into what it asserts, and each assertion has a range of values that it "
+    "allows. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it lies outside. Not "
+    "settled: it reaches across a border, or something was not measured. That something has no effect is confirmed by "
+    "an equivalence test, never by a large p; that something helps is refuted by an effect shown to be negligible. "
+    "A claim falls with any of its parts and stands with all. Intervals cover seeds, and test words where losses by "
+    "word were kept."
+)
+
+
+def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = True) -> list[Section]:
+    about = evidence.main
+    where = f"Measured on {about.data}" + ("" if about.articles_list else ", which is not the article's list") + "."
+    blocks: list[Block] = [Paragraph(where), Verdicts(found)]
+    if rules:
+        blocks.insert(1, Paragraph(RULES, quiet=True))
+    told = Verdicts(confounds(evidence), judged=False)
+    lead = Paragraph("The parameter counts and losses reveal what came along with what was named. Each, on its own:")
+    return [
+        Section("findings", "The article's claims, measured again", blocks),
+        Section("confounds", "What changed at the same time", [lead, told]),
+    ]
+
+
+def tally(found: Sequence[Finding]) -> str:
+    counts = count(found)
+    names = {word: [f.claim.title for f in found if f.verdict == word] for word in SYMBOLS}
+    parts = [f"{n} {'is' if n == 1 else 'are'} {word} ({', '.join(names[word])})" for word, n in counts.items() if n]
+    return f"Of the article's {len(found)} claims, " + "; ".join(parts) + "."
+
+
+def headline(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
+    """The results in plain words."""
+    main = evidence.main
+    rungs = measured_rungs(main, *LADDER)
+    blocks: list[Block] = []
+    if len(rungs) > 1:
+        levels = {rung.name: summary(list(main.values(rung.name).values())).mean for rung in rungs}
+        best = min(levels, key=lambda name: levels[name])
+        text = (
+            f"On {main.data}, the ladder takes the loss on test words from {levels[rungs[0].name]:.3f} "
+            f"({rungs[0].title}) to {levels[best]:.3f} nats a character ({RUNGS[best].title})."
+        )
+        if changes := steps(main, *LADDER):
+            largest = min(changes, key=lambda step: step.seeds.mean)
+            text += f" The largest single step is {largest.rung.title}: {signed(largest.seeds.mean)}."
+        if counts := counted(main):
+            name, _, loss = min(counts, key=lambda row: row[2])
+            beaten = sum(level > loss for level in levels.values())
+            text += (
+                f" Counting alone, without a network, reaches {loss:.3f} ({name}): better than {beaten} of the "
+                f"{len(levels)} rungs measured."
+            )
+        if main.steps is not None:
+            text += f" But these runs were cut short, at {main.steps:,} steps each."
+        blocks.append(Paragraph(text))
+    blocks.append(Paragraph(tally(found)))
+    return blocks
+
+
+def missing_section(evidence: Evidence) -> list[Section]:
+    facts = []
+    absent = [name for name in PROTOCOL_ORDER if name not in {group.protocol.name for group in evidence.groups}]
+    if absent:
+        facts.append(("Protocols", f"nothing measured in {', '.join(absent)}"))
+    if not evidence.peers:
+        facts.append(("Peers", "no peers.json: makemore's own figure was not measured"))
+    facts += [
+        (f"Protocol {group.protocol.name}, {group.data}", "; ".join(lacks))
+        for group in evidence.groups
+        if (lacks := missing(group))
+    ]
+    if not facts:
+        return []
+    return [Section("missing", "What is missing", [Facts(facts)])]
+
+
+def missing(measured: Measured) -> list[str]:
+    """What this group lacks, and what was left out."""
+    lacks = []
+    if absent := [name for name in RUNGS if name not in measured.by_rung]:
+        few = len(absent) <= len(RUNGS) // 2
+        lacks.append(f"{len(absent)} rungs not measured" + (f" ({', '.join(absent)})" if few else ""))
+    n_seeds = max(len(results) for results in measured.by_rung.values())
+    if fewer := [name for name, results in measured.by_rung.items() if len(results) < n_seeds]:
+        lacks.append(f"fewer than {n_seeds} seeds of {', '.join(fewer)}")
+    if n_seeds == 1:
+        lacks.append("one seed only: no intervals")
+    for what, there in (
+        ("no words.parquet: no intervals over test words", measured.word_losses),
+        ("no curves.parquet: no learning curves", measured.curves is not None),
+        ("no baselines.json: no models by counting", measured.baselines),
+    ):
+        if not there:
+            lacks.append(what)
+    return [*lacks, *measured.notes]
+
+
+def words_section(measured: Measured) -> list[Section]:
+    """What the rungs write: the words of each one's first seed."""
+    drawn = [
+        (rung.title, [(shown(word), tag) for word, tag in measured.by_rung[rung.name][0].detail["samples"]])
+        for rung in measured_rungs(measured, *LADDER)
+        if measured.by_rung[rung.name][0].detail.get("samples")
+    ]
+    caption = (
+        "Ten words of each rung's first seed, drawn at temperature 1 and not chosen. A word that stands in training "
+        "was met, one that stands in test was not; all others are new."
+    )
+    return [Section("words", "What they write", [Words(caption, drawn)])] if drawn else []
+
+
+def provenance(evidence: Evidence) -> list[Block]:
+    blocks: list[Block] = []
+    for group in evidence.groups:
+        results = [*group.results, *group.variants]
+        versions = sorted({f"{name} {v}" for r in results for name, v in r.versions.items()})
+        dates = sorted(r.date for r in results)
+        blocks.append(
+            Facts(
+                [
+                    ("List", f"{group.data}" + (" (the article's)" if group.articles_list else "")),
+                    ("SHA-256", group.data_sha256),
+                    ("Protocol", f"{group.protocol.name}: {group.protocol.scored} are scored; {_split(group)}"),
+                    ("Seeds", f"{', '.join(map(str, sorted({r.seed for r in results})))}; split {group.split_seed}"),
+                    ("Results", f"{len(results)}, measured {dates[0][:10]} to {dates[-1][:10]}"),
+                    ("Versions", ", ".join(versions)),
+                    ("Git revision", ", ".join(sorted({r.git_revision or "unknown" for r in results}))),
+                    ("Engine", ", ".join(sorted({r.engine for r in results}))),
+                    ("Command", command(group)),
+                ]
+            )
+        )
+    for name, peer in evidence.peers.items():
+        told = ", ".join(f"{key} {value}" for key, value in peer.items())
+        blocks.append(Facts([(f"Peer {name}", told)]))
+    return blocks
+
+
+def _split(group: Measured) -> str:
+    protocol = group.protocol
+    words = "distinct words" if protocol.distinct else "duplicates kept"
+    most = f", at most {protocol.max_test_words:,} words" if protocol.max_test_words else ""
+    validation = f", {protocol.val_fraction:.0%} for choices" if protocol.val_fraction else ""
+    return f"{words}, {protocol.test_fraction:.0%} for test{most}{validation}".replace("%", " %")
+
+
+def command(group: Measured) -> str:
+    """A climb that gives these results, from the results themselves."""
+    left, names = set(group.by_rung), []
+    for name in ("everything", "all", "article", "scaling", "beyond", "confounds", "ablations"):
+        rungs = set(SELECTIONS[name])
+        if rungs <= set(group.by_rung) and rungs & left:
+            names.append(name)
+            left -= rungs
+    names += [rung for rung in RUNGS if rung in left]
+    seeds = max(r.seed for r in group.results) + 1
+    more: list[object] = ["--steps", group.steps] if group.steps is not None else []
+    more += ["--tune"] * bool(group.variants)
+    data = "-" if group.data == "standard input" else group.data
+    about = ("--data", data, "--protocol", group.protocol.name, "--rungs", ",".join(names), "--seeds", seeds)
+    return hints.command("climb", *about, *more)

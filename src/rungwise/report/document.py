@@ -1,0 +1,151 @@
+"""A report before it is Markdown or HTML: sections of paragraphs, tables, figures and lists. No torch here.
+
+Everything is plain text until a renderer escapes it: word lists may hold any character, markup too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rungwise.analysis.claims import Finding
+from rungwise.analysis.verdicts import SYMBOLS
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+    quiet: bool = False
+    """A note, set smaller."""
+    kind: str = "paragraph"
+
+
+@dataclass(frozen=True)
+class Table:
+    caption: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    text_columns: int = 1
+    """Columns from the left that hold text; the others hold numbers and are set flush right."""
+    quiet_rows: int = 0
+    """Rows at the end that are for comparison (baselines, peers)."""
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    title: str
+    description: str
+    """What one would say of it to somebody who cannot see it."""
+    caption: str
+    svg: str
+    kind: str = "figure"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Generated words by rung, each with its tag."""
+
+    caption: str
+    rungs: list[tuple[str, list[tuple[str, str]]]]
+    kind: str = "words"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    findings: list[Finding]
+    judged: bool = True
+    """False: told without verdicts."""
+    kind: str = "verdicts"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values, as a description list."""
+
+    facts: list[tuple[str, str]]
+    kind: str = "facts"
+
+
+Block = Paragraph | Table | Figure | Words | Verdicts | Facts
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=tuple)
+    level: int = 2
+
+
+def missing_all(finding: Finding) -> str | None:
+    """The one thing that all parts of a finding lack, if it is the same."""
+    sentences = {judged.sentence for judged in finding.parts}
+    return sentences.pop() if len(sentences) == 1 and next(iter(sentences)).startswith("needs ") else None
+
+
+def shown(text: str) -> str:
+    """One line without control characters, whatever a list holds."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    text = re.sub(r"([\\`*\[\]|<])|(?<!\w)_|_(?!\w)", lambda match: "\\" + match[0], shown(text))
+    return re.sub(r"&(?=[#\w])", "&amp;", text)
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    lines: list[str] = []
+    for section in sections:
+        lines += ["#" * section.level + " " + escaped(section.title), ""]
+        for block in section.blocks:
+            lines += [*_markdown_block(block, section.level), ""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def _markdown_block(block: Block, level: int) -> list[str]:
+    match block:
+        case Paragraph():
+            return [escaped(block.text)]
+        case Table():
+            return _markdown_table(block)
+        case Figure():
+            return [f"*Figure: {escaped(block.title)}.* {escaped(block.description)} (Drawn in report.html.)"]
+        case Words():
+            drawn = [
+                f"- {escaped(title)}: " + ", ".join(f"{escaped(word)} ({tag})" for word, tag in words)
+                for title, words in block.rungs
+            ]
+            return [escaped(block.caption), "", *drawn]
+        case Facts():
+            return [f"- {escaped(name)}: {escaped(value)}" for name, value in block.facts]
+        case Verdicts():
+            return _markdown_findings(block, level)
+
+
+def _markdown_table(table: Table) -> list[str]:
+    align = ["---" if i < table.text_columns else "--:" for i in range(len(table.header))]
+    cells = [[escaped(cell) for cell in row] for row in (table.header, *table.rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return [f"*{escaped(table.caption)}*", "", lines[0], "|" + "|".join(align) + "|", *lines[1:]]
+
+
+def _markdown_findings(block: Verdicts, level: int) -> list[str]:
+    lines = []
+    for number, finding in enumerate(block.findings, 1):
+        lead = f"{number}. {finding.claim.title}: {SYMBOLS[finding.verdict]} {finding.verdict}"
+        lines += ["#" * (level + 1) + " " + escaped(lead if block.judged else finding.claim.title), ""]
+        lines += [("> " if block.judged else "") + escaped(finding.claim.text), ""]
+        if needs := missing_all(finding):
+            lines += [escaped(needs[0].upper() + needs[1:]), ""]
+            continue
+        for judged in finding.parts:
+            line = f"- {escaped(judged.part.says)}: {escaped(judged.sentence)}"
+            if judged.part.rule:
+                line += f" **{SYMBOLS[judged.verdict]} {judged.verdict}** (asked: {escaped(judged.part.rule.text)})"
+            lines.append(line)
+        lines.append("")
+    return lines

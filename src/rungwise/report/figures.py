@@ -1,0 +1,196 @@
+"""Which figures a report draws of one protocol's results, from which numbers. How they look is plots.py's. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from rungwise.analysis.evidence import Measured
+from rungwise.analysis.stats import summary
+from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Group, Rung
+from rungwise.report import plots
+from rungwise.report.document import Block
+from rungwise.report.plots import Level, Line
+
+LADDER: tuple[Group, ...] = ("article", "scaling")
+TITLES: dict[Group, str] = {
+    "article": "The eight rungs",
+    "scaling": "Scaling up",
+    "side": "Another handling of the data",
+    "beyond": "Beyond the article",
+    "confound": "One change at a time",
+    "ablation": "One part taken away",
+}
+FEWEST = 30
+"""Words that a place or a length must have for its loss to be drawn."""
+Peers = Mapping[str, Mapping[str, Any]]
+
+
+def measured_rungs(measured: Measured, *groups: Group) -> list[Rung]:
+    return [rung for rung in RUNGS.values() if rung.group in groups and rung.name in measured.by_rung]
+
+
+def slug(measured: Measured) -> str:
+    return f"{measured.protocol.name}-{measured.data_sha256[:8]}-{measured.split_seed}"
+
+
+def best_counted(measured: Measured) -> list[tuple[str, float, float]]:
+    """The counting model with the lowest test loss, by itself in a list; empty where none was counted."""
+    best = min(counted(measured), key=lambda row: row[2], default=None)
+    return [best] if best else []
+
+
+def counted(measured: Measured) -> list[tuple[str, float, float]]:
+    """(name, train loss, test loss) of the models by counting."""
+    return [
+        (f"Kneser-Ney, {order}-gram", losses.get("train_loss", nan), losses["test_loss"])
+        for order, losses in sorted(measured.baselines.items())
+    ]
+
+
+def level(measured: Measured, rung: Rung, metric: str = "test loss") -> Level:
+    s = summary(list(measured.values(rung.name, metric).values()))
+    published = rung.published.test if rung.published and measured.shows_published and metric == "test loss" else None
+    return Level(rung.title, s.mean, s.low, s.high, published)
+
+
+def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
+    rungs = measured_rungs(measured, *LADDER)
+    if not rungs:
+        return []
+    marks = [(name, float(peer["test_loss"])) for name, peer in peers.items()]
+    best = best_counted(measured)
+    marks += [(name, loss) for name, _, loss in best]
+    figure = plots.ladder(
+        f"ladder-{slug(measured)}",
+        f"The ladder, protocol {measured.protocol.name}",
+        "Each point is the mean test loss over seeds, its band the 95 % interval"
+        + (" (often narrower than the point)" if measured.results else "")
+        + (
+            "; diamonds are the article's figures, one seed each"
+            if measured.shows_published and any(r.published for r in rungs)
+            else ""
+        )
+        + ("; the dashed line is the best model by counting, no network." if best else "."),
+        [level(measured, rung) for rung in rungs],
+        marks,
+    )
+    return [figure]
+
+
+def gaps(measured: Measured) -> list[Block]:
+    rungs = measured_rungs(measured, *LADDER)
+    if not rungs:
+        return []
+    return [
+        plots.bars(
+            f"gap-{slug(measured)}",
+            f"What is learned by heart, protocol {measured.protocol.name}",
+            "Test loss less train loss, both exact over their whole split, with 95 % intervals over seeds.",
+            "train-test gap",
+            [("gap", [level(measured, rung, "train-test gap") for rung in rungs])],
+        )
+    ]
+
+
+def curves(measured: Measured) -> list[Block]:
+    blocks: list[Block] = []
+    for group in LADDER:
+        found = [(rung, measured.curve(rung.name)) for rung in measured_rungs(measured, group)]
+        drawn = [Line(r.title, curve[0], curve[1].mean(axis=0)) for r, curve in found if curve and len(curve[0]) > 2]
+        if drawn:
+            name = f"curves-{group}-{slug(measured)}"
+            title = f"Learning curves, {TITLES[group].lower()}, protocol {measured.protocol.name}"
+            caption = "Loss of the training batches, mean of 256 steps and over seeds; the first steps are cut off."
+            blocks.append(plots.lines(name, title, caption, [("step", drawn)], "training loss, nats a character"))
+    return blocks
+
+
+def part_steps() -> dict[str, Rung]:
+    """Part -> the ladder's own step that added it: where the full model's field left what the ablation puts back."""
+    path, rung = [], RUNGS[FULL]
+    while rung.on:
+        path.append(rung)
+        rung = RUNGS[rung.on]
+    found = {}
+    for part, without in LEAVE_ONE_OUT.items():
+        full, less = RUNGS[FULL].model.to_dict(), RUNGS[without].model.to_dict()
+        for step in path:
+            mine, below = step.model.to_dict(), RUNGS[str(step.on)].model.to_dict()
+            if any(full[f] != less[f] and below[f] == less[f] and mine[f] != less[f] for f in full):
+                found[part] = step
+    return found
+
+
+def leave_one_out(measured: Measured) -> list[Block]:
+    """What a part is worth taken from the full model, beside the step that added it: order confounds."""
+
+    def worth(label: str, without: str, with_it: str) -> Level | None:
+        if not measured.seeds([without, with_it]):
+            return None
+        s = summary(measured.combine({without: 1.0, with_it: -1.0}))
+        return Level(label, s.mean, s.low, s.high)
+
+    added = part_steps()
+    pairs = [
+        (worth(part, without, FULL), worth(part, str(added[part].on), added[part].name) if part in added else None)
+        for part, without in LEAVE_ONE_OUT.items()
+    ]
+    pairs = [pair for pair in pairs if pair[0] is not None]
+    if len(pairs) < 2:
+        return []
+    taken, stepped = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return [
+        plots.bars(
+            f"leave-one-out-{slug(measured)}",
+            f"What a part is worth, asked twice, protocol {measured.protocol.name}",
+            f"Above: how much worse the full model ({RUNGS[FULL].title}) is without the part. Below: what the ladder's "
+            "own step brought, which may have added more than the part. Order confounds, so both are shown, with 95 % "
+            "intervals over seeds.",
+            "worth of the part",
+            [("taken from the full model", taken), ("the ladder's own step", stepped)],
+        )
+    ]
+
+
+def by_place(measured: Measured) -> list[Block]:
+    """Loss by place in the word and by its length: the ladder's ground and top, and the top of each group."""
+    chosen = [group[i] for name in LADDER if (group := measured_rungs(measured, name)) for i in (0, -1)]
+    places, lengths = [], []
+    for rung in dict.fromkeys(rung.name for rung in chosen):
+        title = RUNGS[rung].title
+        for key, found in (("by_position", places), ("by_length", lengths)):
+            rows = [r.detail[key] for r in measured.by_rung[rung] if key in r.detail]
+            if rows and len({len(row) for row in rows}) == 1:
+                x, y = _enough(measured, key, np.array(rows, dtype=float).mean(axis=0))
+                found += [Line(title, x, y)] if len(x) > 1 else []
+    if not places or not lengths:
+        return []
+    start = "" if measured.protocol.start_token else " (the first is given)"
+    return [
+        plots.lines(
+            f"places-{slug(measured)}",
+            f"Where the loss falls, protocol {measured.protocol.name}",
+            f"Left: by the character's place in the word{start}; the end counts as one. Right: mean loss a character "
+            "of words of each length. Test words, means over seeds"
+            + (f"; places and lengths with fewer than {FEWEST} words are left out." if measured.word_losses else "."),
+            [("place in the word", places), ("length of the word, characters", lengths)],
+            "test loss, nats a character",
+        )
+    ]
+
+
+def _enough(measured: Measured, key: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x in characters, and the values that enough words stand behind."""
+    index = np.arange(len(values))
+    keep = ~np.isnan(values)
+    if measured.word_losses is not None:
+        tokens = measured.word_losses.tokens
+        n = [int((tokens > i).sum() if key == "by_position" else (tokens == i).sum()) for i in index]
+        keep &= np.array(n) >= FEWEST
+    # A word of n characters has n + 1 scored tokens with a start token (its end is one), and n without.
+    shift = (1 if measured.protocol.start_token else 2) if key == "by_position" else -int(measured.protocol.start_token)
+    return (index + shift)[keep], values[keep]

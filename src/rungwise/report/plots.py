@@ -1,0 +1,312 @@
+"""Results as SVG, to be set into a page: text stays text, colours are the page's, and the same numbers give the same
+bytes. No torch, and no pyplot: a figure here is a value, not a window.
+
+Colours are CSS variables of the page (--ink, --quiet, --c0 to --c7), so that a figure follows its light and dark
+themes. matplotlib knows no variables: it draws in stand-in colours that are replaced in its output.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rungwise.report.document import Figure
+from rungwise.util.machine import cache
+
+# No style of the user's, and no home: matplotlib looks for both as it is imported.
+os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+
+INK, QUIET = "#010203", "#040506"
+SERIES = tuple(f"#0a0b{i:02x}" for i in range(8))
+_VARIABLES = {INK: "var(--ink)", QUIET: "var(--quiet)", **{c: f"var(--c{i})" for i, c in enumerate(SERIES)}}
+WIDTH = 6.4
+"""Inches at 72 units each: the page scales a figure to its column."""
+UNIT = "nats a character"
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "grid.color": QUIET,
+    "grid.linewidth": 0.4,
+    "grid.alpha": 0.35,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.5,
+    "figure.constrained_layout.use": True,
+    "axes.unicode_minus": True,
+    "text.parse_math": False,  # names may hold dollar signs
+}
+
+
+@dataclass(frozen=True)
+class Level:
+    """One rung's place on an axis, with an interval where there is one."""
+
+    label: str
+    mean: float
+    low: float
+    high: float
+    published: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    """May hold nan, where the line breaks."""
+
+
+def _draw(name: str, height: float, paint: Callable[[Canvas], None]) -> str:
+    """The SVG element of a painted canvas: no date, no metadata, no size, ids only where something refers to them."""
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):  # a salt each: ids differ between figures of a page
+        canvas = Canvas(figsize=(WIDTH, height), facecolor="none")
+        FigureCanvasSVG(canvas)
+        paint(canvas)
+        for axes in canvas.axes:
+            axes.set_facecolor("none")
+        stream = io.StringIO()
+        canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style type=\"text/css\">.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would reach the whole page
+    used = set(re.findall(r"#([\w-]+)[)\"]", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)  # the page's own fonts
+    for stand_in, variable in _VARIABLES.items():
+        svg = svg.replace(stand_in, variable)
+    return svg
+
+
+def _figure(
+    name: str, title: str, description: str, caption: str, height: float, paint: Callable[[Canvas], None]
+) -> Figure:
+    svg = _draw(name, height, paint)
+    view = re.search(r'viewBox="[^"]*"', svg)
+    names = (
+        f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>'
+    )
+    opening = (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg" '
+        f'{view[0] if view else ""} role="img" aria-labelledby="{name}-title {name}-desc">'
+    )
+    return Figure(name, title, description, caption, opening + names + svg[svg.index(">") + 1 :].strip())
+
+
+def _rows(axes: Any, labels: Sequence[str]) -> np.ndarray:
+    """Places for labelled rows, the first on top."""
+    places = np.arange(len(labels))
+    axes.set_yticks(places, labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    return places
+
+
+def _finite(low: float, mean: float, high: float) -> tuple[float, float]:
+    """An interval's ends, or the mean itself where there is none."""
+    return (low, high) if np.isfinite(low) and np.isfinite(high) else (mean, mean)
+
+
+def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: Sequence[tuple[str, float]]) -> Figure:
+    """Test losses with intervals, the published ones beside them, and vertical marks (a counting model, a peer)."""
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.add_subplot()
+        for place, level in zip(_rows(axes, [level.label for level in levels]), levels, strict=True):
+            low, high = _finite(level.low, level.mean, level.high)
+            axes.plot([low, high], [place, place], color=SERIES[0], linewidth=5, alpha=0.35, solid_capstyle="round")
+            axes.plot(level.mean, place, "o", color=SERIES[0], label="measured" if not place else None)
+            if level.published is not None:
+                axes.plot(
+                    level.published,
+                    place,
+                    "D",
+                    markerfacecolor="none",
+                    markeredgecolor=SERIES[5],
+                    markersize=6,
+                    label="published" if not place else None,
+                )
+        for label, loss in marks:
+            axes.axvline(loss, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+            axes.annotate(label, (loss, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), **_ABOVE)
+        axes.set_xlabel(f"test loss, {UNIT} (lower is better)")
+        if any(level.published is not None for level in levels):
+            canvas.legend(loc="outside lower center", frameon=False, ncols=2)
+
+    told = [_told(level) for level in levels] + [f"{label}: {loss:.3f}" for label, loss in marks]
+    return _figure(
+        name, title, f"Test losses in {UNIT}. " + "; ".join(told) + ".", caption, 1.3 + 0.3 * len(levels), paint
+    )
+
+
+_ABOVE: dict[str, Any] = dict(textcoords="offset points", ha="center", va="bottom", fontsize=8.5, color=INK)
+
+
+def _told(level: Level) -> str:
+    interval = f" ({level.low:.3f} to {level.high:.3f})" if np.isfinite(level.low) else ""
+    published = f", published {level.published:.2f}" if level.published is not None else ""
+    return f"{level.label} {level.mean:.3f}{interval}{published}".replace("-", "−")
+
+
+def bars(
+    name: str, title: str, caption: str, label: str, groups: Sequence[tuple[str, Sequence[Level | None]]]
+) -> Figure:
+    """Horizontal bars with intervals. groups: (series, a level each row or None); all series have the same rows."""
+    first = next(levels for _, levels in groups)
+    names = [
+        next(levels[i].label for _, levels in groups if levels[i] is not None)  # type: ignore[union-attr]
+        for i in range(len(first))
+    ]
+    thickness = 0.72 / len(groups)
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.add_subplot()
+        places = _rows(axes, names)
+        for series, (group, levels) in enumerate(groups):
+            color, shift = SERIES[5 * series], (series - (len(groups) - 1) / 2) * thickness
+            labelled = False
+            for place, level in zip(places, levels, strict=True):
+                if level is None:
+                    continue
+                shown = None if labelled else group
+                axes.barh(place + shift, level.mean, thickness * 0.9, color=color, alpha=0.75, label=shown)
+                labelled = True
+                low, high = _finite(level.low, level.mean, level.high)
+                axes.plot([low, high], [place + shift] * 2, color=INK, linewidth=1)
+        axes.axvline(0, color=QUIET, linewidth=0.8)
+        axes.set_xlabel(f"{label}, {UNIT}")
+        if len(groups) > 1:
+            canvas.legend(loc="outside upper left", frameon=False, ncols=2)
+
+    told = [f"{group}: " + ", ".join(_told(level) for level in levels if level) for group, levels in groups]
+    return _figure(name, title, f"{label}, {UNIT}. " + "; ".join(told) + ".", caption, 1 + 0.32 * len(first), paint)
+
+
+def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
+    """Curves in one or two panels, each named at its end where there is one panel, else in a legend."""
+    places = {label: i for i, label in enumerate(dict.fromkeys(line.label for _, group in panels for line in group))}
+
+    def paint(canvas: Canvas) -> None:
+        for i, (xlabel, group) in enumerate(panels):
+            axes = canvas.add_subplot(1, len(panels), i + 1)
+            for line in group:
+                marker = "o" if len(line.x) <= 24 else ""
+                axes.plot(line.x, line.y, marker=marker, markersize=3, color=_color(places, line), label=line.label)
+            axes.set_xlabel(xlabel)
+            axes.grid()
+            if i == 0:
+                axes.set_ylabel(ylabel)
+            if len(panels) == 1:
+                _cut_start(axes, group)
+                _name_ends(axes, [(line, _color(places, line)) for line in group])
+        if len(panels) > 1:
+            handles, labels = canvas.axes[0].get_legend_handles_labels()
+            canvas.legend(handles, labels, loc="outside upper left", frameon=False, ncols=3)
+
+    ends = [f"{line.label} ends at {_last(line.y):.3f}" for line in panels[0][1]]
+    axes_told = " and against ".join(xlabel for xlabel, _ in panels)
+    return _figure(name, title, f"{ylabel} against {axes_told}. " + "; ".join(ends) + ".", caption, 3.6, paint)
+
+
+def sweeps(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
+    """How one quantity grows with several others, a panel each, both axes logarithmic with the same scale upwards."""
+    columns, places = 3, {line.label: i for i, line in enumerate(panels[0][1])}
+    rows = -(-(len(panels) + 1) // columns)
+
+    def paint(canvas: Canvas) -> None:
+        first = None
+        for i, (xlabel, group) in enumerate(panels):
+            axes = first = canvas.add_subplot(rows, columns, i + 1, sharey=first)
+            for line in group:
+                axes.loglog(line.x, line.y, marker="o", markersize=3, color=_color(places, line), label=line.label)
+            axes.set_xticks(group[0].x, [f"{x:,.0f}" if x < 1e6 else f"{x / 1e6:g}M" for x in group[0].x])
+            axes.tick_params(axis="x", labelsize=8)
+            axes.minorticks_off()
+            axes.set_yticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
+            axes.set_xlabel(xlabel)
+            axes.grid()
+            if i % columns == 0:
+                axes.set_ylabel(ylabel)
+        handles, labels = canvas.axes[0].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="lower right", frameon=False)
+
+    told = "; ".join(
+        f"{line.label}, {xlabel} {line.x[0]:,.0f} to {line.x[-1]:,.0f}: {line.y[0]:.2f} to {line.y[-1]:.2f}"
+        for xlabel, group in panels
+        for line in group
+    )
+    return _figure(name, title, f"{ylabel}. {told}.", caption, 2 * rows, paint)
+
+
+def _color(places: dict[str, int], line: Line) -> str:
+    """Spread over the palette, so that few lines differ most."""
+    few = (0, 5, 2, 7)
+    return SERIES[few[places[line.label]] if len(places) <= len(few) else places[line.label] % len(SERIES)]
+
+
+def _last(values: Sequence[float] | np.ndarray) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return finite[-1] if finite else float("nan")
+
+
+def _cut_start(axes: Any, group: Sequence[Line]) -> None:
+    """The first steps fall from ln V: an axis that showed them would squeeze all that differs later."""
+    rest = np.concatenate([np.asarray(line.y, float)[len(line.y) // 12 :] for line in group])
+    low, high = float(np.nanmin(rest)), float(np.nanmax(rest))
+    margin = 0.04 * (high - low) or 0.1
+    axes.set_ylim(low - margin, high + margin)
+
+
+def _name_ends(axes: Any, group: Sequence[tuple[Line, str]]) -> None:
+    """Each line's name at its right end, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    ordered = sorted(group, key=lambda item: _last(item[0].y))
+    at = _apart([_last(line.y) for line, _ in ordered], (high - low) * 0.055)
+    x = max(float(line.x[-1]) for line, _ in ordered)
+    for (line, color), y in zip(ordered, at, strict=True):
+        axes.annotate(
+            line.label,
+            (float(line.x[-1]), _last(line.y)),
+            xytext=(1.06 * x, y),
+            textcoords="data",
+            va="center",
+            annotation_clip=False,
+            arrowprops=dict(arrowstyle="-", color=color, linewidth=0.7, shrinkA=1, shrinkB=1),
+        )
+
+
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Rising places moved as little as possible (least squares) so that neighbours are at least a gap apart.
+
+    Less i gaps each, that is isotonic regression: pool neighbours that are out of order, and give them their mean.
+    """
+    pools: list[list[float]] = []
+    for i, place in enumerate(places):
+        pools.append([place - i * gap])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    level = [float(np.mean(pool)) for pool in pools for _ in pool]
+    return [value + i * gap for i, value in enumerate(level)]

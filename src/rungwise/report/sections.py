@@ -1,0 +1,245 @@
+"""The parts of a report that show one protocol's results: what was scored, and in tables. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import exp, isnan, log, nan
+
+import numpy as np
+
+from rungwise.analysis.evidence import Measured
+from rungwise.analysis.stats import Difference, bootstrap_words, both_sources, equivalence, holm, paired, summary
+from rungwise.analysis.verdicts import NEGLIGIBLE, signed
+from rungwise.ladder import RUNGS, Group, Rung
+from rungwise.report.document import Block, Paragraph, Section, Table
+from rungwise.report.figures import (
+    LADDER,
+    TITLES,
+    Peers,
+    best_counted,
+    by_place,
+    counted,
+    curves,
+    gaps,
+    ladder_figures,
+    leave_one_out,
+    measured_rungs,
+    slug,
+)
+
+
+def protocol_section(measured: Measured, peers: Peers) -> Section:
+    """Everything about one protocol, in the order in which one would tell it."""
+    peers = {name: peer for name, peer in peers.items() if peer.get("protocol") == measured.protocol.name}
+    blocks: list[Block] = [Paragraph(scored(measured))]
+    if measured.steps is not None:
+        blocks.append(
+            Paragraph(
+                f"These runs were cut short: {measured.steps:,} steps each, instead of the ladder's own. They show how "
+                "the report reads, not what a rung is worth; no verdict draws on them."
+            )
+        )
+    blocks += ladder_figures(measured, peers)
+    for group, title in TITLES.items():
+        if rungs := measured_rungs(measured, group):
+            counts = best_counted(measured) if any(isinstance(b, Table) for b in blocks) else counted(measured)
+            blocks.append(loss_table(measured, title, rungs, counts, peers))
+    blocks += step_tables(measured)
+    blocks += [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
+    blocks += [*tuning(measured), meaning(measured)]
+    return Section(f"protocol-{slug(measured)}", f"Protocol {measured.protocol.name}: {measured.data}", blocks)
+
+
+def scored(measured: Measured) -> str:
+    """What the numbers of this protocol are: said once, over everything that follows."""
+    detail = measured.results[0].detail
+    seen = detail.get("share_seen")
+    copies = f" {100 * seen:.1f} % of the test words also stand in training." if seen else ""
+    n = len({r.seed for r in measured.results})
+    return (
+        f"Scored: {measured.protocol.scored}, {detail['n_test_tokens']:,} characters of {detail['n_test_words']:,} "
+        f"test words, exactly.{copies} Losses are nats a character; a bit is {log(2):.3f} nats. Figures are means over "
+        f"{n} seed{'s' * (n > 1)}, ± half the 95 % interval over seeds; sd is the standard deviation between seeds."
+    )
+
+
+def loss(value: float) -> str:
+    return "" if isnan(value) else f"{value:.3f}"
+
+
+def plus_minus(mean: float, low: float, high: float) -> str:
+    return f"{mean:.3f}" + ("" if isnan(low) else f" ± {(high - low) / 2:.3f}")
+
+
+def loss_table(
+    measured: Measured, title: str, rungs: Sequence[Rung], counts: Sequence[tuple[str, float, float]], peers: Peers
+) -> Table:
+    """Rungs, and below them what needs no network of ours: counting models and peers."""
+    with_published = measured.shows_published and any(rung.published for rung in rungs)
+    header = ["rung", "stands on", "train", "test", "test, bits", "sd of test", "seeds", "parameters", "steps"]
+    rows = []
+    for rung in rungs:
+        results = measured.by_rung[rung.name]
+        train, test = (summary([getattr(r, f"{part}_loss") for r in results]) for part in ("train", "test"))
+        row = [rung.title, RUNGS[rung.on].title if rung.on else ""]
+        row += [plus_minus(s.mean, s.low, s.high) for s in (train, test)]
+        row += [loss(test.mean / log(2)), loss(test.sd), str(test.n), f"{results[0].n_params:,}"]
+        rows.append([*row, f"{results[0].steps:,}"])
+    how = "counted" if len(counts) > 1 else f"counted, best of {len(measured.baselines)}"
+    extra = [[name, how, loss(a), loss(b), loss(b / log(2)), "", "", "", ""] for name, a, b in counts]
+    for name, peer in peers.items():
+        size, steps_taken = (f"{peer[key]:,}" if key in peer else "" for key in ("n_params", "steps"))
+        value = float(peer["test_loss"])
+        extra.append([name, "measured", "", loss(value), loss(value / log(2)), "", "", size, steps_taken])
+    if with_published:
+        figures = [rung.published for rung in rungs] + [None] * len(extra)
+        header.insert(2, "published train / test")
+        for row, figure in zip([*rows, *extra], figures, strict=True):
+            row.insert(2, f"{figure.train:.2f} / {figure.test:.2f}" if figure else "")
+    caption = f"{title}. Losses in nats a character ({measured.protocol.scored})."
+    cells = [tuple(row) for row in [*rows, *extra]]
+    return Table(caption, tuple(header), cells, text_columns=2, quiet_rows=len(extra))
+
+
+# ------------------------------------------------------------------------------------------------ steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rung against the one that it stands on: test loss, paired by seed, nats a character."""
+
+    rung: Rung
+    below: Rung
+    seeds: Difference
+    words: tuple[float, float]
+    """95 % interval over test words, nan where their losses were not kept."""
+    both: tuple[float, float]
+    negligible: bool
+
+
+@cache  # the bootstrap takes a tenth of a second a step, and two sections ask
+def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
+    found = []
+    for rung in measured_rungs(measured, *groups):
+        below = RUNGS.get(rung.on or "")
+        if below is None or not measured.seeds([rung.name, below.name]):
+            continue
+        weights = {rung.name: 1.0, below.name: -1.0}
+        values = measured.combine(weights)
+        difference = paired(np.zeros_like(values), values)
+        words, both = (nan, nan), (nan, nan)
+        if kept := measured.combine_words(weights):
+            nats, tokens = kept
+            over_words = bootstrap_words(np.zeros_like(tokens), nats.mean(axis=0), tokens)
+            over_both = both_sources(np.zeros_like(nats), nats, tokens)
+            words, both = (over_words.low, over_words.high), (over_both.low, over_both.high)
+        found.append(Step(rung, below, difference, words, both, equivalence(values, NEGLIGIBLE).equivalent))
+    return tuple(found)
+
+
+def step_tables(measured: Measured) -> list[Block]:
+    families: list[tuple[str, tuple[Group, ...]]] = [
+        ("What each step of the ladder is worth", LADDER),
+        ("What today's transformers have besides", ("beyond",)),
+        ("And every other change", ("side", "confound", "ablation")),
+    ]
+    blocks: list[Block] = []
+    for title, groups in families:
+        if found := steps(measured, *groups):
+            blocks.append(_step_table(measured, title, found))
+    if blocks:
+        blocks.append(
+            Paragraph(
+                "A change is paired by seed: the same seed meets the same batches on both rungs. Its interval over "
+                "seeds answers for other seeds (t), that over words for other test words (bootstrap), that over both "
+                "for either. The p of the paired t test is adjusted for all steps of its table (Holm). Negligible "
+                f"means shown to be smaller than {NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never "
+                "merely a large p.",
+                quiet=True,
+            )
+        )
+    return blocks
+
+
+def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
+    adjusted = holm([step.seeds.p for step in found])
+    header = ["step", "from", "change, over seeds", "over words", "over both", "p, Holm", "negligible", "seeds"]
+    with_published = measured.shows_published and any(s.rung.published and s.below.published for s in found)
+    if with_published:
+        header.insert(2, "published")
+    rows = []
+    for step, p in zip(found, adjusted, strict=True):
+        d = step.seeds
+        row = [step.rung.title, step.below.title]
+        if with_published:
+            mine, theirs = step.rung.published, step.below.published
+            row.append(signed(mine.test - theirs.test, 2) if mine and theirs else "")
+        negligible = "" if isnan(d.p) else "yes" if step.negligible else "no"
+        row += [signed(d.mean) + ("" if isnan(d.low) else f" ± {(d.high - d.low) / 2:.3f}")]
+        rows.append((*row, between(*step.words), between(*step.both), p_value(p), negligible, str(d.n)))
+    return Table(
+        f"{title}: change in test loss, nats a character (below zero is better), with 95 % intervals.",
+        tuple(header),
+        rows,
+        text_columns=2,
+    )
+
+
+def between(low: float, high: float) -> str:
+    return "" if isnan(low) else f"{signed(low)} to {signed(high)}"
+
+
+def p_value(p: float) -> str:
+    return "" if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def tuning(measured: Measured) -> list[Block]:
+    if not measured.tuned:
+        return []
+    rates = sorted({rate for found in measured.tuned.values() for rate in found.tried})
+    rows = []
+    for name, found in measured.tuned.items():
+        cells = [
+            f"{found.validation(rate):.3f}" + " ←" * (rate == found.best) if rate in found.tried else ""
+            for rate in rates
+        ]
+        s = summary([r.test_loss for r in found.tried[found.best]])
+        rows.append((RUNGS[name].title, *cells, f"{found.best:g}", plus_minus(s.mean, s.low, s.high)))
+    caption = (
+        "Every rung at the best of a small grid of learning rates, chosen on validation words (mean validation loss, "
+        "nats a character; ← is the best); test was read once, there."
+    )
+    return [Table(caption, ("rung", *(f"{rate:g}" for rate in rates), "best rate", "test there"), rows)]
+
+
+def meaning(measured: Measured) -> Table:
+    """What a loss means: three ways to say how good a guess is, which are not the same."""
+    rows = []
+    for rung in measured_rungs(measured, *LADDER):
+        test = float(np.mean(list(measured.values(rung.name).values())))
+        row = [rung.title, f"{test:.3f}", f"{test / log(2):.3f}", f"{exp(test):.2f}"]
+        for metric in ("geometric mean probability", "mean probability", "top-1 accuracy"):
+            values = list(measured.values(rung.name, metric).values())
+            row.append(f"{100 * np.mean(values):.1f} %" if values else "")
+        rows.append(tuple(row))
+    symbols = measured.results[0].model["vocab_size"] - 1
+    uniform = f"{100 / symbols:.1f} %"
+    rows.append(
+        (
+            f"all {symbols} alike",
+            f"{log(symbols):.3f}",
+            f"{log(symbols) / log(2):.3f}",
+            f"{symbols:.2f}",
+            *[uniform] * 3,
+        )
+    )
+    return Table(
+        "What the loss means, on test words. exp(−loss) is the geometric mean of the probabilities given to the right "
+        "characters; their arithmetic mean is never lower. Best guess right: the share of characters that were the "
+        "model's most probable one.",
+        ("rung", "nats", "bits", "perplexity", "geometric mean", "arithmetic mean", "best guess right"),
+        rows,
+        quiet_rows=1,
+    )

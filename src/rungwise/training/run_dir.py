@@ -1,0 +1,237 @@
+"""A run directory: everything that a trained model needs and everything that tells where it came from.
+
+config.json        model, training, protocol, data, provenance
+vocabulary.json    the characters, and how often each begins a word
+model.safetensors  the weights: the best on the validation words, where there are any, else the last
+metrics.jsonl      losses as training went on
+samples.txt        some words
+`rungwise train` also leaves known.safetensors (which words the list holds, as hashes: known.py) and
+checkpoint.safetensors (the last weights, the optimiser's state, and where training stands: session.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from typing import Protocol as Interface
+
+import numpy as np
+
+from rungwise.config import ModelConfig, Protocol, TrainConfig, WordStart
+from rungwise.data.known_words import KnownWords
+from rungwise.data.words import FIRST_CHARACTER, Vocabulary
+from rungwise.errors import UserError
+from rungwise.util.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
+from rungwise.util.hints import go_on
+
+if TYPE_CHECKING:
+    from rungwise.model.transformer import Transformer
+
+FORMAT = 1
+SNAPSHOTS = "snapshots.jsonl"
+"""Where a climb was asked for them: {"step": n, "samples": [ten words]} at log-spaced steps."""
+CONFIG, VOCABULARY, WEIGHTS, METRICS, SAMPLES, CHECKPOINT = (
+    *("config.json", "vocabulary.json", "model.safetensors", "metrics.jsonl", "samples.txt"),
+    "checkpoint.safetensors",
+)
+
+Weights = Literal["best", "last"]
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """What made a result: versions, the source's git revision (None outside a checkout), the machine's kind."""
+    here, revision = Path(__file__).parent, None
+    if here.parent.name == "src":  # installed, it may lie in a repository that is somebody else's
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+            shown = subprocess.run(describe, cwd=here, capture_output=True, text=True, timeout=5)
+            revision = shown.stdout.strip() or None
+    versions = {name: metadata.version(name) for name in ("rungwise", "torch", "numpy")}
+    return {"versions": {"python": platform.python_version(), **versions}, "git_revision": revision}
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class Named(Interface):
+    """A list of words, wherever it is."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+def origin(words: Named) -> dict[str, Any]:
+    """The data and what trained on it, as every run and result tells it."""
+    return {"data": words.name, "data_sha256": words.sha256, **provenance()}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model and what it takes to use it."""
+
+    model: Transformer
+    vocabulary: Vocabulary
+    protocol: Protocol
+    firsts: np.ndarray
+    """(V,) how often each token id begins a training word."""
+    train_config: TrainConfig
+    info: dict[str, Any]
+    """Seed, data, provenance."""
+
+    known: KnownWords | None = None
+    """The words of its list; None where it keeps none."""
+
+    @property
+    def word_start(self) -> WordStart:
+        return WordStart.of(self.protocol, self.train_config)
+
+    @property
+    def sampled_firsts(self) -> np.ndarray | None:
+        """What generate() takes as `firsts`: None where the model draws its first character itself."""
+        return None if self.word_start.end_fed else self.firsts
+
+
+def prepare(folder: Path, what: str) -> None:
+    """Make a new directory to write to; one that holds anything is refused."""
+    make_folder(folder)
+    if contents(folder):
+        raise UserError(f"{folder} is not empty; give another --out for {what}, or remove it.")
+
+
+def save_weights(folder: Path, weights: dict[str, np.ndarray], about: dict[str, Any] | None = None) -> None:
+    write_tensors(folder / WEIGHTS, weights, about)
+
+
+def save_vocabulary(folder: Path, vocabulary: Vocabulary, firsts: np.ndarray) -> None:
+    write_json(folder / VOCABULARY, {"characters": vocabulary.characters, "firsts": firsts.tolist()})
+
+
+def save_samples(folder: Path, samples: list[str]) -> None:
+    write_text(folder / SAMPLES, "".join(f"{word}\n" for word in samples))
+
+
+def save_config(
+    folder: Path, model: ModelConfig, train: TrainConfig, protocol: Protocol, info: Mapping[str, Any]
+) -> None:
+    configs = {"model": model, "train": train, "protocol": protocol, "word_start": WordStart.of(protocol, train)}
+    write_json(folder / CONFIG, {"format": FORMAT, **{name: c.to_dict() for name, c in configs.items()}, **info})
+
+
+def save(folder: Path, run: Run, samples: list[str]) -> None:
+    """Write a trained run at once; config.json comes last, so that a directory which has one is complete."""
+    make_folder(folder)
+    save_weights(folder, {name: p.numpy() for name, p in run.model.state_dict().items()})
+    save_vocabulary(folder, run.vocabulary, run.firsts)
+    save_samples(folder, samples)
+    save_config(folder, run.model.config, run.train_config, run.protocol, run.info)
+
+
+@dataclass(frozen=True)
+class Configs:
+    """What config.json tells."""
+
+    model: ModelConfig
+    train: TrainConfig
+    protocol: Protocol
+    info: dict[str, Any]
+    """The rest: seed, data, provenance."""
+
+    @property
+    def word_start(self) -> WordStart:
+        return WordStart.of(self.protocol, self.train)
+
+
+def load_config(folder: Path) -> Configs:
+    path = folder / CONFIG
+    values = read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise UserError(f"{path} is of another version of rungwise: this one reads format {FORMAT}.")
+    parts: dict[str, Any] = {}
+    for name, kind in (("model", ModelConfig), ("train", TrainConfig), ("protocol", Protocol)):
+        if not isinstance(part := values.pop(name, None), dict):
+            raise UserError(f"{path}: {name!r} is missing.")
+        parts[name] = kind.from_dict(part, f"{path}: {name}")
+    configs = Configs(**parts, info=values)
+    if values.pop("word_start", start := configs.word_start.to_dict()) != start:  # runs of version 0.1.0 have none
+        raise UserError(f"{path}: word_start must be {start}: it follows from protocol and train.")
+    return configs
+
+
+def load_vocabulary(folder: Path, vocab_size: int) -> tuple[Vocabulary, np.ndarray]:
+    """The vocabulary, and how often each token id begins a training word."""
+    path = folder / VOCABULARY
+    values = read_json(path)
+    characters, firsts = values.get("characters"), values.get("firsts")
+    if not isinstance(characters, str) or len(Vocabulary(characters)) != vocab_size:
+        raise UserError(f"{path} does not fit the model's vocab_size={vocab_size}.")
+    if list(characters) != sorted(set(characters)) or any("\ud800" <= c <= "\udfff" for c in characters):
+        raise UserError(f"{path}: 'characters' must be distinct characters in order.")
+    if not (
+        isinstance(firsts, list)
+        and len(firsts) == vocab_size
+        and all(type(n) is int and 0 <= n < 2**63 for n in firsts)
+        and sum(firsts[FIRST_CHARACTER:]) == sum(firsts) > 0
+    ):
+        raise UserError(f"{path}: 'firsts' must count how often each of {vocab_size} tokens begins a word.")
+    return Vocabulary(characters), np.array(firsts)
+
+
+def load(folder: Path | str, weights: Weights = "best") -> Run:
+    """Read a run back. Anything missing, altered or of another version is one clear UserError.
+
+    `weights`: the best on the validation words, where there are any; or the last that training reached.
+    """
+    folder = Path(folder)
+    configs = load_config(folder)
+    vocabulary, firsts = load_vocabulary(folder, configs.model.vocab_size)
+    path = folder / (WEIGHTS if weights == "best" else CHECKPOINT)
+    try:
+        tensors, _ = read_tensors(path)
+    except FileNotFoundError:
+        if weights == "last":
+            raise UserError(f"{folder} keeps no last weights: {CHECKPOINT} is missing.") from None
+        if (folder / CHECKPOINT).exists() or not (folder / SAMPLES).exists():
+            source = configs.info.get("list")
+            data = "-" if isinstance(source, dict) and source.get("data") == "-" else None
+            told = f"{folder} has no weights yet: training was stopped before. {go_on(folder, data)}"
+            raise UserError(told) from None
+        raise UserError(f"{folder} is no complete run: {path.name} is missing.") from None
+    if weights == "last":
+        tensors = {k.removeprefix("param/"): v[0] for k, v in tensors.items() if k.startswith("param/") and v.ndim}
+    model = _model(configs.model, tensors, path)
+    return Run(
+        model, vocabulary, configs.protocol, firsts, configs.train, configs.info, KnownWords.load(folder, vocabulary)
+    )
+
+
+def _model(config: ModelConfig, tensors: dict[str, np.ndarray], path: Path) -> Transformer:
+    """A model with these weights, which must be exactly its own. Asked first without memory: a configuration that
+    was tampered with may ask for any size."""
+    import torch
+
+    from rungwise.model.transformer import Transformer
+
+    expected = None
+    if len({name.split(".")[1] for name in tensors if name.startswith("blocks.")}) == config.n_layer:
+        with contextlib.suppress(RuntimeError, TypeError, OverflowError), torch.device("meta"):
+            expected = {name: tuple(p.shape) for name, p in Transformer(config).state_dict().items()}
+    if {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype == np.float32} != expected:
+        raise UserError(f"{path} holds the weights of another model than {CONFIG} tells.")
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise UserError(f"{path} holds numbers that are not finite.")
+    model = Transformer(config)
+    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    return model.eval()

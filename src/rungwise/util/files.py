@@ -1,0 +1,282 @@
+"""Files that appear whole or not at all, JSON that is read with care, tensors with a checksum, and a lock.
+
+Nothing here is ever pickled, and whatever a file holds, reading it ends with a value or with one clear UserError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rungwise.errors import UserError
+
+LOCK = ".lock"
+METADATA = "rungwise"
+"""The entry of a safetensors file's metadata that is ours."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Write to the path that this yields; it takes `path`'s place, whole and on disk, when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Fill the directory that this yields; it becomes `folder`, whole and on disk, when the block ends well.
+
+    A `folder` that holds anything is refused before.
+    """
+    import shutil
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"Cannot write to {folder}: File exists.")
+    if folder.exists() and contents(folder):
+        raise UserError(f"{folder} is not empty; give another --out, or remove it.")
+    make_folder(folder.parent)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.rmdir()
+        temporary.replace(folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk when its folder is. Where a system cannot sync folders, there is nothing to do."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def portable(text: str) -> str:
+    """What was typed, or a path, as text that means the same in every locale.
+
+    Python keeps bytes that its locale cannot read as surrogate escapes: where they are UTF-8 they become characters,
+    and what is no UTF-8 (a path may hold any bytes) stays an escape. local() is the way back.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character that is no byte of anybody's
+        return text
+
+
+def local(text: str) -> str:
+    """The path here, under this locale, that a portable() text names. A path that can be used here is left alone."""
+    try:
+        os.fsencode(text)
+        return text
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def require_utf8(path: Path, who: str) -> None:
+    """Other people's libraries do not take every path that a system has."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{who} takes no path that is not UTF-8, such as {path}: give another --out.") from None
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(f"Cannot write {path}: {error.strerror or error}.")
+
+
+def utf8(text: str) -> bytes:
+    r"""Text as every file of ours holds it. A path's byte that is no UTF-8 is written \udcXX, which JSON reads back."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(utf8(text))
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Append one JSON line in a single write, on a line of its own even after a torn one, and wait for the disk."""
+    line = utf8(json.dumps(value, ensure_ascii=False) + "\n")
+    try:
+        with path.open("a+b") as file:
+            if file.tell() and not _ends_with_newline(file):
+                line = b"\n" + line
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _ends_with_newline(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a file; a torn line (a write that was cut short) is passed over."""
+    found = []
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
+    for line in text.split("\n"):  # not splitlines(): a word may hold other line separators
+        with contextlib.suppress(ValueError, RecursionError):  # no JSON, a number of 5,000 digits, endless nesting
+            if isinstance(value := json.loads(line), dict):
+                found.append(value)
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} is no run: {path.name} is missing.") from None
+    except NotADirectoryError:
+        raise UserError(f"{path.parent} is no run: it is a file.") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read: nested too deep.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object.")
+    return value
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], about: Mapping[str, Any] | None = None) -> None:
+    """Arrays as safetensors, `about` as JSON in its metadata, and a SHA-256 of both, so that damage is seen."""
+    from safetensors.numpy import save
+
+    told = json.dumps(dict(about or {}), ensure_ascii=False)
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    about_both = json.dumps({"about": told, "sha256": _checksum(tensors, told)})
+    packed = save(tensors, {METADATA: about_both})  # one entry: safetensors writes several in random order
+    with atomic(path) as temporary:
+        temporary.write_bytes(packed)  # by Python, so that a full disk is an OSError like any other
+
+
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What write_tensors() wrote. FileNotFoundError is left to the caller, who knows what it means."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        told = metadata.get("about", "")
+        if metadata.get("sha256") != _checksum(tensors, told):
+            raise UserError(f"{path} is damaged: its checksum does not fit.")
+        return tensors, json.loads(told)
+    except (UserError, FileNotFoundError):
+        raise
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is damaged: {first_line}.") from None
+
+
+def _checksum(tensors: Mapping[str, np.ndarray], told: str) -> str:
+    digest = hashlib.sha256(told.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tensor.shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a directory: a second process that wants it is refused. The system lets go when the holder dies.
+
+    What a killed holder left half-written is cleared away.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock, and nobody is refused
+        yield
+        return
+    path = folder / LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 32).decode(errors="replace").strip() or "?"
+            raise UserError(f"Another process (id {holder}) is at work in {folder}; wait for it, or stop it.") from None
+        except OSError as error:
+            raise UserError(f"Cannot lock {folder}: {error.strerror or error}.") from None
+        os.truncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        for leftover in folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        yield
+    finally:
+        os.close(handle)
+
+
+def contents(folder: Path) -> set[str]:
+    """Names of what a directory holds, less the lock and what a killed process left half-written."""
+    try:
+        return {
+            p.name for p in folder.iterdir() if p.name != LOCK and not (p.name[0] == "." and p.name.endswith(".tmp"))
+        }
+    except OSError as error:
+        raise UserError(f"Cannot read {folder}: {error.strerror or error}.") from None
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder}: {error.strerror or error}.") from None
+    except ValueError as error:  # a path with a zero byte
+        raise UserError(f"Cannot write to {str(folder)!r}: {error}.") from None

@@ -1,0 +1,245 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from conftest import make_words
+from helpers import command
+from rungwise.analysis import evidence
+from rungwise.analysis.tables import markdown, rows
+from rungwise.config import EngineConfig, get_protocol
+from rungwise.data.words import NAMES_SHA256
+from rungwise.errors import UserError
+from rungwise.experiment import baselines, tune
+from rungwise.experiment.climb import Climb, cost, open_directory, plan, run
+from rungwise.experiment.results import RESULTS, Result, append, by_rung, matches, paired_losses, read
+from rungwise.experiment.task import block_means
+from rungwise.ladder import RUNGS, get_rung, select
+from rungwise.training.run_dir import SNAPSHOTS, load
+from rungwise.util.files import read_lines
+from rungwise.util.machine import cores
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    """A real climb of two rungs and two seeds in worker processes."""
+    climb = setting(tmp_path_factory.mktemp("climb") / "out")
+    seen = []
+    run(climb, seen.append)
+    return climb, seen
+
+
+def setting(out, **changes) -> Climb:
+    rungs = select(["baseline", "2-heads"])
+    return Climb(**{
+        "words": make_words(), "protocol": get_protocol("strict"), "rungs": rungs, "seeds": [0, 1], "out": out,
+        "steps": 7, "processes": 2, **changes,
+    })  # fmt: skip
+
+
+def test_a_climb_leaves_every_result_and_run(climbed):
+    climb, seen = climbed
+    results = read(climb.out / RESULTS)
+    assert {(r.rung, r.seed) for r in results} == {(n, s) for n in ("baseline", "2-heads") for s in (0, 1)}
+    for r in results:
+        assert r.steps == 7
+        assert r.data_sha256 == climb.words.sha256
+        assert r.protocol == "strict"
+        assert all(math.isfinite(x) for x in (r.train_loss, r.val_loss, r.test_loss, r.tokens_per_s, r.ms_per_step))
+        assert len(r.detail["samples"]) == 10
+        kept = load(climb.out / r.rung / f"seed-{r.seed}")
+        assert kept.info["seed"] == r.seed
+        assert kept.vocabulary == climb.words.vocabulary
+    assert seen[-1].share == pytest.approx(1)
+    assert baselines.read(climb.out).keys() == set(range(1, 8))
+
+
+def test_a_climb_goes_on_with_what_is_missing(climbed):
+    climb, _ = climbed
+    before = (climb.out / RESULTS).read_text()
+    run(climb, lambda _: None)
+    assert (climb.out / RESULTS).read_text() == before
+    with (climb.out / RESULTS).open("a") as file:
+        file.write('{"rung": "baseline", "se')  # a line whose writing was cut short
+    run(dataclasses.replace(climb, seeds=[0, 1, 2]), lambda _: None)
+    assert len(read(climb.out / RESULTS)) == 6
+
+
+def test_replicas_under_pytorch_and_native_agree(climbed, tmp_path):
+    """Which engine, and how the work is divided, changes nothing but rounding."""
+    climb, _ = climbed
+    other = setting(tmp_path / "torch", how=EngineConfig("torch"), processes=1, rungs=select(["2-heads"]))
+    theirs = {(r.rung, r.seed): r for r in run(other, lambda _: None)}
+    for r in read(climb.out / RESULTS):
+        if (r.rung, r.seed) in theirs:
+            assert r.test_loss == pytest.approx(theirs[r.rung, r.seed].test_loss, abs=2e-4)
+
+
+@pytest.mark.parametrize("change", [{"steps": 8}, {"protocol": get_protocol("article")}, {"words": make_words(seed=9)}])
+def test_another_climbs_directory_is_refused(climbed, change):
+    climb, _ = climbed
+    with pytest.raises(UserError, match="holds another climb"):
+        open_directory(dataclasses.replace(climb, **change))
+
+
+def test_a_directory_with_anything_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="something else"):
+        open_directory(setting(tmp_path))
+
+
+@pytest.mark.parametrize("together", [1, 2, 64])
+@pytest.mark.parametrize("n_done", [0, 1, 5])
+def test_the_plan_holds_each_missing_run_once(tmp_path, together, n_done):
+    climb = setting(tmp_path, rungs=select("article"), seeds=range(5))
+    done = [made_up("baseline", seed) for seed in range(n_done)]
+    tasks = plan(climb, done, 2, lambda rung: together)
+    planned = [(task.rung.name, seed) for task in tasks for seed in task.seeds]
+    assert len(planned) == len(set(planned)) == 40 - n_done
+    assert not {("baseline", seed) for seed in range(n_done)} & set(planned)
+    assert max(len(task.seeds) for task in tasks) == min(together, 5)
+
+
+def test_the_plan_leaves_no_process_without_work(tmp_path):
+    climb = setting(tmp_path, rungs=[get_rung("gelu")], seeds=range(7))
+    assert [len(task.seeds) for task in plan(climb, [], 3, lambda rung: 64)] == [3, 2, 2]
+    assert [len(task.seeds) for task in plan(climb, [], 16, lambda rung: 64)] == [1] * 7
+    assert [len(task.seeds) for task in plan(climb, [], 1, lambda rung: 64)] == [7]
+
+
+def test_cost_follows_size_and_steps():
+    assert cost(get_rung("baseline"), None) < cost(get_rung("gelu"), None) < cost(get_rung("scaled"), None)
+    assert cost(get_rung("gelu"), 10) == pytest.approx(2 * cost(get_rung("gelu"), 5))
+    assert cores() >= 1
+
+
+def made_up(on: str, seed: int, test_loss: float = 2.0, **changes) -> Result:
+    of = get_rung(on)
+    return Result(**{
+        "rung": on, "seed": seed, "n_params": 1, "steps": of.train.steps, "protocol": "article", "train_loss": 1.9,
+        "val_loss": None, "test_loss": test_loss, "tokens_per_s": 1.0, "ms_per_step": 1.0, "data": "names",
+        "data_sha256": NAMES_SHA256, "versions": {}, "git_revision": None, "date": "2026-01-01", "engine": "torch",
+        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), **changes,
+        "detail": {"samples": [], "n_test_words": 3, "n_test_tokens": 9},
+    })  # fmt: skip
+
+
+def test_results_of_a_changed_rung_do_not_count():
+    assert matches(made_up("gelu", 0), RUNGS["gelu"], None)
+    assert not matches(made_up("gelu", 0, model=RUNGS["rope"].model.to_dict()), RUNGS["gelu"], None)
+    assert not matches(made_up("gelu", 0), RUNGS["gelu"], 17)
+
+
+def test_steps_are_paired_by_seed():
+    results = [made_up("baseline", s, 2.3 + 0.1 * s) for s in range(4)]
+    results += [made_up("2-heads", s, 2.2 + 0.1 * s) for s in (3, 1, 2)]
+    row = rows(select(["2-heads"]), results)[0]
+    assert (row.step.n, row.step.mean) == (3, pytest.approx(-0.1))
+    assert row.step.sd == pytest.approx(0, abs=1e-12)
+    groups = by_rung(results)
+    assert paired_losses(groups["baseline"], groups["2-heads"])[0] == pytest.approx([2.4, 2.5, 2.6])
+
+
+def test_published_figures_stand_beside_the_articles_list_and_protocol_only():
+    assert "2.35 / 2.35" in markdown(select("baseline"), [made_up("baseline", 0)])
+    for change in ({"data_sha256": "0" * 64}, {"protocol": "strict"}):
+        assert "2.35 / 2.35" not in markdown(select("baseline"), [made_up("baseline", 0, **change)])
+
+
+def tried(rung: str, losses: dict[float, float], seeds, **changes) -> list[Result]:
+    """Made-up results of a rung at several rates: validation loss by rate; the test loss says the contrary."""
+    found = []
+    for rate, loss in losses.items():
+        own = rate == RUNGS[rung].train.learning_rate
+        at = RUNGS[rung] if own else tune.variant(RUNGS[rung], rate)
+        fields = {"rung": at.name, "train": at.train.to_dict(), "protocol": "strict", **changes}
+        found += [made_up(rung, s, -loss, **{"val_loss": loss + s / 100, **fields}) for s in seeds]
+    return found
+
+
+def test_tuning_looks_at_validation_alone():
+    assert [v.train.learning_rate for v in tune.variants(select(["baseline"]))] == [3e-4, 3e-3, 1e-2]
+    results = tried("baseline", {1e-3: 2.0, 3e-4: 2.5, 3e-3: 1.5, 1e-2: 2.5}, (0, 1))
+    found = tune.tuned(results)["baseline"]
+    assert found.best == 3e-3
+    assert [r.test_loss for r in found.tried[3e-3]] == [-1.5, -1.5]
+
+
+def test_tuned_rates_are_compared_on_the_seeds_that_all_have():
+    """A seed that only one rate has may be an easy one."""
+    results = tried("baseline", {1e-3: 2.0, 3e-3: 1.9}, (1, 2))
+    results += tried("baseline", {1e-3: 0.1}, (0, 3, 4))
+    found = tune.tuned(results)["baseline"]
+    assert found.best == 3e-3
+    assert {rate: [r.seed for r in mine] for rate, mine in found.tried.items()} == {1e-3: [1, 2], 3e-3: [1, 2]}
+    assert tune.tuned(tried("gelu", {1e-3: 2.0}, (0,)) + tried("gelu", {3e-3: 2.0}, (1,))) == {}
+    assert tune.tuned(tried("gelu", {1e-3: 2.0, 3e-3: 2.0}, (0,), val_loss=None)) == {}
+
+
+def test_a_second_tuned_climb_keeps_the_rates_of_the_first(tmp_path, words):
+    (tmp_path / "l").write_text("\n".join(words))
+    for rung in ("baseline", "2-heads"):
+        arguments = ["--tune", "--rungs", rung, "--steps", 2, "--seeds", 1, "--engine", "torch", "--processes", 1]
+        done = command("climb", "--data", tmp_path / "l", "--out", tmp_path / "c", *arguments)
+        assert done.status == 0, done.err
+    measured = evidence.read([tmp_path / "c"]).main
+    assert list(measured.tuned) == ["baseline", "2-heads"]
+    assert all(list(found.tried) == list(tune.GRID) for found in measured.tuned.values())
+    assert sorted(path.name for path in (tmp_path / "c").glob("*.json")) == ["baselines.json", "climb.json"]
+    assert command("report", tmp_path / "c").status == 0
+    text = (tmp_path / "c" / "report.md").read_text().split("chosen on validation words")[1]
+    assert text.count(" ←") == 3  # of two rungs, and of the caption
+
+
+def test_rates_of_another_protocol_list_or_training_are_not_among_the_tuned(tmp_path):
+    results = tried("baseline", {1e-3: 2.0, 3e-3: 1.5}, (0, 1))
+    others = tried("baseline", {1e-2: 1.0}, (0, 1), data_sha256="0" * 64)
+    others += tried("baseline", {3e-4: 1.0}, (0, 1), split_seed=7)
+    others += tried("baseline", {3e-2: 1.0}, (0, 1), train=RUNGS["final"].train.to_dict())
+    others += [dataclasses.replace(r, rung="baseline@fast") for r in tried("baseline", {1e-1: 1.0}, (0, 1))]
+    for result in [*results, *others]:
+        append(tmp_path / RESULTS, result)
+    found = evidence.read([tmp_path]).main
+    assert list(found.tuned["baseline"].tried) == [1e-3, 3e-3]
+    assert "left out: baseline@0.03, baseline@fast" in " ".join(found.notes)
+
+
+def test_a_result_from_another_version_is_named(tmp_path):
+    (tmp_path / RESULTS).write_text(json.dumps({"rung": "baseline"}) + "\n")
+    with pytest.raises(UserError, match="result 1 has no 'seed'"):
+        read(tmp_path / RESULTS)
+
+
+def test_snapshots_change_nothing_but_what_is_kept(climbed, tmp_path):
+    """Words drawn on the way, at log-spaced steps; the training is the same to the bit."""
+    climb, _ = climbed
+    kept = setting(tmp_path / "kept", rungs=select(["baseline"]), seeds=[0], snapshots=True)
+    result = run(kept, lambda _: None)[0]
+    plain = next(r for r in read(climb.out / RESULTS) if (r.rung, r.seed) == ("baseline", 0))
+    assert (result.train_loss, result.test_loss) == (plain.train_loss, plain.test_loss)
+    lines = read_lines(kept.out / "baseline/seed-0" / SNAPSHOTS)
+    assert [line["step"] for line in lines] == [0, 1, 2, 5, 7]
+    assert all(len(line["samples"]) == 10 for line in lines)
+    assert lines[-1]["samples"] == [text for text, _ in result.detail["samples"]]
+
+
+def test_curves_are_means_of_whole_blocks():
+    losses = np.arange(600.0)[:, None] * [1, 2]
+    (first, a), (second, b), (third, c) = block_means(losses)
+    assert (first, second, third) == (256, 512, 600)
+    assert a.tolist() == [127.5, 255.0]
+    assert b.tolist() == [383.5, 767.0]
+    assert c.tolist() == [555.5, 1111.0]
+
+
+def test_results_from_before_a_field_was_there_are_of_its_default(tmp_path):
+    """So that a component which comes later does not make what was measured without it worthless."""
+    line = dataclasses.asdict(made_up("gelu", 0))
+    del line["model"]["final_norm"], line["train"]["window"]
+    (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
+    assert [matches(result, RUNGS["gelu"], None) for result in read(tmp_path / RESULTS)] == [True]
+    line["model"]["final_norm"] = True
+    (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
+    assert [matches(result, RUNGS["gelu"], None) for result in read(tmp_path / RESULTS)] == [False]
