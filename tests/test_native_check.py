@@ -130,6 +130,11 @@ def build_wrong(monkeypatch, tmp_path, file, right, wrong) -> None:
     native._tell.cache_clear()  # one test may make the mistake of another
 
 
+def test_a_library_that_hides_a_nan_is_refused(monkeypatch, tmp_path):
+    build_wrong(monkeypatch, tmp_path, "engine.cpp", "y = x < zero ? zero : x", "y = x > zero ? x : zero")
+    assert "is wrong: it hides that a model has diverged" in (native.why_not() or "")
+
+
 @pytest.mark.parametrize(("file", "right", "wrong", "what"), WRONG.values(), ids=WRONG)
 def test_a_library_that_computes_anything_else_is_refused(monkeypatch, tmp_path, capfd, file, right, wrong, what):
     build_wrong(monkeypatch, tmp_path, file, right, wrong)
