@@ -162,6 +162,10 @@ def test_a_cache_that_is_full_and_cannot_be_written_is_read(monkeypatch, tmp_pat
     assert names_path("http://127.0.0.1:1/gone", sha256) == tmp_path / "rungwise/names.txt"
 
 
+TELLING = (
+    *("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"),
+    *("XDG_CACHE_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "RUNGWISE_DATA_DIR"),
+)
 NAMELESS = """
 import pwd
 def getpwuid(uid):
@@ -191,17 +195,7 @@ def test_every_command_works_without_a_home_and_for_a_user_without_a_name(tmp_pa
     (tmp_path / "site/sitecustomize.py").write_text(NAMELESS)
     (tmp_path / "temporary").mkdir()
     (tmp_path / "list.txt").write_text("\n".join(WORDS))
-    names = (
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "LNAME",
-        "USERNAME",
-        "XDG_CACHE_HOME",
-        "MPLCONFIGDIR",
-        "TORCHINDUCTOR_CACHE_DIR",
-    )
-    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment = {name: value for name, value in os.environ.items() if name not in TELLING}
     source = str(SOURCE)
     environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), source]), "CXXFLAGS": "-O0"}
     environment |= {"TMPDIR": str(tmp_path / "temporary")}
@@ -229,9 +223,7 @@ def test_every_command_works_without_a_home_and_for_a_user_without_a_name(tmp_pa
 
 def test_no_cache_at_all_is_not_called_a_missing_compiler(monkeypatch, tmp_path):
     """Neither the user's cache nor any temporary folder can be written."""
-    script = (
-        "import tempfile; tempfile._candidate_tempdir_list = list\nfrom rungwise import native; print(native.why_not())"
-    )
+    script = "import tempfile; tempfile._candidate_tempdir_list = list; import rungwise.native as n; print(n.why_not())"
     environment = {**os.environ, "XDG_CACHE_HOME": occupied(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     if "compiler was found" in done.stdout:

@@ -49,6 +49,8 @@ def what_is_wrong(library: Path) -> str | None:
     answers = _answers_of(library)
     if not answers["subnormals"]:
         return "it makes the processor round small numbers to zero"
+    if not answers["diverged"]:
+        return "it hides that a model has diverged"
     for number, config in enumerate(CASES):
         ours = {name.partition("/")[2]: answers[name] for name in answers if name.startswith(f"{number}/")}
         if wrong := _difference(ours, reference(config)):
@@ -125,10 +127,19 @@ def answer(library: str, to: str) -> None:
 
     engine = Engine(Path(library))
     smallest = np.float32(1e-38)
-    found: Answers = {"subnormals": np.array(smallest * np.float32(0.1) > 0)}
+    found: Answers = {"subnormals": np.array(smallest * np.float32(0.1) > 0), "diverged": _diverged(engine)}
     for number, config in enumerate(CASES):
         found |= {f"{number}/{name}": value for name, value in _answers(engine, config)}
     np.savez(to, allow_pickle=False, **found)
+
+
+def _diverged(engine: Engine) -> np.ndarray:
+    """Does a NaN show as one? Where numbers are taken to be finite, a maximum with 0, which ReLU is, may drop it."""
+    config = next(config for config in CASES if config.mlp == "relu")
+    (inputs, targets, _), parameters = _batch(config), _tensors(config, 0)
+    parameters["blocks.0.mlp.f.up.weight"][:] = np.nan
+    nats, _ = engine.score(config, parameters, inputs[:, 0], targets[:, 0], np.ones(WORDS))
+    return np.array(np.isnan(nats).all())
 
 
 def _answers(engine: Engine, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
