@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,24 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch, number):
     assert signal.getsignal(signal.SIGINT) is before
     practice.resume(out, say=quiet, listed=listed())
     assert_same(tmp_path / "whole", out)
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
+    """Not one that comes with the first: torchrun passes on what its processes have heard themselves."""
+
+    def interrupt(self, step, losses):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(session.AGAIN)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(Session, "_after_block", interrupt)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        begin(tmp_path / "stopped")
+    assert not isinstance(stopped.value, Stopped)
+    assert time.monotonic() - began >= session.AGAIN
 
 
 def test_the_command_ends_with_130_after_ctrl_c(tmp_path, monkeypatch):
