@@ -41,16 +41,17 @@ import torch
 from IPython.display import Markdown, display
 
 import rungwise
-from rungwise import layers, model, words
+from rungwise.data import words
+from rungwise.model import layers, transformer
 from rungwise.config import get_protocol
-from rungwise.files import read_lines
-from rungwise.lab import baselines
-from rungwise.lab.climb import Climb, run
-from rungwise.lab.ladder import select
-from rungwise.lab.results import by_rung
-from rungwise.lab.stats import summary
-from rungwise.lab.tables import markdown
-from rungwise.runs import METRICS
+from rungwise.util.files import read_lines
+from rungwise.experiment import baselines
+from rungwise.experiment.climb import Climb, run
+from rungwise.ladder import select
+from rungwise.experiment.results import by_rung
+from rungwise.analysis.stats import summary
+from rungwise.analysis.tables import markdown
+from rungwise.training.run_dir import METRICS
 
 STEPS = int(os.environ.get("RUNGWISE_NOTEBOOK_STEPS", 5000))
 SEEDS = range(3)

@@ -98,7 +98,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(run, tmp_path):
 
 
 def test_a_set_of_words_is_the_same_list_in_every_process():
-    script = f"from rungwise.words import from_words; w = from_words({{*{WORDS!r}}}); print(w.sha256, *w)"
+    script = f"from rungwise.data.words import from_words; w = from_words({{*{WORDS!r}}}); print(w.sha256, *w)"
     told = {
         subprocess.run([sys.executable, "-c", script], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
                        capture_output=True, text=True, check=True).stdout

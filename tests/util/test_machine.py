@@ -184,7 +184,7 @@ for line in sys.stdin.read().splitlines():
     except SystemExit as exit_:
         sys.exit(f"{exit_.code} from {line}")
 getpass.getuser()  # torch asks, and so do others
-from rungwise import native
+from rungwise.engine import native
 print(native.why_not())
 """
 
@@ -223,7 +223,8 @@ def test_every_command_works_without_a_home_and_for_a_user_without_a_name(tmp_pa
 
 def test_no_cache_at_all_is_not_called_a_missing_compiler(monkeypatch, tmp_path):
     """Neither the user's cache nor any temporary folder can be written."""
-    script = "import tempfile; tempfile._candidate_tempdir_list = list; import rungwise.native as n; print(n.why_not())"
+    script = "import tempfile; tempfile._candidate_tempdir_list = list\n"
+    script += "from rungwise.engine import native; print(native.why_not())"
     environment = {**os.environ, "XDG_CACHE_HOME": occupied(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     if "compiler was found" in done.stdout:

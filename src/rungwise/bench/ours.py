@@ -36,7 +36,7 @@ PROTOCOL = "makemore"
 FIRST_STEP = """
 import sys, torch
 torch.set_num_threads(1)
-from rungwise.lab.bench.ours import engine
+from rungwise.bench.ours import engine
 engine("scaled", (0,), sys.argv[1], sys.argv[2]).run(0, [1e-3])
 """
 

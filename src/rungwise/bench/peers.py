@@ -63,7 +63,7 @@ MAKEMORE_SIZES = {"scaled": (), "gelu": ("--n-embd", "32", "--n-head", "2")}
 """Its transformer at the size of a rung of ours."""
 MAKEMORE_NAMES = """
 import sys, time, torch
-from rungwise.lab.bench.peers import load_makemore
+from rungwise.bench.peers import load_makemore
 makemore = load_makemore(sys.argv[1])
 vocab, block, n = map(int, sys.argv[2:])
 model = makemore.Transformer(makemore.ModelConfig(vocab_size=vocab, block_size=block)).eval()

@@ -63,7 +63,7 @@ def _answers_of(library: Path) -> Answers:
     """From a process of its own."""
     found = library.absolute().with_suffix(".npz")
     # Our own path of modules, so that it is this package that answers, however it was found.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from rungwise.native import check; check.answer(*sys.argv[1:])"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer(*sys.argv[1:])"
     try:
         done = subprocess.run(
             [sys.executable, "-c", code, str(library.absolute()), str(found)],

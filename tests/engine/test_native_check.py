@@ -14,13 +14,13 @@ import torch.nn.functional as F
 
 from conftest import make_words
 from helpers import WORDS, command
-from rungwise import native
-from rungwise.batches import Tape
 from rungwise.config import MLP, ModelConfig, Norm, Position, get_protocol
-from rungwise.evaluate import score
-from rungwise.lab.ladder import RUNGS
-from rungwise.model import Transformer
-from rungwise.native import build, check
+from rungwise.data.batches import Tape
+from rungwise.engine import native
+from rungwise.engine.native import build, check
+from rungwise.inference.score import score
+from rungwise.ladder import RUNGS
+from rungwise.model.transformer import Transformer
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
 CXX = build.compiler()[0] if native.why_not() is None else ""
@@ -64,9 +64,7 @@ def test_flags_that_allow_other_arithmetic_change_nothing(scored, monkeypatch, v
 
 def test_no_library_changes_how_the_process_rounds():
     """-Ofast, given to a linker, sets a whole process to round the smallest numbers to 0."""
-    script = (
-        "import numpy as np; from rungwise import native; native.load(); print(np.float32(1e-38) * np.float32(0.1))"
-    )
+    script = "import numpy as np; from rungwise.engine import native; native.load(); print(np.float32(1e-38) * np.float32(0.1))"
     environment = {**os.environ, "CXXFLAGS": "-Ofast"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert float(done.stdout) > 0
@@ -188,6 +186,5 @@ def test_a_library_that_harms_its_process_is_refused(monkeypatch, tmp_path, capf
 
 
 def test_the_check_loads_no_torch_before_there_is_something_to_check():
-    script = "import sys; from rungwise.native import check; native = sys.modules['rungwise.native']; native.why_not()"
-    script += "; sys.exit('torch' in sys.modules)"
+    script = "import sys; from rungwise.engine import native; native.why_not(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
