@@ -42,7 +42,7 @@ from IPython.display import Markdown, display
 
 import rungwise
 from rungwise.data import words
-from rungwise.model import layers, transformer
+from rungwise.model import layers
 from rungwise.config import get_protocol
 from rungwise.util.files import read_lines
 from rungwise.experiment import baselines
