@@ -77,7 +77,7 @@ def installed(built, tmp_path_factory) -> Path:
     venv.create(folder, symlinks=True)
     python = folder / "bin/python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*install, str(built[0])], check=True, timeout=120)
+    subprocess.run([*install, str(built[0])], check=True, timeout=600)
     (site,) = folder.glob("lib/python*/site-packages")
     lent = sysconfig.get_path("purelib")
     (site / "lent.pth").write_text(f"{lent}\n")  # a plain path: the .pth of an editable rungwise there is not read
