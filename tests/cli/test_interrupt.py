@@ -199,6 +199,21 @@ def test_nothing_heavy_is_imported_before_it_is_ours():
     assert not {"typing", "contextlib", "argparse", "numpy", "tyro", "rungwise.cli.main"} & set(loaded)
 
 
+def test_a_command_in_the_background_of_a_script_ignores_it(here):
+    """Such a shell starts it with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start("ladder")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while process.poll() is None:
+        press(process)
+        time.sleep(0.01)
+    said, told = process.communicate()
+    assert (process.returncode, told) == (0, "")
+    assert "baseline" in said
+
+
 def test_the_installed_command_and_the_module_are_one():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts == {"rungwise": "rungwise.__main__:main"}

@@ -30,6 +30,8 @@ _ending: int | None = None
 
 def watch() -> None:
     """Take Ctrl-C from now on. For the process of a command, not for a library in somebody else's."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script: it is not for us
+        return
     signal.signal(signal.SIGINT, _hear)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the last callback: the interpreter goes away
     sys.excepthook = lambda kind, error, at: _left_over(error) or sys.__excepthook__(kind, error, at)
@@ -49,8 +51,8 @@ def leave() -> NoReturn:
         ending(STATUS)
         shown = "" if is_follower() else f"{SHOW_CURSOR if os.isatty(2) else ''}\nrungwise: {MESSAGE}\n"
         try:
-            sys.stdout.flush()
             os.write(2, shown.encode())
+            sys.stdout.flush()
         except Exception:  # they are closed, or it is they who are interrupted
             pass
     os._exit(_ending or 0)
