@@ -97,8 +97,8 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch, number):
     with pytest.raises(Stopped) as stopped:
         begin(out)
     assert str(stopped.value) == (
-        "Stopped after 33 of 60 steps; everything is saved. Go on, with the list on standard input: rungwise train --out "
-        f"{out} --resume --data -"
+        "Stopped after 33 of 60 steps; everything is saved. Go on, with the list on standard input: rungwise train "
+        f"--out {out} --resume --data -"
     )
     assert stopped.value.exit_status == 128 + number
     monkeypatch.undo()

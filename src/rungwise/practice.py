@@ -129,8 +129,8 @@ def _material_again(
     if listed is None:
         if data is None and source.data == "-":
             raise UserError(
-                f"{out} was begun with a list that lies in no file: give it again, with --data FILE, or with --data - on "
-                "standard input."
+                f"{out} was begun with a list that lies in no file: give it again, with --data FILE, or with --data - "
+                "on standard input."
             )
         listed, _ = material.load_list(source if data is None else source.replace(data=data))
     if listed.sha256 != configs.info.get("data_sha256"):

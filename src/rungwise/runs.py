@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import math
 import platform
+import reprlib
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +28,16 @@ from typing import Protocol as Interface
 import numpy as np
 
 from rungwise.config import ModelConfig, Protocol, TrainConfig, UserError
-from rungwise.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
+from rungwise.files import (
+    contents,
+    make_folder,
+    numbered_lines,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from rungwise.hints import go_on
 from rungwise.known import KnownWords
 from rungwise.words import FIRST_CHARACTER, Vocabulary
@@ -143,6 +154,19 @@ class Configs:
     protocol: Protocol
     info: dict[str, Any]
     """The rest: seed, data, provenance."""
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl: finite numbers by name, `step` among them."""
+    path, found = folder / METRICS, []
+    for number, line in numbered_lines(path):
+        for name, value in {"step": None, **line}.items():
+            kinds, most = ((int,), 2**31) if name in ("step", "best_step") else ((int, float), math.inf)
+            if type(value) not in kinds or not abs(value) < most:
+                what = "a finite number" if most == math.inf else "a number of steps"
+                raise UserError(f"{path}: line {number}: {name}: must be {what}, but is {reprlib.repr(value)}.")
+        found.append(line)
+    return found
 
 
 def load_config(folder: Path) -> Configs:
