@@ -64,7 +64,8 @@ def test_flags_that_allow_other_arithmetic_change_nothing(scored, monkeypatch, v
 
 def test_no_library_changes_how_the_process_rounds():
     """-Ofast, given to a linker, sets a whole process to round the smallest numbers to 0."""
-    script = "import numpy as np; from rungwise.engine import native; native.load(); print(np.float32(1e-38) * np.float32(0.1))"
+    script = "import numpy as np; from rungwise.engine import native; native.load()\n"
+    script += "print(np.float32(1e-38) * np.float32(0.1))"
     environment = {**os.environ, "CXXFLAGS": "-Ofast"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert float(done.stdout) > 0

@@ -121,8 +121,7 @@ def made_up(on: str, seed: int, test_loss: float = 2.0, **changes) -> Result:
         "rung": on, "seed": seed, "n_params": 1, "steps": of.train.steps, "protocol": "article", "train_loss": 1.9,
         "val_loss": None, "test_loss": test_loss, "tokens_per_s": 1.0, "ms_per_step": 1.0, "data": "names",
         "data_sha256": NAMES_SHA256, "versions": {}, "git_revision": None, "date": "2026-01-01", "engine": "torch",
-        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), **changes,
-        "detail": {"samples": [], "n_test_words": 3, "n_test_tokens": 9},
+        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), "detail": {"samples": []}, **changes,
     })  # fmt: skip
 
 
@@ -208,7 +207,7 @@ def test_rates_of_another_protocol_list_or_training_are_not_among_the_tuned(tmp_
 
 def test_a_result_from_another_version_is_named(tmp_path):
     (tmp_path / RESULTS).write_text(json.dumps({"rung": "baseline"}) + "\n")
-    with pytest.raises(UserError, match="result 1 has no 'seed'"):
+    with pytest.raises(UserError, match="line 1 has no 'seed'"):
         read(tmp_path / RESULTS)
 
 

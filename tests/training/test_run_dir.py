@@ -231,7 +231,7 @@ def test_the_second_process_is_refused(tmp_path):
 def test_a_killed_holder_lets_go_and_is_cleared_away(tmp_path):
     (tmp_path / ".model.safetensors.1.tmp").write_text("half")
     code = (
-        "import pathlib, sys, time; from rungwise.files import lock\n"
+        "import pathlib, sys, time; from rungwise.util.files import lock\n"
         "with lock(pathlib.Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) as holder:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -20,13 +20,13 @@ import polars as pl
 from rungwise.config import Protocol, get_protocol
 from rungwise.data.words import NAMES_SHA256
 from rungwise.errors import UserError
+from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
-from rungwise.experiment.baselines import BASELINES
 from rungwise.experiment.collect import CURVES, WORDS, read_frame
 from rungwise.experiment.results import RESULTS, Result, by_rung, matches
 from rungwise.experiment.tune import Tuned, is_variant, trained_so, tuned
 from rungwise.ladder import RUNGS
-from rungwise.util.files import read_json
+from rungwise.util.files import FINITE, check, read_json
 
 PEERS = "peers.json"
 STALE = 1e-3
@@ -149,13 +149,26 @@ class Measured:
         return found[0]["step"].to_numpy(), np.array([part["train_loss"].to_numpy() for part in found], float)
 
 
+@dataclass(frozen=True)
+class Peer:
+    """What peers.json holds of each, by name."""
+
+    __pydantic_config__: ClassVar = FINITE
+    test_loss: float
+    """Nats a scored character."""
+    steps: int = 0
+    n_params: int = 0
+    protocol: str = ""
+    source: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything that a report or a verdict can draw on."""
 
     groups: tuple[Measured, ...]
     peers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name -> test_loss (nats a scored character), steps, protocol, n_params, source."""
+    """Name -> a Peer."""
 
     @cached_property
     def main(self) -> Measured:
@@ -210,8 +223,7 @@ def _peers(paths: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any
         if file.is_file():
             found = read_json(file)
             for name, peer in found.items():
-                if not isinstance(peer, dict) or not isinstance(peer.get("test_loss"), float):
-                    raise UserError(f"{file}: {name!r} must have a number test_loss.")
+                check(Peer, peer, str(file), name)
             return found
     return {}
 
@@ -261,9 +273,7 @@ def _word_losses(folders: Sequence[Path], results: Sequence[Result], notes: list
     for folder in folders:
         if not (folder / WORDS).exists():
             continue
-        frame = read_frame(folder / WORDS)
-        if not {"word", "tokens"} <= set(frame.columns):
-            raise UserError(f"{folder / WORDS} has no columns word and tokens.")
+        frame = read_frame(folder / WORDS, ("word", "tokens"))
         words, tokens = frame["word"].to_numpy(), frame["tokens"].to_numpy().astype(float)
         found = found or WordLosses(words, tokens, {})
         if not np.array_equal(words, found.words) or not np.array_equal(tokens, found.tokens):
@@ -280,10 +290,8 @@ def _word_losses(folders: Sequence[Path], results: Sequence[Result], notes: list
 
 
 def _curves(folders: Sequence[Path]) -> pl.DataFrame | None:
-    frames = [read_frame(folder / CURVES) for folder in folders if (folder / CURVES).exists()]
-    for frame in frames:
-        if not {"rung", "seed", "step", "train_loss"} <= set(frame.columns):
-            raise UserError(f"{CURVES} must have the columns rung, seed, step and train_loss.")
+    columns = ("rung", "seed", "step", "train_loss")
+    frames = [read_frame(folder / CURVES, columns) for folder in folders if (folder / CURVES).exists()]
     if not frames:
         return None
     return pl.concat(frames).unique(["rung", "seed", "step"], keep="last", maintain_order=True)
@@ -291,9 +299,8 @@ def _curves(folders: Sequence[Path]) -> pl.DataFrame | None:
 
 def _baselines(folders: Sequence[Path], of: Result, notes: list[str]) -> dict[int, dict[str, float]]:
     for folder in folders:
-        if (folder / BASELINES).exists():
-            found = read_json(folder / BASELINES)
-            if all(found.get(key) == getattr(of, key) for key in ("protocol", "data_sha256", "split_seed")):
-                return {int(order): losses for order, losses in found["kneser_ney"].items()}
-            notes.append(f"{BASELINES} is of another protocol, list or split, left out")
+        if found := baselines.load(folder):
+            if all(found[key] == getattr(of, key) for key in ("protocol", "data_sha256", "split_seed")):
+                return baselines.read(folder)
+            notes.append(f"{baselines.BASELINES} is of another protocol, list or split, left out")
     return {}

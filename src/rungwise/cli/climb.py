@@ -190,7 +190,7 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
     console.print("Ten words of each (seed 0; * stands in training):", markup=False)
     for rung in rungs:
         if rung.name in groups:
-            drawn = groups[rung.name][0].detail["samples"]
+            drawn = groups[rung.name][0].detail.get("samples", [])
             console.print(
                 f"{rung.title:{width}}  " + " ".join(text + "*" * (tag == "training") for text, tag in drawn),
                 markup=False,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rungwise.config import Protocol
 from rungwise.data.batches import Tape
 from rungwise.data.ngram import fit
 from rungwise.data.words import Split, WordList
-from rungwise.util.files import read_json, write_json
+from rungwise.util.files import FINITE, check, read_json, write_json
 
 BASELINES = "baselines.json"
 MAX_ORDER = 7
@@ -35,9 +36,35 @@ def write(out: Path, words: WordList, parts: Split, protocol: Protocol, split_se
     write_json(out / BASELINES, {**about, "kneser_ney": count(words, parts, protocol)})
 
 
-def read(out: Path) -> dict[int, dict[str, float]]:
-    """{order: {split: loss}}; empty where a climb has none."""
+@dataclass(frozen=True)
+class Losses:
+    """Of one order, nats a scored character."""
+
+    __pydantic_config__: ClassVar = FINITE
+    train_loss: float
+    test_loss: float
+    val_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What baselines.json holds: what was counted, and the losses of each order."""
+
+    data_sha256: str
+    protocol: str
+    split_seed: int
+    kneser_ney: dict[int, Losses]
+
+
+def load(out: Path) -> dict[str, Any]:
+    """What baselines.json holds; empty where a climb has none."""
     if not (out / BASELINES).exists():
         return {}
-    found: dict[str, Any] = read_json(out / BASELINES).get("kneser_ney", {})
-    return {int(order): losses for order, losses in found.items()}
+    found = read_json(out / BASELINES)
+    check(Baselines, found, str(out / BASELINES))
+    return found
+
+
+def read(out: Path) -> dict[int, dict[str, float]]:
+    """{order: {split: loss}}; empty where a climb has none."""
+    return {int(order): losses for order, losses in load(out).get("kneser_ney", {}).items()}

@@ -6,13 +6,14 @@ learned. They are what is committed with results.jsonl: the run directories, wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from rungwise.errors import UserError
-from rungwise.training.run_dir import METRICS
-from rungwise.util.files import atomic, read_lines
+from rungwise.training.run_dir import read_metrics
+from rungwise.util.files import atomic
 
 SCORES = "scores.parquet"
 """Of one run: word (index in the list), tokens (scored ones), nats (summed over them)."""
@@ -43,7 +44,7 @@ def _words(runs: list[Path]) -> pl.DataFrame | None:
     for run in runs:
         if not (run / SCORES).exists():
             continue
-        scores = read_frame(run / SCORES)
+        scores = read_frame(run / SCORES, ("word", "tokens", "nats"))
         words = scores.select("word", "tokens")
         if wide is None:
             wide = words
@@ -56,7 +57,7 @@ def _words(runs: list[Path]) -> pl.DataFrame | None:
 def _curves(runs: list[Path]) -> pl.DataFrame | None:
     frames = []
     for run in runs:
-        if lines := read_lines(run / METRICS):
+        if lines := read_metrics(run):
             who = (pl.lit(run.parent.name).alias("rung"), pl.lit(_seed(run), pl.Int32).alias("seed"))
             schema = {"step": pl.Int32, "train_loss": pl.Float32}
             frames.append(pl.DataFrame(lines, schema=schema).select(*who, "step", "train_loss"))
@@ -69,10 +70,20 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
         frame.write_parquet(file, compression="zstd")
 
 
-def read_frame(path: Path) -> pl.DataFrame:
-    """A Parquet file; a damaged one is one clear error."""
+def read_frame(path: Path, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """A Parquet file of ours. A damaged one, one without these columns, and one that holds anything but finite numbers
+    in a column other than "rung" is one clear error."""
     try:
         with path.open("rb") as file:
-            return pl.read_parquet(file)
+            frame = pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    for name in columns:
+        if name not in frame.columns:
+            raise UserError(f"{path} has no column {name!r}.")
+    for column in frame.iter_columns():
+        fine = column.dtype == pl.String if column.name == "rung" else column.dtype.is_numeric()
+        if not fine or column.null_count() or (column.dtype.is_float() and not column.is_finite().all()):
+            kind = "text" if column.name == "rung" else "finite numbers"
+            raise UserError(f"{path}: column {column.name!r} must hold {kind}.")
+    return frame

@@ -6,23 +6,26 @@ Tables, plots and verdicts are pure functions of such lines. A resumed climb ask
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.errors import UserError
 from rungwise.ladder import Rung
-from rungwise.util.files import append_line, read_lines
+from rungwise.util.files import FINITE, append_line, check, numbered_lines
 
 RESULTS = "results.jsonl"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One rung, one seed. Losses are exact means over a whole split, in nats a token scored by the protocol."""
+    """One rung, one seed. Losses are exact means over a whole split, in nats a token scored by the protocol; UserError
+    where one is not finite."""
 
+    __pydantic_config__: ClassVar = FINITE
     rung: str
     seed: int
     n_params: int
@@ -47,8 +50,37 @@ class Result:
     train: dict[str, Any]
     """TrainConfig as trained."""
     detail: dict[str, Any]
-    """More of the test split: accuracy, mean_probability, by_position, by_length, loss of words that do or do not
-    also stand in training, the stream's own loss, samples with their tags."""
+    """More of the test split: a Detail."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_loss", "val_loss", "test_loss"):
+            if isinstance(value := getattr(self, name), float) and not math.isfinite(value):
+                raise UserError(
+                    f"Training diverged: {name} of {self.rung}, seed {self.seed}, is not finite. Try a lower "
+                    "learning_rate or grad_clip=1."
+                )
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What `detail` of a result may hold, as JSON; losses are nats a scored token of test words."""
+
+    __pydantic_config__: ClassVar = FINITE
+    n_test_words: int = 0
+    n_test_tokens: int = 0
+    samples: list[tuple[str, str]] = field(default_factory=list)
+    """Words drawn, and where each stands: training, test, validation or new."""
+    accuracy: float | None = None
+    mean_probability: float | None = None
+    by_position: list[float | None] = field(default_factory=list)
+    by_length: list[float | None] = field(default_factory=list)
+    share_seen: float | None = None
+    """Of the test words, those that also stand in training."""
+    loss_seen: float | None = None
+    loss_new: float | None = None
+    loss_without_first: float | None = None
+    stream_test_loss: float | None = None
+    test_loss_alone: float | None = None
 
 
 def matches(result: Result, rung: Rung, steps: int | None) -> bool:
@@ -67,16 +99,24 @@ def read(path: Path) -> list[Result]:
     """
     newest: dict[tuple[Any, ...], Result] = {}
     names = [f.name for f in dataclasses.fields(Result)]
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in numbered_lines(path):
+        where = f"{path}: line {number}"
         if missing := [name for name in names if name not in line]:
-            raise UserError(f"{path}: result {number} has no {missing[0]!r}; is it from another version?")
-        result = Result(**{name: line[name] for name in names} | _as_configured(line))
+            raise UserError(f"{where} has no {missing[0]!r}; is it from another version?")
+        check(Result, line, where)
+        check(Detail, line["detail"], where, "detail")
+        result = Result(**{name: line[name] for name in names} | _as_configured(line, where))
         newest[result.rung, result.seed, result.protocol, result.data_sha256, result.steps] = result
     return list(newest.values())
 
 
-def _as_configured(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: kind().to_dict() | line[name] for name, kind in (("model", ModelConfig), ("train", TrainConfig))}
+def _as_configured(line: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Model and training; of a field that this version does not know, the value is not looked at."""
+    found = {}
+    for name, kind in (("model", ModelConfig), ("train", TrainConfig)):
+        check(kind, {k: v for k, v in line[name].items() if k in kind.fields()}, where, name)
+        found[name] = kind().to_dict() | line[name]
+    return found
 
 
 def append(path: Path, result: Result) -> None:

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -87,6 +87,24 @@ class Kept:
     results: Sequence[Result] = ()
 
 
+@dataclass(frozen=True)
+class Info:
+    """What config.json tells of a run besides its configurations."""
+
+    __pydantic_config__: ClassVar = files.FINITE
+    seed: int = 0
+    rung: str = ""
+    split_seed: int = 0
+    data: str = ""
+    data_sha256: str = ""
+
+
+def _load(folder: Path) -> Run:
+    run = run_dir.load(folder)
+    files.check(Info, run.info, str(folder / run_dir.CONFIG))
+    return run
+
+
 def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
     """The runs to show, in the ladder's order: of a climb one a rung, with `seed` or else the first seed there is."""
     found = []
@@ -98,9 +116,9 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
                 by_rung.setdefault(config.parent.parent, []).append(config.parent)
             for seeds in by_rung.values():
                 seeds.sort(key=lambda path: (path.name != f"seed-{seed}", len(path.name), path.name))
-                found.append(Kept(seeds[0], run_dir.load(seeds[0]), results))
+                found.append(Kept(seeds[0], _load(seeds[0]), results))
         else:
-            found.append(Kept(folder, run_dir.load(folder)))
+            found.append(Kept(folder, _load(folder)))
     if not found:
         raise UserError(f"No run in {', '.join(map(str, folders))}; rungwise climb leaves some.")
     first = found[0].run
@@ -177,7 +195,7 @@ def collect(
 def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, precision: str) -> dict[str, Any]:
     run, model, config = kept.run, kept.run.model, kept.run.model.config
     name = str(run.info.get("rung", kept.folder.name))
-    rung, lines = RUNGS.get(name), files.read_lines(kept.folder / run_dir.METRICS)
+    rung, lines = RUNGS.get(name), run_dir.read_metrics(kept.folder)
     mine = [r for r in kept.results if r.model == model.config.to_dict() and r.train == run.train_config.to_dict()]
     row = rows([rung], kept.results)[0] if rung and any(r.rung == name for r in mine) else None
     final = next((line["final_test_loss"] for line in lines if "final_test_loss" in line), None)
@@ -203,10 +221,23 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, ranked) if ranked else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
-        "snapshots": [
-            line for line in files.read_lines(kept.folder / run_dir.SNAPSHOTS) if {"step", "samples"} <= line.keys()
-        ],
+        "snapshots": _snapshots(kept.folder / run_dir.SNAPSHOTS),
     }
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A line of snapshots.jsonl: words drawn after so many steps."""
+
+    step: int
+    samples: list[str]
+
+
+def _snapshots(path: Path) -> list[dict[str, Any]]:
+    lines = files.numbered_lines(path)
+    for number, line in lines:
+        files.check(Snapshot, line, f"{path}: line {number}")
+    return [line for _, line in lines]
 
 
 def _interval(value: Summary | None) -> dict[str, Any] | None:

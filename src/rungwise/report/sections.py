@@ -58,10 +58,12 @@ def scored(measured: Measured) -> str:
     seen = detail.get("share_seen")
     copies = f" {100 * seen:.1f} % of the test words also stand in training." if seen else ""
     n = len({r.seed for r in measured.results})
+    tokens, words = (detail.get(key, 0) for key in ("n_test_tokens", "n_test_words"))
+    of = f", {tokens:,} characters of {words:,} test words, exactly" if words else ""
     return (
-        f"Scored: {measured.protocol.scored}, {detail['n_test_tokens']:,} characters of {detail['n_test_words']:,} "
-        f"test words, exactly.{copies} Losses are nats a character; a bit is {log(2):.3f} nats. Figures are means over "
-        f"{n} seed{'s' * (n > 1)}, ± half the 95 % interval over seeds; sd is the standard deviation between seeds."
+        f"Scored: {measured.protocol.scored}{of}.{copies} Losses are nats a character; a bit is {log(2):.3f} nats. "
+        f"Figures are means over {n} seed{'s' * (n > 1)}, ± half the 95 % interval over seeds; sd is the standard "
+        "deviation between seeds."
     )
 
 

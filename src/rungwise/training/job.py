@@ -160,7 +160,7 @@ class Job:
                 losses[part] = score(run.model, tape).loss
         seed = self.session.run.seed
         samples = [w.text for w in generate(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
-        lines = [line for line in files.read_lines(out / METRICS) if "final_test_loss" not in line]
+        lines = [line for line in run_dir.read_metrics(out) if "final_test_loss" not in line]
         final = {f"final_{name}_loss": loss for name, loss in losses.items()}
         files.write_lines(out / METRICS, [*lines, {"step": standing.step, "best_step": standing.best_step, **final}])
         run_dir.save_samples(out, samples)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import math
 import platform
+import reprlib
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +31,16 @@ from rungwise.config import ModelConfig, Protocol, TrainConfig, WordStart
 from rungwise.data.known_words import KnownWords
 from rungwise.data.words import FIRST_CHARACTER, Vocabulary
 from rungwise.errors import UserError
-from rungwise.util.files import contents, make_folder, read_json, read_tensors, write_json, write_tensors, write_text
+from rungwise.util.files import (
+    contents,
+    make_folder,
+    numbered_lines,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from rungwise.util.hints import go_on
 
 if TYPE_CHECKING:
@@ -152,6 +163,19 @@ class Configs:
     @property
     def word_start(self) -> WordStart:
         return WordStart.of(self.protocol, self.train)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl: finite numbers by name, `step` among them."""
+    path, found = folder / METRICS, []
+    for number, line in numbered_lines(path):
+        for name, value in {"step": None, **line}.items():
+            kinds, most = ((int,), 2**31) if name in ("step", "best_step") else ((int, float), math.inf)
+            if type(value) not in kinds or not abs(value) < most:
+                what = "a finite number" if most == math.inf else "a number of steps"
+                raise UserError(f"{path}: line {number}: {name}: must be {what}, but is {reprlib.repr(value)}.")
+        found.append(line)
+    return found
 
 
 def load_config(folder: Path) -> Configs:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rungwise.errors import UserError
-from rungwise.training.run_dir import METRICS
-from rungwise.util.files import read_lines, require_utf8
+from rungwise.training.run_dir import read_metrics
+from rungwise.util.files import require_utf8
 
 Observe = Callable[[int, Mapping[str, float]], None]
 PROJECT = "rungwise"
@@ -76,7 +76,7 @@ def _trackio(out: Path, step: int) -> Iterator[Observe]:
     with contextlib.redirect_stdout(io.StringIO()):
         trackio.init(PROJECT, name=out.resolve().name, embed=False, auto_log_cpu=False, auto_log_gpu=False)
     try:
-        for line in read_lines(out / METRICS):
+        for line in read_metrics(out):
             if "train_loss" in line:
                 trackio.log({name: value for name, value in line.items() if name != "step"}, line["step"])
         yield lambda step, values: trackio.log(dict(values), step)

@@ -112,7 +112,7 @@ class Session:
         self.saved_step = self.standing.step
         # What was written after the checkpoint will be written again.
         before = range(self.standing.step + 1)
-        lines = [line for line in files.read_lines(self.folder / METRICS) if line.get("step") in before]
+        lines = [line for line in run_dir.read_metrics(self.folder) if line["step"] in before]
         files.write_lines(self.folder / METRICS, [line for line in lines if "train_loss" in line])
 
     def train(self, advance: Callable[[int, str], None]) -> None:

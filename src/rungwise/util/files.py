@@ -6,9 +6,11 @@ Nothing here is ever pickled, and whatever a file holds, reading it ends with a 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,11 @@ def _ends_with_newline(file: Any) -> bool:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file; a torn line (a write that was cut short) is passed over."""
+    return [value for _, value in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The same, each with its number, from 1."""
     found = []
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
@@ -158,11 +165,38 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from None
-    for line in text.split("\n"):  # not splitlines(): a word may hold other line separators
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): a word may hold other line separators
         with contextlib.suppress(ValueError, RecursionError):  # no JSON, a number of 5,000 digits, endless nesting
             if isinstance(value := json.loads(line), dict):
-                found.append(value)
+                found.append((number, value))
     return found
+
+
+FINITE = {"allow_inf_nan": False}
+"""`__pydantic_config__` of a dataclass of which `check` shall take no NaN and no Infinity."""
+
+
+def check(kind: type, value: Any, where: str, within: str = "") -> None:
+    """UserError where JSON-like values do not fit a dataclass: says `where`, which field (`within` another), and what
+    it holds. Fields that the dataclass does not have are not looked at."""
+    from pydantic import ValidationError
+
+    try:  # JSON and strict: "32" is no number
+        _adapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
+        if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
+            raise UserError(f"{where}: {field}: {cause}") from None
+        holds = "" if first["type"] == "missing" else f", but is {reprlib.repr(first['input'])}"
+        raise UserError(f"{where}: {field}: {first['msg']}{holds}.") from None
+
+
+@functools.cache
+def _adapter(kind: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def read_json(path: Path) -> dict[str, Any]:
