@@ -20,8 +20,10 @@ import rungwise
 from rungwise.cli.main import main
 from rungwise.config.settings import Settings
 from rungwise.data import words
-from rungwise.data.words import END, WordList
+from rungwise.data.words import END, NAMES_SHA256, WordList
 from rungwise.engine import native
+from rungwise.experiment.results import Result
+from rungwise.ladder import get_rung
 from rungwise.training import run as practice
 from rungwise.training import run_dir
 from rungwise.util.files import read_tensors
@@ -109,3 +111,13 @@ def expected_pairs(words, indices, protocol):
         ids = [*([END] if protocol.start_token else []), *words.vocabulary.encode(words[i]).tolist(), END]
         pairs.append((ids[:-1], ids[1:]))
     return pairs
+
+
+def a_result(on: str, seed: int, test_loss: float = 2.0, **changes) -> Result:
+    of = get_rung(on)
+    return Result(**{
+        "rung": on, "seed": seed, "n_params": 1, "steps": of.train.steps, "protocol": "article", "train_loss": 1.9,
+        "val_loss": None, "test_loss": test_loss, "tokens_per_s": 1.0, "ms_per_step": 1.0, "data": "names",
+        "data_sha256": NAMES_SHA256, "versions": {}, "git_revision": None, "date": "2026-01-01", "engine": "torch",
+        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), "detail": {"samples": []}, **changes,
+    })  # fmt: skip

@@ -9,12 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_climb import made_up as a_result
 from test_fuzz import altered, assert_civil
 
 import made_up
 from conftest import make_words
-from helpers import TINY, command, flags
+from helpers import TINY, a_result, command, flags
 from rungwise.analysis.evidence import read
 from rungwise.errors import UserError
 from rungwise.experiment.results import RESULTS, Result

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from conftest import make_words
-from helpers import command
+from helpers import a_result, command
 from rungwise.analysis import evidence
 from rungwise.analysis.tables import markdown, rows
 from rungwise.config import EngineConfig, get_protocol
-from rungwise.data.words import NAMES_SHA256
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment.climb import Climb, cost, open_directory, plan, run
@@ -94,7 +93,7 @@ def test_a_directory_with_anything_else_is_refused(tmp_path):
 @pytest.mark.parametrize("n_done", [0, 1, 5])
 def test_the_plan_holds_each_missing_run_once(tmp_path, together, n_done):
     climb = setting(tmp_path, rungs=select("article"), seeds=range(5))
-    done = [made_up("baseline", seed) for seed in range(n_done)]
+    done = [a_result("baseline", seed) for seed in range(n_done)]
     tasks = plan(climb, done, 2, lambda rung: together)
     planned = [(task.rung.name, seed) for task in tasks for seed in task.seeds]
     assert len(planned) == len(set(planned)) == 40 - n_done
@@ -115,25 +114,15 @@ def test_cost_follows_size_and_steps():
     assert cores() >= 1
 
 
-def made_up(on: str, seed: int, test_loss: float = 2.0, **changes) -> Result:
-    of = get_rung(on)
-    return Result(**{
-        "rung": on, "seed": seed, "n_params": 1, "steps": of.train.steps, "protocol": "article", "train_loss": 1.9,
-        "val_loss": None, "test_loss": test_loss, "tokens_per_s": 1.0, "ms_per_step": 1.0, "data": "names",
-        "data_sha256": NAMES_SHA256, "versions": {}, "git_revision": None, "date": "2026-01-01", "engine": "torch",
-        "split_seed": 0, "model": of.model.to_dict(), "train": of.train.to_dict(), "detail": {"samples": []}, **changes,
-    })  # fmt: skip
-
-
 def test_results_of_a_changed_rung_do_not_count():
-    assert matches(made_up("gelu", 0), RUNGS["gelu"], None)
-    assert not matches(made_up("gelu", 0, model=RUNGS["rope"].model.to_dict()), RUNGS["gelu"], None)
-    assert not matches(made_up("gelu", 0), RUNGS["gelu"], 17)
+    assert matches(a_result("gelu", 0), RUNGS["gelu"], None)
+    assert not matches(a_result("gelu", 0, model=RUNGS["rope"].model.to_dict()), RUNGS["gelu"], None)
+    assert not matches(a_result("gelu", 0), RUNGS["gelu"], 17)
 
 
 def test_steps_are_paired_by_seed():
-    results = [made_up("baseline", s, 2.3 + 0.1 * s) for s in range(4)]
-    results += [made_up("2-heads", s, 2.2 + 0.1 * s) for s in (3, 1, 2)]
+    results = [a_result("baseline", s, 2.3 + 0.1 * s) for s in range(4)]
+    results += [a_result("2-heads", s, 2.2 + 0.1 * s) for s in (3, 1, 2)]
     row = rows(select(["2-heads"]), results)[0]
     assert (row.step.n, row.step.mean) == (3, pytest.approx(-0.1))
     assert row.step.sd == pytest.approx(0, abs=1e-12)
@@ -142,9 +131,9 @@ def test_steps_are_paired_by_seed():
 
 
 def test_published_figures_stand_beside_the_articles_list_and_protocol_only():
-    assert "2.35 / 2.35" in markdown(select("baseline"), [made_up("baseline", 0)])
+    assert "2.35 / 2.35" in markdown(select("baseline"), [a_result("baseline", 0)])
     for change in ({"data_sha256": "0" * 64}, {"protocol": "strict"}):
-        assert "2.35 / 2.35" not in markdown(select("baseline"), [made_up("baseline", 0, **change)])
+        assert "2.35 / 2.35" not in markdown(select("baseline"), [a_result("baseline", 0, **change)])
 
 
 def tried(rung: str, losses: dict[float, float], seeds, **changes) -> list[Result]:
@@ -154,7 +143,7 @@ def tried(rung: str, losses: dict[float, float], seeds, **changes) -> list[Resul
         own = rate == RUNGS[rung].train.learning_rate
         at = RUNGS[rung] if own else tune.variant(RUNGS[rung], rate)
         fields = {"rung": at.name, "train": at.train.to_dict(), "protocol": "strict", **changes}
-        found += [made_up(rung, s, -loss, **{"val_loss": loss + s / 100, **fields}) for s in seeds]
+        found += [a_result(rung, s, -loss, **{"val_loss": loss + s / 100, **fields}) for s in seeds]
     return found
 
 
@@ -235,7 +224,7 @@ def test_curves_are_means_of_whole_blocks():
 
 def test_results_from_before_a_field_was_there_are_of_its_default(tmp_path):
     """So that a component which comes later does not make what was measured without it worthless."""
-    line = dataclasses.asdict(made_up("gelu", 0))
+    line = dataclasses.asdict(a_result("gelu", 0))
     del line["model"]["final_norm"], line["train"]["window"]
     (tmp_path / RESULTS).write_text(json.dumps(line) + "\n")
     assert [matches(result, RUNGS["gelu"], None) for result in read(tmp_path / RESULTS)] == [True]

@@ -7,8 +7,9 @@ import io
 import itertools
 import os
 import re
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,20 +17,22 @@ import tyro
 
 from rungwise.cli.options import COMMANDS
 from rungwise.errors import UserError, closest
-from rungwise.util import interrupt
+from rungwise.util import interrupt, loading
 
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
 
 Start with: rungwise climb"""
+NARROWEST, WIDEST = 20, 1000
+"""Columns of help: with 6, tyro never ends."""
 
 
 def parse(arguments: Sequence[str]) -> Any:
     """The command that is asked for. tyro's boxed errors become one line; its help is left as it is."""
-    told = io.StringIO()
+    told, arguments = io.StringIO(), list(arguments) or ["--help"]
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), _terminal(for_help=bool({"-h", "--help"} & {*arguments})):
             return tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, prog="rungwise", description=DESCRIPTION, args=list(arguments) or ["--help"]
+                COMMANDS, prog="rungwise", description=DESCRIPTION, args=arguments
             )
     except SystemExit as exit_:
         if exit_.code:
@@ -37,9 +40,25 @@ def parse(arguments: Sequence[str]) -> Any:
         raise
 
 
+@contextlib.contextmanager
+def _terminal(for_help: bool) -> Iterator[None]:
+    """What tyro asks of the terminal, by the environment: a width in which its boxes come to an end, and do not break
+    the words of an error; and NO_COLOR (no-color.org), of which it does not know."""
+    width = min(max(shutil.get_terminal_size().columns, NARROWEST if for_help else 80), WIDEST)
+    changed = {"COLUMNS": str(width)} | ({"TERM": "dumb"} if os.environ.get("NO_COLOR") else {})
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def _one_line(boxed: str, arguments: Sequence[str]) -> str:
     """What a box of tyro's says, up to its first rule, and where there is help."""
-    lines = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
+    plain = re.sub("\x1b\\[[0-9;]*m", "", boxed)  # a terminal is given colours
+    lines = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
     said = list(itertools.takewhile(lambda line: not line.startswith("─"), lines))
     command = next((name for name in arguments if name in COMMANDS), None)
     if arguments and command is None and not arguments[0].startswith("-"):
@@ -60,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):  # words hold any character; a terminal shows what it can
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    loading.watch()
     try:
         parse(sys.argv[1:] if arguments is None else arguments).run()
         sys.stdout.flush()
@@ -72,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except MemoryError as error:
         _exit(2, f"error: Not enough memory. {str(error).splitlines()[0] if str(error) else ''}".rstrip())
-    except OSError as error:  # files' own errors are UserErrors: this is standard output
+    except OSError as error:  # files' own errors are UserErrors: this is standard output, or a library (no errno)
+        if error.errno is None:
+            _unexpected(error)
         _exit(2, f"error: Cannot write: {error.strerror or error}.")
     except RuntimeError as error:
         if "allocate memory" not in str(error) or TRACEBACK in os.environ:
@@ -86,9 +108,12 @@ TRACEBACK = "RUNGWISE_TRACEBACK"
 
 
 def _unexpected(error: Exception) -> NoReturn:
-    """A mistake of ours. Users get a line, not a traceback; developers get theirs when they ask."""
+    """A package that cannot be loaded, or a mistake of ours. Users get a line, not a traceback; developers get theirs
+    when they ask."""
     if os.environ.get(TRACEBACK):
         raise error
+    if line := loading.explain(error):
+        _exit(2, f"error: {line}")
     first_line = next(iter(str(error).splitlines()), "")
     _exit(1, f"internal error: {type(error).__name__}: {first_line} ({TRACEBACK}=1 shows where; please report it)")
 
