@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_fuzz import altered, assert_civil
 
 import made_up
+from altered import altered, assert_civil
 from conftest import make_words
 from helpers import TINY, a_result, command, flags
 from rungwise.analysis.evidence import read

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from altered import altered, assert_civil, values
 from helpers import WORDS, command, tiny_run
 from rungwise.data.sources import PACKED
 from rungwise.experiment.results import read as read_results
@@ -24,35 +25,6 @@ def damage(draw, whole: bytes) -> bytes:
         return draw(st.binary(max_size=200))
     a, b = sorted(draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     return whole[:a] + draw(st.binary(max_size=9)) + whole[b if draw(st.booleans()) else a :]
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=6,
-)
-
-
-@st.composite
-def altered(draw, whole: dict) -> dict:
-    """JSON with a value, somewhere inside, that is something else."""
-    copy = json.loads(json.dumps(whole))
-    inner = copy
-    while True:
-        key = draw(st.sampled_from(sorted(inner)))
-        if isinstance(inner[key], dict) and inner[key] and draw(st.booleans()):
-            inner = inner[key]
-        else:
-            inner[key] = draw(values)
-            return copy
-
-
-def assert_civil(done) -> None:
-    assert done.status in (0, 2), done
-    assert "Traceback" not in done.err
-    assert "internal error" not in done.err
-    if done.status:
-        assert done.err.splitlines()[-1].startswith("rungwise: error: ")
 
 
 @pytest.fixture(scope="module")
