@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rungwise.cli import main as cli
+from rungwise.cli.main import main as cli
 from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.data.batches import Tape

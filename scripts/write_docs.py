@@ -90,7 +90,7 @@ def growth_picture() -> str:
 
 def standing(figure: Figure) -> str:
     """A figure as a picture of its own, with the report's colours, light and dark, in it."""
-    template = (ROOT / "src/rungwise/data/report.html.j2").read_text(encoding="utf-8")
+    template = (ROOT / "src/rungwise/report/report.html.j2").read_text(encoding="utf-8")
     light: dict[str, str] = {}
     dark: dict[str, str] = {}
     for name, value in re.findall(r"(--\w+): (#\w+);", template):

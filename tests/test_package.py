@@ -43,7 +43,9 @@ def ours() -> set[str]:
 
 def test_the_wheel_holds_the_package_and_nothing_else(built):
     held = {name for name in zipfile.ZipFile(built[0]).namelist() if ".dist-info/" not in name}
-    assert held >= ours() >= {"rungwise/py.typed", "rungwise/native/engine.cpp", "rungwise/data/report.html.j2"}
+    assert (
+        held >= ours() >= {"rungwise/py.typed", "rungwise/engine/native/engine.cpp", "rungwise/report/report.html.j2"}
+    )
     assert {name.partition("/")[0] for name in held} == {"rungwise"}
     assert {Path(name).suffix for name in held} <= {Path(name).suffix for name in ours()}
 

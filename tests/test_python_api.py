@@ -11,10 +11,8 @@ import pytest
 import torch
 
 from helpers import TINY, WORDS, tiny_run
-from rungwise import UserError, load
+from rungwise import UserError, generate, load, train
 from rungwise.data.words import from_words
-from rungwise.engine import loop as train
-from rungwise.inference import sample as generate
 
 
 @pytest.fixture(scope="module")

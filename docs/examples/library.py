@@ -1,8 +1,6 @@
 """Train on a list of words, draw new ones, and read the run back: what the README shows."""
 
-from rungwise import load
-from rungwise.engine import loop as train
-from rungwise.inference import sample as generate
+from rungwise import generate, load, train
 
 run = train("given-names", "runs/example", n_embd=32, n_head=2, steps=300, eval_every=100, patience=2)
 print(f"{sum(p.numel() for p in run.model.parameters()):,} parameters; alphabet {run.vocabulary.characters}")

@@ -9,9 +9,7 @@ from rungwise.util import interrupt
 def main() -> None:
     interrupt.watch()
     from rungwise.cli.main import main as command
-    from rungwise.util.machine import prepare
 
-    prepare()
     status = 0
     try:
         command()

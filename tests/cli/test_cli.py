@@ -8,11 +8,12 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import rungwise
-from helpers import TINY, WORDS, command, flags, tiny_run
+from helpers import ROOT, TINY, WORDS, command, flags, tiny_run
 from rungwise.cli import main as cli
 from rungwise.cli.flags import documentation
 from rungwise.cli.main import main
@@ -45,7 +46,7 @@ HELP = [[], ["--help"], *([name, "--help"] for name in cli.COMMANDS)]
 @pytest.mark.parametrize("arguments", HELP, ids=" ".join)
 def test_help_answers_without_torch(arguments):
     code = (
-        "import sys\nfrom rungwise.cli import main\ntry: main(sys.argv[1:])\n"
+        "import sys\nfrom rungwise.cli.main import main\ntry: main(sys.argv[1:])\n"
         "except SystemExit as e: print(e.code, sorted({'torch', 'polars', 'pydantic', 'scipy'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
@@ -77,10 +78,10 @@ def test_the_fields_of_python_are_those_of_the_command():
     known = {name for name in settings.ALL if name != "data"}  # data is train()'s own argument
     assert set(Fields.__annotations__) == known
     assert set(SamplingFields.__annotations__) == {field.name for field in dataclasses.fields(Sampling)}
-    hints = settings.get_type_hints(Fields)
+    hints = get_type_hints(Fields)
     for section, kind in settings.KINDS.items():
         for name in settings.fields(kind):
-            assert name == "data" or hints[name] == settings.get_type_hints(kind)[name], (section, name)
+            assert name == "data" or hints[name] == get_type_hints(kind)[name], (section, name)
 
 
 @pytest.mark.parametrize("suffix", ["json", "toml"])
@@ -228,11 +229,8 @@ def test_a_terminal_keeps_its_encoding(tmp_path):
 
 
 def test_the_functions_are_had_however_their_files_were_imported():
-    import rungwise.engine.loop
-    import rungwise.inference.sample
-    from rungwise import Transformer, load
-    from rungwise.engine import loop as train
-    from rungwise.inference import sample as generate
+    import rungwise.training.run
+    from rungwise import Transformer, generate, load, train
 
     assert all(callable(f) and not hasattr(f, "__path__") for f in (Transformer, generate, load, train))
     assert train.__module__ == generate.__module__ == "rungwise.training.run"
@@ -243,9 +241,7 @@ def test_the_functions_are_had_however_their_files_were_imported():
 
 
 def test_training_and_generating_in_python(tmp_path):
-    from rungwise import load
-    from rungwise.engine import loop as train
-    from rungwise.inference import sample as generate
+    from rungwise import generate, load, train
 
     run = train(WORDS, tmp_path / "r", n_embd=8, n_head=2, n_layer=1, steps=5, engine="torch")
     words = [word.text for word in generate(run, 9, temperature=0.8, new_only=True)]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import TINY, WORDS, command, flags, tiny_run
+from helpers import ROOT, SOURCE, TINY, WORDS, command, flags, tiny_run
 from rungwise.training import run_dir
 from rungwise.util import interrupt
 from rungwise.util.files import read_lines

@@ -19,7 +19,6 @@ from rungwise.experiment.results import matches, read
 from rungwise.ladder import RUNGS, select
 from rungwise.util.files import read_lines
 
-ROOT = ROOT
 SMALL = {"n_embd": 8, "n_head": 2, "n_layer": 1, "engine": "torch", "batch_size": 4}
 
 

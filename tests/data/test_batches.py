@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from helpers import expected_pairs
 from rungwise.config import TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
 from rungwise.data.words import END, PAD

@@ -10,7 +10,7 @@ from helpers import TINY, flags, tiny_run
 
 SCRIPT = """
 import resource, sys, time
-from rungwise.cli import main
+from rungwise.cli.main import main
 began = time.monotonic()
 main(sys.argv[1:])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -244,7 +244,7 @@ def test_what_a_run_keeps_of_its_shards_is_read_with_care(folder, tmp_path, name
 SCRIPT = """
 import re, sys
 from pathlib import Path
-from rungwise.cli import main  # noqa: E402
+from rungwise.cli.main import main  # noqa: E402
 main(sys.argv[1:])
 # Not getrusage(): a process that was forked begins with the peak of the one that it was forked from.
 print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)

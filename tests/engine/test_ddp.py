@@ -12,7 +12,7 @@ import pytest
 import torch.distributed as dist
 
 from conftest import make_words
-from helpers import assert_same, command, flags
+from helpers import SOURCE, assert_same, command, flags
 from rungwise.config import RunConfig, TrainConfig, get_protocol
 from rungwise.config.settings import Settings
 from rungwise.data import words

@@ -143,7 +143,7 @@ def tried(rung: str, losses: dict[float, float], seeds, **changes) -> list[Resul
         own = rate == RUNGS[rung].train.learning_rate
         at = RUNGS[rung] if own else tune.variant(RUNGS[rung], rate)
         fields = {"rung": at.name, "train": at.train.to_dict(), "protocol": "strict", **changes}
-        found += [a_result(rung, s, -loss, **{"val_loss": loss + s / 100, **fields}) for s in seeds]
+        found += [a_result(rung, s, 9 - loss, **{"val_loss": loss + s / 100, **fields}) for s in seeds]
     return found
 
 
@@ -152,7 +152,7 @@ def test_tuning_looks_at_validation_alone():
     results = tried("baseline", {1e-3: 2.0, 3e-4: 2.5, 3e-3: 1.5, 1e-2: 2.5}, (0, 1))
     found = tune.tuned(results)["baseline"]
     assert found.best == 3e-3
-    assert [r.test_loss for r in found.tried[3e-3]] == [-1.5, -1.5]
+    assert [r.test_loss for r in found.tried[3e-3]] == [7.5, 7.5]
 
 
 def test_tuned_rates_are_compared_on_the_seeds_that_all_have():

@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, to):
         import resource
         import {", ".join(PACKAGES[to])}
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}))
-        from rungwise.cli import main
+        from rungwise.cli.main import main
         main({arguments!r})
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -158,7 +158,7 @@ def test_changes_and_code_follow_the_ladder(tmp_path: Path) -> None:
         architecture = set(rung.changes) & set(ModelConfig.fields())
         assert not architecture or shown["code"], f"{rung.name}: no code for {architecture}; add it to CODE"
     rope = next(shown for shown in data["rungs"] if shown["name"] == "rope")
-    assert rope["code"][0]["where"] == "layers.py, RoPE" and rope["code"][0]["text"] in source
+    assert rope["code"][0]["where"] == "model/layers.py, RoPE" and rope["code"][0]["text"] in source
     assert rope["changes"] == [{"field": "position", "before": "none", "after": "rope"}]
     assert all(CODE.values())
 
@@ -258,7 +258,7 @@ def test_served_on_this_machine_only() -> None:
 
 def test_help_does_without_torch() -> None:
     code = (
-        "import sys\nfrom rungwise.cli import main\n"
+        "import sys\nfrom rungwise.cli.main import main\n"
         "try: main(['play', '--help'])\nfinally: assert 'torch' not in sys.modules"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

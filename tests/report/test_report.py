@@ -275,7 +275,7 @@ def test_labels_move_apart_and_no_further():
 
 def test_the_command_needs_no_torch(tmp_path):
     folder = made_up.write_climb(tmp_path / "climb", losses={"baseline": 2.4}, seeds=[0, 1])
-    code = "import sys; from rungwise.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    code = "import sys; from rungwise.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, "report", str(folder)], capture_output=True, text=True, check=False
     )

@@ -202,7 +202,7 @@ def test_a_full_disk_is_one_line(tmp_path):
     code = textwrap.dedent(f"""
         import resource, signal
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}))
-        from rungwise.cli import main
+        from rungwise.cli.main import main
         main({["train", "--data", "given-names", "--out", str(tmp_path / "r"), "--steps", "1"]!r})
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ import socket, sys
 def refuse(*arguments, **named): raise AssertionError("no network")
 socket.socket.connect = socket.socket.bind = refuse
 socket.getaddrinfo = refuse
-from rungwise.cli import main
+from rungwise.cli.main import main
 main(sys.argv[1:])
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import WORDS
+from helpers import SOURCE, WORDS
 from rungwise.data.words import names_path
 from rungwise.engine.process_group import World
 from rungwise.training.job import own_threads
@@ -176,7 +176,7 @@ pwd.getpwuid = getpwuid
 
 EVERY_COMMAND = """
 import getpass, sys
-from rungwise.cli import main
+from rungwise.cli.main import main
 for line in sys.stdin.read().splitlines():
     print("$", line, file=sys.stderr, flush=True)
     try:

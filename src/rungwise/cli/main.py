@@ -18,6 +18,7 @@ import tyro
 from rungwise.cli.options import COMMANDS
 from rungwise.errors import UserError, closest
 from rungwise.util import interrupt, loading
+from rungwise.util.machine import prepare
 
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
 
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):  # words hold any character; a terminal shows what it can
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    prepare()
     loading.watch()
     try:
         parse(sys.argv[1:] if arguments is None else arguments).run()

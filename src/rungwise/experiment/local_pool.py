@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -101,10 +102,15 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+LONGEST_FOLDER = 70
+"""Characters of a folder for temporary files in which the server's socket, of at most 107, has its place."""
+
+
 def _context() -> Any:
     """Workers are forked from a server that has imported torch once, for this climb and for later ones of this process;
     they are started afresh where a process with such libraries cannot be forked safely (macOS) or at all."""
-    if sys.platform != "linux":
+    too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER
+    if sys.platform != "linux" or too_long:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rungwise.experiment.task"])

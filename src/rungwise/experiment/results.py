@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Interval
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.errors import UserError
@@ -18,6 +20,9 @@ from rungwise.ladder import Rung
 from rungwise.util.files import FINITE, append_line, check, numbered_lines
 
 RESULTS = "results.jsonl"
+
+Nats = Annotated[float, Interval(ge=0, le=700)]
+"""A mean loss: exp of it, and of its negative, is a number."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,10 @@ class Result:
     n_params: int
     steps: int
     protocol: str
-    train_loss: float
-    val_loss: float | None
+    train_loss: Nats
+    val_loss: Nats | None
     """None where the protocol has no validation words."""
-    test_loss: float
+    test_loss: Nats
     tokens_per_s: float
     """Real (unpadded) training tokens a second of this replica."""
     ms_per_step: float

@@ -269,7 +269,7 @@ def code(rung: Rung) -> list[dict[str, str]]:
     """The source of what a rung switches on, read from the modules themselves."""
     return [
         {
-            "where": f"{part.__module__.removeprefix('rungwise.')}.py, {part.__qualname__}",
+            "where": f"{part.__module__.removeprefix('rungwise.').replace('.', '/')}.py, {part.__qualname__}",
             "text": textwrap.dedent(inspect.getsource(part)),
         }
         for part in switched_on(rung)

@@ -55,7 +55,7 @@ def html(sections: Sequence[Section]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("rungwise", "data"),
+        loader=PackageLoader("rungwise.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
