@@ -15,12 +15,10 @@ TYPE_CHECKING = False  # typing takes longer to import than all that comes befor
 if TYPE_CHECKING:
     from typing import Any
 
+    from rungwise.api import Run, Word, generate, load, train
     from rungwise.config import ModelConfig, Protocol, TrainConfig
     from rungwise.errors import UserError
-    from rungwise.inference.sample import Word
     from rungwise.model.transformer import Transformer
-    from rungwise.training.run import generate, train
-    from rungwise.training.run_dir import Run, load
 
 __all__ = [
     "ModelConfig",
@@ -39,9 +37,7 @@ _HOMES = {
     **dict.fromkeys(("ModelConfig", "Protocol", "TrainConfig"), "config"),
     "UserError": "errors",
     "Transformer": "model.transformer",
-    "Word": "inference.sample",
-    **dict.fromkeys(("Run", "load"), "training.run_dir"),
-    **dict.fromkeys(("generate", "train"), "training.run"),
+    **dict.fromkeys(("Run", "Word", "generate", "load", "train"), "api"),
 }
 """Where each name lives. It is imported when it is asked for, so that `import rungwise` does not wait for torch."""
 

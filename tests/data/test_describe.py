@@ -94,7 +94,7 @@ def test_eval_against_a_loop(tmp_path, protocol):
     run = run_dir.load(tiny_run(tmp_path, protocol))
     some = ["anna", "bea", "anna", "Qanna", "zoé", "x", "carl"]
     known = [word for word in some if set(word) <= set(run.vocabulary.characters)]
-    found = assess(run, listed(some))
+    found = assess(run.model, run.vocabulary, run.word_start, listed(some))
     assert list(found.words) == known
     assert found.unknown == {"Q": 1, "é": 1}
     assert found.n_unknown_words == 2

@@ -1,4 +1,5 @@
-"""`rungwise bench`: how fast, how near the limits, and beside others from their own checkouts, in interleaved rounds.
+"""`rungwise bench`: how fast, how near the limits, and compared with others from their own checkouts, in interleaved
+rounds. Imports experiment, training and what lies below.
 
 A shared machine is noisy: every round measures all of it, one after the other, and only ratios inside one round count.
 """
@@ -19,7 +20,6 @@ from rungwise.bench import machine, ours
 from rungwise.bench.limits import Work
 from rungwise.bench.peers import Makemore, MicrogptC
 from rungwise.bench.summary import WHOLE, ratios, tell
-from rungwise.cli.options import BenchCommand
 from rungwise.config import EngineConfig
 from rungwise.data import words
 from rungwise.engine.select import choose_engine
@@ -62,17 +62,30 @@ class Sizes:
 SHORT = Sizes(steps=2, names=50, trained=2, their_steps=40, their_names=10, c_names=100, climb_steps=1, helps=1)
 
 
-def bench(request: BenchCommand) -> None:
-    """Measure, print, and write --out."""
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; `rungwise bench --help` says what each is."""
+
+    rounds: int
+    short: bool
+    makemore: Path | None
+    microgpt_c: Path | None
+    full: bool
+    data: str
+    engine: str
+
+
+def bench(request: Request, as_json: bool, out: Path | None) -> None:
+    """Measure, print as text or JSON, and write JSON to `out`."""
     found = measure(request)
-    print(json.dumps(found, indent=1) if request.json else tell(found))
-    if request.out:
-        with files.atomic(request.out) as temporary:
+    print(json.dumps(found, indent=1) if as_json else tell(found))
+    if out:
+        with files.atomic(out) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(f"Wrote {request.out}", file=sys.stderr)
+        print(f"Wrote {out}", file=sys.stderr)
 
 
-def measure(request: BenchCommand) -> dict[str, Any]:
+def measure(request: Request) -> dict[str, Any]:
     """All that is measured, as it stands in --json."""
     if request.rounds < 1:
         raise UserError(f"rounds must be at least 1, but is {request.rounds}.")
@@ -117,7 +130,7 @@ def measure(request: BenchCommand) -> dict[str, Any]:
 
 
 def _peers(
-    request: BenchCommand, sizes: Sizes, listed: words.WordList, aside: Path
+    request: Request, sizes: Sizes, listed: words.WordList, aside: Path
 ) -> tuple[Makemore | None, MicrogptC | None]:
     """The other projects that were asked for, ready to run."""
     folders = {name: aside / name for name in ("makemore", "microgpt-c")}
@@ -136,7 +149,7 @@ Task = tuple[str, Callable[[], None]]
 
 
 def _once(
-    request: BenchCommand,
+    request: Request,
     sizes: Sizes,
     engine: str,
     workers: ours.Workers,

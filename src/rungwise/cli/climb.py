@@ -22,7 +22,6 @@ from rungwise.data import words
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
-from rungwise.experiment.collect import collect
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
 from rungwise.util.files import local
@@ -55,7 +54,6 @@ def climb(request: ClimbCommand) -> None:
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
     with screen:
         everything = climbing.run(plan, screen.report)
-    collect(plan.out)
     wanted = {rung.name for rung in plan.rungs}
     results = [r for r in everything if r.rung in wanted and r.seed < request.seeds]
     if not console.is_terminal:

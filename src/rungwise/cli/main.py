@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import tyro
 
-from rungwise.cli.options import COMMANDS
+from rungwise.cli.commands import COMMANDS, run
 from rungwise.errors import UserError, closest
 from rungwise.util import interrupt, loading
 from rungwise.util.machine import prepare
@@ -33,7 +33,10 @@ def parse(arguments: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(told), _terminal(for_help=bool({"-h", "--help"} & {*arguments})):
             return tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, prog="rungwise", description=DESCRIPTION, args=arguments
+                {name: options for name, (options, _) in COMMANDS.items()},
+                prog="rungwise",
+                description=DESCRIPTION,
+                args=arguments,
             )
     except SystemExit as exit_:
         if exit_.code:
@@ -83,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare()
     loading.watch()
     try:
-        parse(sys.argv[1:] if arguments is None else arguments).run()
+        run(parse(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:
         _exit(2, f"error: {' '.join(str(error).splitlines())}")

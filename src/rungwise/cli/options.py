@@ -1,7 +1,4 @@
-"""The command line as data: a dataclass a command, its fields the flags, the line under each its help.
-
-No torch: what is heavy is imported where a command runs.
-"""
+"""The command line as data: a dataclass a command, its fields the flags, the line under each its help. No torch."""
 
 from __future__ import annotations
 
@@ -11,11 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from rungwise.cli.flags import flags, given
-from rungwise.config import ListConfig
-from rungwise.config.settings import KINDS, Settings, read_file
-from rungwise.errors import UserError
-from rungwise.util.interrupt import is_follower
+from rungwise.cli.flags import flags
+from rungwise.config.settings import KINDS
 
 if TYPE_CHECKING:
     ListFlags = RunFlags = ModelFlags = TrainFlags = Any
@@ -65,11 +59,6 @@ class ClimbCommand:
     json: bool = False
     """Print the results as JSON lines on standard output, everything else on standard error."""
 
-    def run(self) -> None:
-        from rungwise.cli.climb import climb
-
-        climb(self)
-
 
 @dataclass
 class TrainCommand:
@@ -94,26 +83,6 @@ class TrainCommand:
     run_: Annotated[OmitArgPrefixes[RunFlags], arg(name="run")] = field(default_factory=RunFlags)
     model: OmitArgPrefixes[ModelFlags] = field(default_factory=ModelFlags)
     training: OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
-
-    def run(self) -> None:
-        values = given(self.list, self.run_, self.model, self.training)
-        if self.resume and (others := [name for name in values if name != "data"] + ["config"] * bool(self.config)):
-            flag = others[0].replace("_", "-")
-            raise UserError(f"--resume reads everything from {self.out}; leave out --{flag}.")
-        where = "command line"
-        if self.config:
-            values, where = read_file(self.config) | values, str(self.config)
-        asked = Settings.of(values, where)
-        from rungwise.training import job
-        from rungwise.training import run as practice
-
-        track = [name for name in ("tensorboard", "trackio") if getattr(self, name)]
-        if is_follower():
-            job.follow()
-        elif self.resume:
-            practice.resume(self.out, values.get("data"), track)
-        else:
-            practice.start(self.out, asked, track)
 
 
 @dataclass
@@ -150,17 +119,6 @@ class SampleCommand:
     weights: Literal["best", "last"] = "best"
     """The best on the validation words, or the last that training reached."""
 
-    def run(self) -> None:
-        from rungwise.inference.sample import Sampling
-        from rungwise.training import run as practice
-        from rungwise.util.files import portable
-
-        prefix = portable(self.prefix)
-        sampling = Sampling(
-            self.temperature, self.top_k, self.top_p, prefix, self.max_length, self.unique, self.new_only
-        )
-        practice.sample(self.run_dir, self.n, sampling, self.seed, self.json, self.weights)
-
 
 @dataclass
 class EvalCommand:
@@ -186,12 +144,6 @@ class EvalCommand:
     max_length: int = 64
     """Longer words are dropped, and counted."""
 
-    def run(self) -> None:
-        source = ListConfig(self.list, self.encoding, self.column, self.max_length)
-        from rungwise.inference.evaluate import evaluate
-
-        evaluate(self.run_dir, source, self.words, self.json, self.weights)
-
 
 @dataclass
 class DataCommand:
@@ -210,12 +162,6 @@ class DataCommand:
     max_length: int = 64
     """Longer words are dropped, and counted."""
 
-    def run(self) -> None:
-        source = ListConfig(self.list, self.encoding, self.column, self.max_length)
-        from rungwise.data.describe import show
-
-        show(source, self.json, self.counts)
-
 
 @dataclass
 class ReportCommand:
@@ -231,23 +177,10 @@ class ReportCommand:
     peers: Path | None = None
     """Measured figures of other projects (default: peers.json beside the results, or one level up)."""
 
-    def run(self) -> None:
-        from rungwise.report.build import write
-
-        if not self.paths:
-            raise UserError("Nothing to report on; give a climb's directory, such as runs/names-article.")
-        for path in write(self.paths, self.out, self.peers):
-            print(f"Wrote {path}")
-
 
 @dataclass
 class LadderCommand:
     """List the rungs: what each changes, and why."""
-
-    def run(self) -> None:
-        from rungwise.cli.climb import ladder
-
-        ladder()
 
 
 @dataclass
@@ -271,11 +204,6 @@ class PlayCommand:
     port: int = 8000
     """Where to serve it (0: any free port)."""
 
-    def run(self) -> None:
-        from rungwise.play.page import play
-
-        play(self.runs, self.out, self.data, self.seed, self.precision, self.chapters, self.serve, self.port)
-
 
 @dataclass
 class ExportCommand:
@@ -291,12 +219,6 @@ class ExportCommand:
     """onnx: one file for any ONNX runtime; hf: a directory for transformers' AutoModelForCausalLM and AutoTokenizer."""
     out: Path | None = None
     """Directory to write to (default: RUN_DIR/onnx or RUN_DIR/hf)."""
-
-    def run(self) -> None:
-        from rungwise.export import export
-
-        out, made = export(self.run_dir, self.format, self.out)
-        print(f"Wrote {out}: {made.what}. Its logits differ from the model's by at most {made.error:.1e}.")
 
 
 @dataclass
@@ -324,22 +246,3 @@ class BenchCommand:
     """Print JSON instead."""
     out: Path | None = None
     """Write the JSON here, too."""
-
-    def run(self) -> None:
-        from rungwise.bench import bench
-
-        bench(self)
-
-
-COMMANDS = {
-    "climb": ClimbCommand,
-    "train": TrainCommand,
-    "sample": SampleCommand,
-    "eval": EvalCommand,
-    "data": DataCommand,
-    "report": ReportCommand,
-    "ladder": LadderCommand,
-    "play": PlayCommand,
-    "export": ExportCommand,
-    "bench": BenchCommand,
-}

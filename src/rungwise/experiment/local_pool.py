@@ -21,7 +21,7 @@ from rungwise.experiment.results import Result
 from rungwise.util.machine import threads
 
 if TYPE_CHECKING:
-    from rungwise.experiment.climb import Climb, Task
+    from rungwise.experiment.plan import Climb, Task
 
 
 class LocalPool:

@@ -25,7 +25,7 @@ from rungwise.training.run_dir import CONFIG
 from rungwise.util.files import atomic, make_folder
 
 if TYPE_CHECKING:
-    from rungwise.experiment.climb import Climb, Task
+    from rungwise.experiment.plan import Climb, Task
 
 RETRIES = 10
 """A task whose workers die more often than this ends the climb: it may be what kills them."""

@@ -15,8 +15,8 @@ from rungwise.data.batches import STEPS_A_BLOCK, Tape
 from rungwise.data.words import Split
 from rungwise.engine.loop import Engine, models, train
 from rungwise.engine.select import make_engine
-from rungwise.experiment.climb import Climb, Task
 from rungwise.experiment.collect import SCORES, write_frame
+from rungwise.experiment.plan import Climb, Task
 from rungwise.experiment.results import Result
 from rungwise.inference.sample import generate
 from rungwise.inference.score import Scores, score

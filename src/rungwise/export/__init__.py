@@ -2,6 +2,7 @@
 
 Every format is a room beside this one with a function `write(run, folder)`: it writes its files, has the format's own
 library read them back, and tells, as a `Made`, how far the library's logits are from ours.
+Imports experiment, training and what lies below.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `rungwise train` and `rungwise sample` do, and the same for Python: train(), generate().
+"""What `rungwise train` and `rungwise sample` do.
 
 A run that is started writes vocabulary.json, what it keeps of its list (material.py) and config.json, in that order: a
 directory with config.json can be gone on with. samples.txt comes last of all: a directory with it is complete.
@@ -6,18 +6,15 @@ directory with config.json can be gone on with. samples.txt comes last of all: a
 
 from __future__ import annotations
 
-import contextlib
 import json
-import operator
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rungwise.config import ListConfig, get_protocol
 from rungwise.config.settings import KINDS, Settings
-from rungwise.data import dataset, words
+from rungwise.data import dataset
 from rungwise.data.dataset import Listed, Material, Sharded
 from rungwise.data.words import WordList
 from rungwise.engine.process_group import World
@@ -32,10 +29,7 @@ from rungwise.training.run_dir import load as load_run
 from rungwise.util.files import contents, lock, make_folder
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from rungwise.config.settings import Fields
-    from rungwise.inference.prefix_tree import SamplingFields
+    pass
 
 
 def start(
@@ -184,41 +178,3 @@ def write_words(drawn: Iterable[Word], as_json: bool, to: TextIO) -> int:
         else:
             to.write(f"{word.text}\n")
     return printed
-
-
-# ------------------------------------------------------------------------------------------------- for Python
-
-
-def train(data: str | Path | Iterable[str] = "auto", out: str | Path | None = None, **fields: Unpack[Fields]) -> Run:
-    """Train a model on a list of words, and give it back.
-
-    `data`: a file or the name of a list as on the command line, or the words themselves, strings in any iterable.
-    `out`: the directory to write to; None: nothing is kept. `fields`: n_embd=64, learning_rate=1e-3, patience=5, ... as
-    on the command line (`rungwise train --help` tells them all); numbers may be NumPy's. What is not of a field's type,
-    or no string among the words, is a UserError.
-    """
-    by_name = isinstance(data, str | Path)
-    asked = Settings.of({**fields, "data": str(data)} if by_name else dict(fields), "train()")
-    listed = None if by_name else words.from_words(data, max_length=asked.list.max_length)
-    with contextlib.ExitStack() as stack:
-        folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
-        return start(folder, asked, say=lambda line: None, listed=listed)
-
-
-def generate(run: Run, n: int = 20, *, seed: int = 0, **sampling: Unpack[SamplingFields]) -> Iterator[Word]:
-    """Draw n words from a run. `sampling`: temperature=0.8, top_k=10, prefix="ab", unique=True, ... (Sampling).
-
-    What is not of a field's type, or below 0 for `n`, is a UserError.
-    """
-    n, seed = _whole("n", n), _whole("seed", seed)
-    drawn = Sampling.from_dict(sampling, "generate()")
-    return draw_words(
-        run.model, run.vocabulary, n, run.sampled_firsts, drawn, seed, run.known, run.word_start.first_scored
-    )
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise UserError(f"generate(): {name} must be a whole number, but is {value!r}.") from None

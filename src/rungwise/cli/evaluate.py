@@ -1,0 +1,67 @@
+"""`rungwise eval`: what a model thinks of a list, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rungwise.config import ListConfig
+from rungwise.data.dataset import load_list
+from rungwise.inference.evaluate import Assessment, assess
+from rungwise.training.run_dir import Weights
+from rungwise.training.run_dir import load as load_run
+
+
+def evaluate(run_dir: Path, source: ListConfig, each_word: bool, as_json: bool, weights: Weights = "best") -> None:
+    """Print a summary; with each_word, a line a word instead, and the summary on standard error."""
+    run = load_run(run_dir, weights)
+    listed, _ = load_list(source)
+    found = assess(run.model, run.vocabulary, run.word_start, listed)
+    summary = found.summary(run.protocol, listed)
+    if each_word:
+        for line in _lines(found, as_json):
+            sys.stdout.write(line + "\n")
+    for line in [json.dumps(summary, ensure_ascii=False)] if as_json else _told(summary):
+        print(line, file=sys.stderr if each_word else sys.stdout)
+
+
+def _lines(found: Assessment, as_json: bool) -> Iterator[str]:
+    """Nats of each word, and nats a character, in the list's order."""
+    if not as_json:
+        yield "nats\tnats_per_character\tword"
+    for word, nats, n in zip(found.words, found.scores.words.tolist(), found.scores.lengths.tolist(), strict=True):
+        value = {"word": word, "nats": round(nats, 5), "nats_per_character": round(nats / n, 5)}
+        yield json.dumps(value, ensure_ascii=False) if as_json else f"{nats:.5f}\t{nats / n:.5f}\t{word}"
+
+
+def _large(value: float | None, digits: int) -> str:
+    return "above 1e300" if value is None else f"{value:,.{digits}f}" if value < 1e9 else f"{value:.3g}"
+
+
+def _told(s: dict[str, Any]) -> Iterator[str]:
+    yield f"{s['list']}: {s['words']:,} words, {s['words_scored']:,} scored (protocol {s['protocol']}: {s['scored']})"
+    if s["words_with_unknown_characters"]:
+        shown = ", ".join(f"{c!r} {n:,}" for c, n in list(s["unknown_characters"].items())[:10])
+        yield (
+            f"Not scored: {s['words_with_unknown_characters']:,} words with characters outside the alphabet "
+            f"({len(s['unknown_characters'])} of them: {shown})"
+        )
+    if n := s["words_beyond_the_last_position"]:
+        yield f"Not scored: {n:,} words longer than the model's learned positions reach"
+    for key, what in (
+        ("dropped_too_long", "words longer than --max-length"),
+        ("dropped_with_a_line_break", "words that hold a line break"),
+        ("dropped_rows_unlike_the_header", "rows with more or fewer cells than the header"),
+    ):
+        if n := s[key]:
+            yield f"Not read: {n:,} {what}"
+    yield (
+        f"{s['nats_per_character']:.4f} nats, {s['bits_per_character']:.4f} bits a character; perplexity "
+        f"{_large(s['perplexity_per_character'], 3)} a character, {_large(s['perplexity_per_word'], 1)} a word"
+    )
+    yield f"{s['accuracy']:.1%} of characters are the model's first guess"
+    for title, key in (("Most likely", "most_likely"), ("Least likely", "least_likely")):
+        yield f"{title} (nats a character): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])
