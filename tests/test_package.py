@@ -111,7 +111,7 @@ def test_the_installed_package_works_in_an_empty_folder(installed, tmp_path):
     ran(rungwise, "play", str(climbed))
     for page in ("report.html", "play.html"):
         assert "</html>" in (climbed / page).read_text(encoding="utf-8")
-    why_not = ran(python, "-c", "from rungwise import native; print(native.why_not())").strip()
+    why_not = ran(python, "-c", "from rungwise.engine import native; print(native.why_not())").strip()
     assert (why_not == "None") == bool(list(cache.glob("rungwise/engine-*.so")))  # compiled from the installed sources
     result = json.loads((climbed / "results.jsonl").read_text().splitlines()[0])
     assert result["git_revision"] is None

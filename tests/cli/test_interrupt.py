@@ -39,7 +39,7 @@ CLIMB = ("climb", "--rungs", "baseline,2-heads", "--seeds", 2, "--engine", "torc
 TRAIN = flags(**{**TINY, "steps": 500, "dropout": 0.1, "save_every": 0.5})
 
 COMMANDS: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
-    "climb": lambda here, out: (*CLIMB, "--data", here / "list.txt", "--out", out, "--steps", 200),
+    "climb": lambda here, out: (*CLIMB, "--data", here / "list.txt", "--out", out, "--steps", 3000),
     "train": lambda here, out: ("train", "--data", here / "list.txt", "--out", out, *TRAIN),
     "sample": lambda here, out: ("sample", here / "run-strict", "-n", 20_000),
     "eval": lambda here, out: ("eval", here / "run-strict", here / "list.txt"),
@@ -239,7 +239,7 @@ def test_where_python_would_swallow_it_or_show_a_traceback(code, tmp_path):
     """An import that makes another error of it, a finaliser that cannot raise, code that nobody watches, the exit."""
     for name, text in MODULES.items():
         (tmp_path / f"{name}.py").write_text(text)
-    watched = "import os, signal; from rungwise import interrupt; interrupt.watch()"
+    watched = "import os, signal; from rungwise.util import interrupt; interrupt.watch()"
     paths = os.pathsep.join([str(SOURCE), str(tmp_path)])
     done = subprocess.run(
         [sys.executable, "-c", f"{watched}; {code}; os.getpid()"],

@@ -68,7 +68,7 @@ def test_tables_and_shards_may_lie_anywhere(place):
             frame.write_parquet(file)
     asked = ("--column", "name")
     good("data", shards / "a.parquet", *asked, "--no-counts")
-    fields = flags(**{**TINY, "engine": "distributed", "steps": 2})
+    fields = flags(**{**TINY, "engine": "distributed", "steps": 2, "warmup_steps": 1})
     good("train", f"--data={shards}", "--out", place / "run", *asked, *fields)
     (place / "run" / "samples.txt").unlink()
     assert "Going on after 2 steps." in good("train", "--out", place / "run", "--resume")

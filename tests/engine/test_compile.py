@@ -124,7 +124,7 @@ def outside(call):
     """Run a scenario of compiled.py in a process of its own: the compiler cannot see through the checks of shapes that
     conftest.py adds to the model here."""
     command = [sys.executable, "-c", f"import compiled; compiled.{call}"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

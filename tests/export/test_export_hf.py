@@ -14,6 +14,7 @@ transformers = pytest.importorskip("transformers")
 from exports import BLOCK_SIZE, CHARACTERS, SHAPES, logits_of, model_of, random_run, saved, tokens_of  # noqa: E402
 from rungwise.config import ModelConfig  # noqa: E402
 from rungwise.config.settings import Settings  # noqa: E402
+from rungwise.data.sources import comparable  # noqa: E402
 from rungwise.data.words import END, PAD  # noqa: E402
 from rungwise.errors import UserError  # noqa: E402
 from rungwise.export import export  # noqa: E402
@@ -125,7 +126,7 @@ def test_every_field_of_a_model_is_thought_of():
         assert set(home.needs) | passed_on == set(ModelConfig.fields())
 
 
-PREFIXES = ["", "a", "<", "né", " .d"]
+PREFIXES = ["", "a", "<", "né", ". d"]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -137,8 +138,9 @@ def test_greedy_words_are_equal_token_for_token(tmp_path, name, seed):
     for prefix in PREFIXES:
         (ours,) = generate(run.model, run.vocabulary, 1, None, Sampling(temperature=0, prefix=prefix))
         drawn = model.generate(**tokenizer(prefix, return_tensors="pt"), do_sample=False)[0].tolist()
-        assert drawn == [END, *run.vocabulary.encode(ours.text), END]
-        assert tokenizer.decode(drawn, skip_special_tokens=True) == ours.text
+        theirs = tokenizer.decode(drawn, skip_special_tokens=True)
+        assert drawn == [END, *run.vocabulary.encode(theirs), END]
+        assert comparable(theirs) == ours.text  # ours come as a list would hold them, without outer blanks
 
 
 def test_a_model_without_a_start_token_is_begun_with_a_character(exported):
@@ -148,7 +150,9 @@ def test_a_model_without_a_start_token_is_begun_with_a_character(exported):
     for prefix in PREFIXES[1:]:
         (ours,) = generate(run.model, run.vocabulary, 1, run.firsts, Sampling(temperature=0, prefix=prefix))
         drawn = model.generate(**tokenizer(prefix, return_tensors="pt"), do_sample=False)[0].tolist()
-        assert drawn == [*run.vocabulary.encode(ours.text), END]
+        theirs = tokenizer.decode(drawn, skip_special_tokens=True)
+        assert drawn == [*run.vocabulary.encode(theirs), END]
+        assert comparable(theirs) == ours.text
 
 
 @pytest.mark.parametrize("name", NATIVE)

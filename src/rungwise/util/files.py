@@ -182,7 +182,10 @@ def check(kind: type, value: Any, where: str, within: str = "") -> None:
     from pydantic import ValidationError
 
     try:  # JSON and strict: "32" is no number
-        _adapter(kind).validate_json(json.dumps(value), strict=True)
+        told = json.dumps(value, ensure_ascii=False).encode(
+            "utf-8", "replace"
+        )  # a name may hold bytes that are no UTF-8
+        _adapter(kind).validate_json(told, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
