@@ -42,7 +42,7 @@ from IPython.display import Markdown, display
 
 import rungwise
 from rungwise.data import words
-from rungwise.model import layers
+from rungwise.model import layers, transformer
 from rungwise.config import get_protocol
 from rungwise.util.files import read_lines
 from rungwise.experiment import baselines
@@ -203,7 +203,7 @@ def rung_cells(number: int, rung: Rung) -> list[tuple[str, str]]:
     changes = ", ".join(f"`{name}={value!r}`" for name, value in rung.changes.items())
     stands = f"It stands on *{select([rung.on])[0].title}* and changes" if rung.on else "The configuration:"
     lines = [f"## {number}. {rung.title}", "", rung.why, "", f"> {about.formula}", "", f"{stands} {changes}."]
-    code = [f"{part.__module__.removeprefix('rungwise.')}.{part.__qualname__}" for part in switched_on(rung)]
+    code = [f"{part.__module__.rpartition('.')[2]}.{part.__qualname__}" for part in switched_on(rung)]
     return [
         ("markdown", "\n".join(lines)),
         ("code", f"source({', '.join(code)})"),

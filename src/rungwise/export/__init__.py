@@ -8,11 +8,12 @@ Imports experiment, training and what lies below.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rungwise.errors import UserError
+from rungwise.export.card import card
+from rungwise.export.made import Made
 from rungwise.training.run_dir import load as load_run
 from rungwise.util.files import new_folder, require_utf8, write_text
 
@@ -22,22 +23,6 @@ PACKAGES: dict[Format, tuple[str, ...]] = {
     "hf": ("transformers", "tokenizers"),
 }
 """What each format takes; the extra that brings them has the format's name."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a format's room wrote."""
-
-    what: str
-    """In a few words, for the line that the command prints and for the model card."""
-    library: str
-    """The hub's name for the library that reads it."""
-    code: str
-    """Python that uses these very files, run in their directory."""
-    notes: tuple[str, ...]
-    """What one should know of them."""
-    error: float
-    """The largest difference between the library's logits and ours."""
 
 
 def export(run_dir: Path, to: Format, out: Path | None = None) -> tuple[Path, Made]:
@@ -50,8 +35,6 @@ def export(run_dir: Path, to: Format, out: Path | None = None) -> tuple[Path, Ma
     run, out = load_run(run_dir), out or run_dir / to
     if to == "hf":
         require_utf8(out, "transformers")
-    from rungwise.export.card import card
-
     with new_folder(out) as folder:
         made: Made = importlib.import_module(f"rungwise.export.{to}").write(run, folder)
         write_text(folder / "README.md", card(run, run_dir, made))

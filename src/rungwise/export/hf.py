@@ -13,9 +13,10 @@ import torch
 from rungwise.config import ModelConfig
 from rungwise.data.words import END, FIRST_CHARACTER, PAD
 from rungwise.errors import UserError
-from rungwise.export import Made, tokenizer
+from rungwise.export import tokenizer
 from rungwise.export.check import deviation
 from rungwise.export.homes import Home, nearest
+from rungwise.export.made import Made
 from rungwise.ladder import RUNGS
 from rungwise.training.run_dir import Run
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rungwise.export import Made
 from rungwise.export.check import deviation
+from rungwise.export.made import Made
 from rungwise.model.transformer import Transformer
 from rungwise.training.run_dir import Run
 

@@ -15,10 +15,8 @@ from pathlib import Path
 from rungwise.engine.native.check import what_is_wrong
 from rungwise.util.machine import cached
 
-SOURCES = [
-    resources.files("rungwise.engine.native") / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")
-]
-CHECK = resources.files("rungwise.engine.native") / "check.py"
+SOURCES = [resources.files(__package__) / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+CHECK = resources.files(__package__) / "check.py"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 EXACT = (

@@ -13,14 +13,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rungwise.config import ModelConfig, TrainConfig
-
-if TYPE_CHECKING:
-    from rungwise.engine.native import Engine
+from rungwise.engine.native.library import Engine, State, shapes
 
 CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
     ModelConfig(29, 17, 2, 3, 37, 14, mlp_ratio=3, dropout=0.3),
@@ -96,7 +93,6 @@ def _difference(ours: Answers, true: Answers) -> str | None:
 
 def _tensors(config: ModelConfig, kind: int) -> Answers:
     """Parameters (0) and moments (1, 2) of a model in the middle of its training."""
-    from rungwise.engine.native import shapes
 
     rng = np.random.default_rng([SEED, kind])
     drawn = {name: rng.normal(size=shape) for name, shape in shapes(config).items()}
@@ -123,7 +119,6 @@ def _inside(lengths: np.ndarray) -> np.ndarray:
 
 def answer(library: str, to: str) -> None:
     """In a process of its own: write what the library computes of every case."""
-    from rungwise.engine.native import Engine
 
     engine = Engine(Path(library))
     smallest = np.float32(1e-38)
@@ -143,7 +138,6 @@ def _diverged(engine: Engine) -> np.ndarray:
 
 
 def _answers(engine: Engine, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-    from rungwise.engine.native import State
 
     inputs, targets, lengths = _batch(config)
     inside = _inside(lengths)

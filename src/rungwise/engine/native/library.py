@@ -1,0 +1,291 @@
+"""The compiled library as Python calls it, through ctypes: shapes, state, training, scores and trees of prefixes."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig
+from rungwise.util.hashing import derive_seed
+
+Tensors = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What one replica's training changes: float32 arrays by the names of Transformer.named_parameters().
+
+    Each is trained in place, so it must be contiguous; a slice of stacked replicas is.
+    """
+
+    parameters: Tensors
+    first: Tensors
+    """AdamW's mean of the gradients (exp_avg)."""
+    second: Tensors
+    """AdamW's mean of their squares (exp_avg_sq)."""
+
+    @classmethod
+    def fresh(cls, parameters: Tensors) -> State:
+        """Copies of the parameters, and moments of zero."""
+        return cls(
+            {name: np.array(value, dtype=np.float32, order="C") for name, value in parameters.items()},
+            {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
+            {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
+        )
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters, in the order of Transformer.named_parameters() and of engine.cpp."""
+    d, a, m = config.n_embd, config.attention_width, config.mlp_hidden
+    found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, d)}
+
+    def norm(name: str) -> None:
+        if config.norm != "none":
+            found[f"{name}.weight"] = (d,)
+        if config.norm == "layernorm":
+            found[f"{name}.bias"] = (d,)
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        found.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
+
+    if config.position == "learned":
+        found["positions.weight"] = (config.block_size, d)
+    for i in range(config.n_layer):
+        norm(f"blocks.{i}.attention.norm")
+        found[f"blocks.{i}.attention.f.qkv.weight"] = (3 * a, d)
+        if config.projection:
+            linear(f"blocks.{i}.attention.f.projection", d, a)
+        if m:
+            norm(f"blocks.{i}.mlp.norm")
+            if config.mlp == "swiglu":
+                linear(f"blocks.{i}.mlp.f.gate", m, d)
+            linear(f"blocks.{i}.mlp.f.up", m, d)
+            linear(f"blocks.{i}.mlp.f.down", d, m)
+    if config.final_norm:
+        norm("final_norm")
+    if not config.tie_embeddings:
+        found["head.weight"] = (config.vocab_size, config.output_width)
+    if config.head_bias:
+        found["head.bias"] = (config.vocab_size,)
+    return found
+
+
+class _Shape(ctypes.Structure):
+    """Shape in engine.cpp."""
+
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in (
+            *("vocab_size", "n_layer", "n_head", "n_embd", "head_size", "hidden", "activation", "norm", "position"),
+            *("places", "projection", "residual", "final_norm", "head_bias", "tied", "dropout"),
+        )
+    ]  # fmt: skip
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> _Shape:
+        return cls(
+            config.vocab_size,
+            config.n_layer,
+            config.n_head,
+            config.n_embd,
+            config.head_width,
+            config.mlp_hidden,
+            get_args(MLP).index(config.mlp),
+            get_args(Norm).index(config.norm),
+            get_args(Position).index(config.position),
+            config.block_size if config.position == "learned" else 0,
+            config.projection,
+            config.residual,
+            config.final_norm,
+            config.head_bias,
+            config.tie_embeddings,
+            round(config.dropout * 65536),
+        )
+
+
+class _Optimiser(ctypes.Structure):
+    """Optimiser in engine.cpp."""
+
+    _fields_ = [(name, ctypes.c_double) for name in ("beta1", "beta2", "weight_decay", "grad_clip")]
+
+
+class Engine:
+    """The compiled library. It has no state: every method may be called from several threads at once."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.rungwise_gradients.restype = ctypes.c_double
+        self._library.rungwise_tree.restype = ctypes.c_void_p
+
+    def train_block(
+        self,
+        model_config: ModelConfig,
+        train_config: TrainConfig,
+        state: State,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        lengths: np.ndarray,
+        first_step: int,
+        dropout_seed: int,
+        learning_rates: Sequence[float] | np.ndarray,
+    ) -> np.ndarray:
+        """Train one replica in place for len(learning_rates) steps; each step's loss before it, (steps,) float64.
+
+        inputs, targets: (tokens,) of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the
+        whole run, and so do the dropout masks and AdamW's bias correction. Losses are mean nats per token.
+        """
+        rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
+        lengths = np.ascontiguousarray(lengths, dtype=np.int32)
+        if lengths.ndim != 2 or len(lengths) != len(rates):
+            raise ValueError(f"lengths must be ({len(rates)} steps, batch), but are {lengths.shape}.")
+        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        optimiser = _Optimiser(
+            train_config.beta1, train_config.beta2, train_config.weight_decay, train_config.grad_clip
+        )
+        losses = np.empty(len(rates))
+        self._library.rungwise_train(
+            ctypes.byref(_Shape.of(model_config)),
+            ctypes.byref(optimiser),
+            _pointers(model_config, state.parameters),
+            _pointers(model_config, state.first),
+            _pointers(model_config, state.second),
+            *(_address(array) for array in (inputs, targets, lengths)),
+            ctypes.c_int(lengths.shape[1]),
+            ctypes.c_long(first_step),
+            ctypes.c_long(len(rates)),
+            _address(rates),
+            ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
+            _address(losses),
+        )
+        return losses
+
+    def loss_and_gradients(
+        self,
+        model_config: ModelConfig,
+        parameters: Tensors,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        lengths: np.ndarray,
+        dropout_seed: int = 0,
+        step: int | None = None,
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Mean nats per token of one batch, lengths (batch,), and its gradients; step None: without dropout."""
+        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        gradients = {name: np.empty(shape, np.float32) for name, shape in shapes(model_config).items()}
+        loss = self._library.rungwise_gradients(
+            ctypes.byref(_Shape.of(model_config)),
+            _pointers(model_config, parameters),
+            *(_address(array) for array in (inputs, targets, lengths)),
+            ctypes.c_int(lengths.size),
+            ctypes.c_long(-1 if step is None else step),
+            ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
+            _pointers(model_config, gradients),
+        )
+        return loss, gradients
+
+    def score(
+        self,
+        model_config: ModelConfig,
+        parameters: Tensors,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        lengths: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """-ln p of each target, (tokens,) float32 nats, without dropout, and was it the likeliest, (tokens,) bool.
+
+        Each distinct prefix is computed once.
+        """
+        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        nats, correct = np.empty(len(targets), np.float32), np.empty(len(targets), np.bool_)
+        self._library.rungwise_score(
+            ctypes.byref(_Shape.of(model_config)),
+            _pointers(model_config, parameters),
+            *(_address(array) for array in (inputs, targets, lengths)),
+            ctypes.c_int(lengths.size),
+            _address(nats),
+            _address(correct),
+        )
+        return nats, correct
+
+    def tree(self, model_config: ModelConfig, parameters: Tensors, rows: int, length: int) -> Tree:
+        """A tree of prefixes of at most `length` tokens, `rows` at most side by side."""
+        return Tree(self._library, model_config, parameters, rows, length)
+
+
+class Tree:
+    """Prefixes that grow by a token a step, for generation: a key-value cache, and a copy of the parameters.
+
+    A node is a prefix; its number is its place in the cache, and a node that is numbered like an earlier one takes
+    its place. One thread at a time.
+    """
+
+    def __init__(
+        self, library: ctypes.CDLL, model_config: ModelConfig, parameters: Tensors, rows: int, length: int
+    ) -> None:
+        self._library, self._config = library, model_config
+        self.rows, self.length, self.nodes = rows, length, rows * length
+        if model_config.position == "learned" and length > model_config.block_size:
+            raise ValueError(f"The model knows {model_config.block_size} places, not {length}.")
+        shape = _Shape.of(model_config)
+        size = (ctypes.c_int(rows), ctypes.c_int(length), ctypes.c_int(self.nodes))
+        made = library.rungwise_tree(ctypes.byref(shape), _pointers(model_config, parameters), *size)
+        self._tree = ctypes.c_void_p(made)
+        weakref.finalize(self, library.rungwise_fell, self._tree)
+
+    def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
+        """Logits, (n, V) float32, after n new nodes that read tokens (n,).
+
+        paths: (n, T), from each node's root to itself; the new ones, the last column, are numbered one by one.
+        """
+        arrays = [np.ascontiguousarray(array, dtype=np.int32) for array in (tokens, paths)]
+        tokens, paths = arrays
+        n, length, first = len(tokens), paths.shape[-1], int(paths[0, -1])
+        if paths.shape != (n, length) or not 0 < n <= self.rows or not 0 < length <= self.length:
+            raise ValueError(f"{n} prefixes of {length} tokens, of at most {self.rows} of {self.length}.")
+        if paths.min() < 0 or paths.max() >= self.nodes or (paths[:, -1] != np.arange(first, first + n)).any():
+            raise ValueError(f"Nodes must be below {self.nodes}, the new ones numbered one by one.")
+        if tokens.min() < 0 or tokens.max() >= self._config.vocab_size:
+            raise ValueError(f"Tokens must be below {self._config.vocab_size}.")
+        logits = np.empty((n, self._config.vocab_size), np.float32)
+        counts = (ctypes.c_int(n), ctypes.c_int(length), ctypes.c_int(first))
+        self._library.rungwise_grow(self._tree, _address(tokens), _address(paths), *counts, _address(logits))
+        return logits
+
+
+def _address(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _pointers(config: ModelConfig, tensors: Tensors) -> ctypes.Array:
+    """Where each tensor lies, in the engine's order. Names, shapes and memory layout are checked: C++ trusts them."""
+    expected = shapes(config)
+    if tensors.keys() != expected.keys():
+        raise ValueError(f"Other parameters than the model's: {sorted(tensors.keys() ^ expected.keys())}")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != np.float32 or not tensor.flags.c_contiguous:
+            raise ValueError(f"{name} must be contiguous float32 {shape}, but is {tensor.dtype} {tensor.shape}.")
+    return (ctypes.c_void_p * len(expected))(*(tensors[name].ctypes.data for name in expected))
+
+
+def _checked(
+    config: ModelConfig, inputs: np.ndarray, targets: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens and lengths as int32, within their ranges: C++ trusts them."""
+    arrays = [np.ascontiguousarray(array, dtype=np.int32) for array in (inputs, targets, lengths)]
+    inputs, targets, lengths = arrays
+    if lengths.size == 0 or lengths.min() < 1 or not lengths.sum(dtype=np.int64) == len(inputs) == len(targets):
+        raise ValueError(f"Lengths, each at least 1, must sum to {len(inputs)} inputs and {len(targets)} targets.")
+    longest = config.block_size if config.position == "learned" else 1 << 16
+    if lengths.max() > longest:
+        raise ValueError(f"A sequence has at most {longest:,} tokens.")
+    for name, tokens in (("inputs", inputs), ("targets", targets)):
+        if tokens.min() < 0 or tokens.max() >= config.vocab_size:
+            raise ValueError(f"{name} must be token ids below {config.vocab_size}.")
+    return inputs, targets, lengths
