@@ -9,14 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib import resources
 from pathlib import Path
 
 from rungwise.engine.native.check import what_is_wrong
 from rungwise.util.machine import cached
 
-SOURCES = [resources.files(__package__) / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
-CHECK = resources.files(__package__) / "check.py"
+HERE = Path(__file__).parent
+SOURCES = [HERE / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+CHECK = HERE / "check.py"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 EXACT = (
