@@ -108,7 +108,7 @@ def picture() -> str:
     lines = ["```mermaid", "flowchart TD"]
     for number, floor in reversed(list(enumerate(FLOORS[:-1], 1))):
         lines += [f'  subgraph floor{number}["{number}"]', "    direction LR"]
-        lines += [f"    {name}{'' if (SRC / PACKAGE / name).is_dir() else '.py'}" for name in floor]
+        lines += [f'    {name}["{name}{"/" if (SRC / PACKAGE / name).is_dir() else ".py"}"]' for name in floor]
         lines += ["  end"]
     for name, direct in below.items():
         further = set[str]().union(*(reach(other) for other in direct))

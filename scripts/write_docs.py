@@ -26,7 +26,7 @@ from rungwise.report import plots
 from rungwise.report.build import findings_markdown
 from rungwise.report.document import Figure
 from rungwise.report.figures import ladder_figures
-from scripts import chapters, interop_tables, notebook, scale_tables
+from scripts import chapters, floors, interop_tables, notebook, scale_tables
 
 ROOT = Path(__file__).parent.parent
 ARTICLE = ROOT / "results/names-article"
@@ -184,6 +184,8 @@ def documents() -> dict[Path, str]:
     found[ROOT / "docs/growth.svg"] = growth_picture()
     found[ROOT / "docs/findings.md"] = findings_markdown(measured_folders(), PEERS if PEERS.exists() else None)
     found[ROOT / "notebooks/step_by_step.ipynb"] = notebook.notebook()
+    architecture = ROOT / "docs/architecture.md"
+    found[architecture] = fill(architecture.read_text(encoding="utf-8"), {"floors": floors.picture()})
     performance = ROOT / "docs/performance.md"
     found[performance] = fill(performance.read_text(encoding="utf-8"), {"bench": speed(), "compile": compiling()})
     log = ROOT / "docs/log.md"
