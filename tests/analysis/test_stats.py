@@ -8,6 +8,9 @@ from math import inf, isnan, nan, sqrt
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
@@ -233,6 +236,11 @@ def test_holm_worked_by_hand():
     assert stats.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
     assert stats.holm([0.01, 0.04, 0.011]) == pytest.approx([0.03, 0.04, 0.03])  # 0.011 * 2 is raised to 0.03
     assert stats.holm([0.9, 0.8]) == [1, 1]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=31))
+def test_holm_is_statsmodels(p):
+    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist(), abs=1e-15)
 
 
 def test_holm_passes_nan_through_uncounted():

@@ -13,6 +13,7 @@ from rungwise.config import EngineConfig, get_protocol
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment.climb import Climb, cost, open_directory, plan, run
+from rungwise.experiment.collect import CURVES, WORDS, read_frame
 from rungwise.experiment.results import RESULTS, Result, append, by_rung, matches, paired_losses, read
 from rungwise.experiment.task import block_means
 from rungwise.ladder import RUNGS, get_rung, select
@@ -53,6 +54,12 @@ def test_a_climb_leaves_every_result_and_run(climbed):
         assert kept.vocabulary == climb.words.vocabulary
     assert seen[-1].share == pytest.approx(1)
     assert baselines.read(climb.out).keys() == set(range(1, 8))
+
+
+def test_a_climb_from_python_leaves_what_reports_are_made_from(climbed):
+    climb, _ = climbed
+    assert {"word", "tokens", "baseline/0", "2-heads/1"} <= set(read_frame(climb.out / WORDS).columns)
+    assert set(read_frame(climb.out / CURVES)["rung"]) == {"baseline", "2-heads"}
 
 
 def test_a_climb_goes_on_with_what_is_missing(climbed):

@@ -165,16 +165,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     nan (no test was possible) passes through and is not counted as a test.
     """
-    from statsmodels.stats.multitest import multipletests
-
     p = np.asarray(p_values, dtype=np.float64)
     tested = ~np.isnan(p)
     if p.ndim != 1 or p.size == 0 or not np.all((p[tested] >= 0) & (p[tested] <= 1)):
         raise ValueError("p_values must be a non-empty list of numbers in [0, 1], or nan")
-    if tested.any():
-        p = p.copy()
-        p[tested] = multipletests(p[tested], method="holm")[1]
-    return p.tolist()
+    order = np.argsort(p)[: tested.sum()]  # nan sorts last
+    adjusted = p.copy()
+    # The i-th smallest of m is held against alpha / (m - i), and none may pass that a smaller one did not.
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)).clip(max=1)
+    return adjusted.tolist()
 
 
 def detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
