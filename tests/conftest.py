@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests that run in the background of a script start commands
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # that are in nobody's
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too: tests run side by side
 

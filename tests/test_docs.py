@@ -61,7 +61,16 @@ def test_generated_documentation_is_what_the_code_generates():
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/log.md", "docs/interop.md", "docs/scale.md", "CHANGELOG.md", "LICENSE"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/log.md",
+        "docs/interop.md",
+        "docs/scale.md",
+        "CHANGELOG.md",
+        "LICENSE",
+    ],
 )
 def test_links_in_the_documentation_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from rungwise.experiment.collect import SCORES, read_frame
 from rungwise.experiment.results import RESULTS, read
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS
-from rungwise.training import run_dir
+from rungwise.training.run_dir import CONFIG, METRICS, load
 
 STEPS = 30
 
@@ -35,15 +35,15 @@ def climbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_eval_scores_a_climbs_run_as_the_climb_did(climbed: Any) -> None:
     folder, rung, protocol = climbed
-    run_dir, result = folder / "climb" / rung / "seed-0", read(folder / "climb" / RESULTS)[0]
+    run, result = folder / "climb" / rung / "seed-0", read(folder / "climb" / RESULTS)[0]
     listed = from_words(WORDS)
     test = split(listed, PROTOCOLS[protocol]).test
     (folder / "test.txt").write_text("\n".join(listed[i] for i in test))
-    told = json.loads(command("eval", run_dir, folder / "test.txt", "--json").out)
+    told = json.loads(command("eval", run, folder / "test.txt", "--json").out)
     assert told["nats_per_character"] == pytest.approx(result.test_loss, abs=1e-6)
-    assert told["scored"] == run_dir.load(run_dir).word_start.scored
-    each = command("eval", run_dir, folder / "test.txt", "--words").out.splitlines()[1:]
-    nats = read_frame(run_dir / SCORES)["nats"]
+    assert told["scored"] == load(run).word_start.scored
+    each = command("eval", run, folder / "test.txt", "--words").out.splitlines()[1:]
+    nats = read_frame(run / SCORES)["nats"]
     assert [float(line.split("\t")[0]) for line in each] == pytest.approx(nats.to_list(), abs=1e-4)
 
 
@@ -52,7 +52,7 @@ def test_train_scores_the_same_run_as_a_climb_does(climbed: Any) -> None:
     result = read(folder / "climb" / RESULTS)[0]
     asked = flags(data=folder / "list.txt", rung=rung, steps=STEPS, engine="torch", protocol=protocol, eval_every=STEPS)
     assert command("train", *asked, "--out", folder / "trained").status == 0
-    final = json.loads((folder / "trained" / run_dir.METRICS).read_text().splitlines()[-1])
+    final = json.loads((folder / "trained" / METRICS).read_text().splitlines()[-1])
     assert final["final_test_loss"] == pytest.approx(result.test_loss, abs=1e-6)
 
 
@@ -69,21 +69,21 @@ def test_a_drawn_words_likelihood_is_what_eval_gives_it(climbed: Any) -> None:
 
 def test_a_model_of_the_stream_draws_its_own_first_character(climbed: Any) -> None:
     folder, rung, protocol = climbed
-    run = run_dir.load(folder / "climb" / rung / "seed-0")
+    run = load(folder / "climb" / rung / "seed-0")
     assert (run.sampled_firsts is None) == (rung == "stream" or protocol == "strict")
 
 
 def test_the_rule_is_stored_and_runs_without_it_follow_it(climbed: Any) -> None:
     folder, rung, _ = climbed
-    path = folder / "climb" / rung / "seed-0" / run_dir.CONFIG
+    path = folder / "climb" / rung / "seed-0" / CONFIG
     values = json.loads(path.read_text())
     stored = values.pop("word_start")
-    assert stored == run_dir.load(path.parent).word_start.to_dict()
+    assert stored == load(path.parent).word_start.to_dict()
     path.write_text(json.dumps(values))  # as version 0.1.0 wrote it
-    assert run_dir.load(path.parent).word_start.to_dict() == stored
+    assert load(path.parent).word_start.to_dict() == stored
     path.write_text(json.dumps(values | {"word_start": {**stored, "end_fed": not stored["end_fed"]}}))
     with pytest.raises(UserError, match="word_start must be"):
-        run_dir.load(path.parent)
+        load(path.parent)
     path.write_text(json.dumps(values | {"word_start": stored}))
 
 

@@ -233,7 +233,7 @@ def test_the_functions_are_had_however_their_files_were_imported():
     from rungwise import Transformer, generate, load, train
 
     assert all(callable(f) and not hasattr(f, "__path__") for f in (Transformer, generate, load, train))
-    assert train.__module__ == generate.__module__ == "rungwise.training.run"
+    assert train.__module__ == generate.__module__ == "rungwise.api"
     assert set(rungwise.__all__) <= set(dir(rungwise))
     assert not hasattr(rungwise, "nothing")
     for name in rungwise.__all__:

@@ -100,7 +100,7 @@ def test_eval_against_a_loop(tmp_path, protocol):
     assert found.n_unknown_words == 2
     hand = [by_hand(run, word) for word in known]
     np.testing.assert_allclose(found.scores.words, [nats for nats, _, _ in hand], rtol=1e-5)
-    s = found.summary(run, listed(some))
+    s = found.summary(run.protocol, listed(some))
     n = sum(tokens for _, tokens, _ in hand)
     nats = sum(nats for nats, _, _ in hand)
     assert s["characters_scored"] == n

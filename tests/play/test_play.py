@@ -25,7 +25,8 @@ from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.errors import UserError
 from rungwise.experiment import results
-from rungwise.experiment.climb import Climb, Task, open_directory
+from rungwise.experiment.climb import open_directory
+from rungwise.experiment.plan import Climb, Task
 from rungwise.experiment.task import measure
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, select

@@ -18,8 +18,8 @@ from rungwise.cli.main import main
 from rungwise.config import EngineConfig, get_protocol
 from rungwise.data.words import split
 from rungwise.errors import UserError
-from rungwise.experiment.climb import Climb, Task
 from rungwise.experiment.collect import collect, read_frame
+from rungwise.experiment.plan import Climb, Task
 from rungwise.ladder import LEAVE_ONE_OUT, RUNGS
 from rungwise.report import build as report
 from rungwise.report.document import Paragraph, Section, Table, escaped, markdown

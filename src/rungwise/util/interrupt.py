@@ -30,13 +30,13 @@ _ending: int | None = None
 
 def watch() -> None:
     """Take Ctrl-C from now on. For the process of a command, not for a library in somebody else's."""
+    sys.warnoptions.append("ignore:resource_tracker")  # of child processes: the system takes back what we leave
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script: it is not for us
         return
     signal.signal(signal.SIGINT, _hear)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the last callback: the interpreter goes away
     sys.excepthook = lambda kind, error, at: _left_over(error) or sys.__excepthook__(kind, error, at)
     sys.unraisablehook = lambda found: _left_over(found.exc_value) or sys.__unraisablehook__(found)
-    sys.warnoptions.append("ignore:resource_tracker")  # of child processes: the system takes back what we leave
 
 
 def ending(status: int) -> None:
