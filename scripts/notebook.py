@@ -41,17 +41,17 @@ import torch
 from IPython.display import Markdown, display
 
 import rungwise
-from rungwise.data import words
-from rungwise.model import layers, transformer
-from rungwise.config import get_protocol
-from rungwise.util.files import read_lines
-from rungwise.experiment import baselines
-from rungwise.experiment.climb import Climb, run
-from rungwise.ladder import select
-from rungwise.experiment.results import by_rung
 from rungwise.analysis.stats import summary
 from rungwise.analysis.tables import markdown
+from rungwise.config import get_protocol
+from rungwise.data import words
+from rungwise.experiment import baselines
+from rungwise.experiment.climb import Climb, run
+from rungwise.experiment.results import by_rung
+from rungwise.ladder import select
+from rungwise.model import layers, transformer
 from rungwise.training.run_dir import METRICS
+from rungwise.util.files import read_lines
 
 STEPS = int(os.environ.get("RUNGWISE_NOTEBOOK_STEPS", 5000))
 SEEDS = range(3)
