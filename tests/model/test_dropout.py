@@ -4,6 +4,7 @@ import torch
 
 from rungwise.ladder import get_rung
 from rungwise.model.dropout import attention_mask, dropout_mask, mask_key, masks, prefix_hashes, seed_keys, set_masks
+from rungwise.model.layers import Dropout
 from rungwise.model.transformer import Transformer
 from rungwise.util.hashing import derive_seed
 
@@ -96,3 +97,14 @@ def test_masks_of_replicas_are_those_of_each_alone(name):
         assert alone.keys() == together.keys()
         assert alone
         assert all((alone[key] == together[key][r]).all() for key in alone)
+
+
+def test_every_place_has_a_site_of_its_own_whatever_it_is_called():
+    model = Transformer(get_rung("final").model, 3)
+    sites = [module.site for module in model.modules() if isinstance(module, Dropout)]
+    assert sorted(sites) == list(range(3 * model.config.n_layer))
+    key, prefixes = seed_keys([3])[0], prefix_hashes(torch.randint(2, 28, (5, 7)))
+    other = torch.nn.ModuleDict({"called_otherwise": model})
+    renamed = masks(other, key, 11, prefixes)
+    for name, mask in masks(model, key, 11, prefixes).items():
+        assert torch.equal(renamed[f"called_otherwise.{name}"], mask)

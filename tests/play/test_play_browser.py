@@ -379,9 +379,10 @@ def test_a_view_can_be_linked_and_gone_back_from(open_page: Any, climb: Path) ->
     page.reload()
     assert page.input_value("#word") == "mika" and page.inner_text("#rung-title") == "baseline"
     page.click("nav a[data-view=attend]")
-    assert page.locator("#attend").is_visible() and page.input_value("#word") == "mika"
+    page.locator("#attend").wait_for()  # the browser tells the page of its new address a moment later
+    assert page.input_value("#word") == "mika"
     page.go_back()
-    assert page.locator("#predict").is_visible()
+    page.locator("#predict").wait_for()
     page = watched.go("view=nothing&rung=__proto__&t=NaN&head=9.9&at=-7&seed=1e99&constructor=1")
     assert page.locator("#climb").is_visible()
     for view in VIEWS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rungwise.config import dropout_steps
 from rungwise.model.layers import Dropout
@@ -17,32 +17,26 @@ from rungwise.model.transformer import Transformer
 from rungwise.util import hashing
 from rungwise.util.hashing import derive_seed
 
-SITES_A_BLOCK = 3
-"""Where a block drops: 0 what attention adds, 1 what the MLP adds, 2 attention's weights; site = 3 * block + which."""
-
 
 def seed_keys(seeds: list[int]) -> Tensor:
     """(seeds,) int64: what the masks of each seed come from."""
     return torch.from_numpy(np.array([derive_seed(seed, "dropout") for seed in seeds], dtype=np.uint64).view(np.int64))
 
 
-def masks(model: Transformer, keys: Tensor, step: Tensor | int, prefixes: Tensor) -> dict[str, Tensor]:
+def masks(model: nn.Module, keys: Tensor, step: Tensor | int, prefixes: Tensor) -> dict[str, Tensor]:
     """What the dropout modules multiply by at a step, by the names of their buffers.
 
     keys: (...,) of seed_keys; prefixes: (..., B, T) prefix_hashes of what the step reads. The last dimensions of each
     mask are those that the module meets.
     """
-    found, config = {}, model.config
+    found = {}
     for name, module in model.named_modules():
         if isinstance(module, Dropout):
-            _, block, *where, _ = name.split(".")  # blocks.N.attention.dropout, .mlp.dropout, .attention.f.dropout
-            site = SITES_A_BLOCK * int(block) + (["attention"], ["mlp"], ["attention", "f"]).index(where)
-            key = mask_key(keys, step, site)
-            if where[-1] == "f":
-                found[f"{name}.keep"] = attention_mask(config.dropout, key, prefixes, config.n_head)
+            key = mask_key(keys, step, module.site)
+            if module.n_head:
+                found[f"{name}.keep"] = attention_mask(module.p, key, prefixes, module.n_head)
             else:
-                width = config.n_embd if where[-1] == "mlp" else config.output_width
-                found[f"{name}.keep"] = dropout_mask(config.dropout, key, prefixes, width)
+                found[f"{name}.keep"] = dropout_mask(module.p, key, prefixes, module.width)
     return found
 
 

@@ -70,14 +70,16 @@ class Dropout(nn.Module):
     """Inverted dropout (Srivastava et al. 2014) whose mask can be handed in.
 
     Training sets `keep` (as x; 0 or 1 / (1 - p)) for each step, so that every replica, engine and resumed run
-    drops the same elements (masks.dropout_mask). Where none is set, PyTorch draws a mask.
+    drops the same elements (dropout.dropout_mask). Where none is set, PyTorch draws a mask.
     """
 
     keep: Tensor
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float, site: int = 0, width: int = 0, n_head: int = 0) -> None:
+        """`site`: its number among the model's (SITES_A_BLOCK a block). It multiplies vectors of `width`, or, where
+        n_head is not 0, the weights of so many heads."""
         super().__init__()
-        self.p = p
+        self.p, self.site, self.width, self.n_head = p, site, width, n_head
         self.register_buffer("keep", torch.empty(0), persistent=False)
 
     def forward(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
@@ -86,19 +88,24 @@ class Dropout(nn.Module):
         return F.dropout(x, self.p, self.training)
 
 
-def make_dropout(config: ModelConfig) -> nn.Module:
-    return Dropout(config.dropout) if dropout_steps(config.dropout) else nn.Identity()
+SITES_A_BLOCK = 3
+AFTER_ATTENTION, AFTER_MLP, ON_WEIGHTS = range(SITES_A_BLOCK)
+"""Where a block drops: what attention adds, what the MLP adds, attention's weights."""
+
+
+def make_dropout(config: ModelConfig, site: int, width: int = 0, n_head: int = 0) -> nn.Module:
+    return Dropout(config.dropout, site, width, n_head) if dropout_steps(config.dropout) else nn.Identity()
 
 
 class Attention(nn.Module):
     """Causal multi-head self-attention (Vaswani et al. 2017, eq. 1); queries, keys and values without bias."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, block: int = 0) -> None:
         super().__init__()
         self.n_head, self.head_size = config.n_head, config.head_width
         self.qkv = nn.Linear(config.n_embd, 3 * config.attention_width, bias=False)
         self.position = RoPE(self.head_size) if config.position == "rope" else NoPosition()
-        self.dropout = make_dropout(config)
+        self.dropout = make_dropout(config, SITES_A_BLOCK * block + ON_WEIGHTS, n_head=config.n_head)
         self.projection = nn.Linear(config.attention_width, config.n_embd) if config.projection else nn.Identity()
 
     def weights(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> tuple[Tensor, Tensor]:
@@ -177,11 +184,11 @@ class Tied(nn.Module):
 class Plain(nn.Module):
     """f(norm(x)): a sublayer without a residual connection."""
 
-    def __init__(self, config: ModelConfig, f: nn.Module) -> None:
+    def __init__(self, config: ModelConfig, f: nn.Module, dropout: nn.Module) -> None:
         super().__init__()
         self.norm = make_norm(config)
         self.f = f
-        self.dropout = make_dropout(config)
+        self.dropout = dropout
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         return self.dropout(self.f(self.norm(x), memory, start))

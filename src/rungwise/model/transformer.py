@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from rungwise.config import ModelConfig
 from rungwise.model.layers import (
+    AFTER_ATTENTION,
+    AFTER_MLP,
+    SITES_A_BLOCK,
     Attention,
     LearnedPosition,
     Memory,
@@ -22,6 +25,7 @@ from rungwise.model.layers import (
     Residual,
     Skip,
     Tied,
+    make_dropout,
     make_mlp,
     make_norm,
 )
@@ -31,11 +35,14 @@ from rungwise.util.hashing import derive_seed
 class Block(nn.Module):
     """Attention, then MLP; each with its norm, dropout and residual connection, where the configuration has them."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, number: int = 0) -> None:
         super().__init__()
         join = Residual if config.residual else Plain
-        self.attention = join(config, Attention(config))
-        self.mlp = join(config, make_mlp(config)) if config.mlp != "none" else Skip()
+        first = SITES_A_BLOCK * number
+        after_attention = make_dropout(config, first + AFTER_ATTENTION, config.output_width)
+        after_mlp = make_dropout(config, first + AFTER_MLP, config.n_embd)
+        self.attention = join(config, Attention(config, number), after_attention)
+        self.mlp = join(config, make_mlp(config), after_mlp) if config.mlp != "none" else Skip()
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:
         x = self.attention(x, memory, start)
@@ -50,7 +57,7 @@ class Transformer(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.positions = LearnedPosition(config) if config.position == "learned" else NoPosition()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config, number) for number in range(config.n_layer))
         self.final_norm = make_norm(config) if config.final_norm else nn.Identity()
         self.head = (
             Tied(self.embedding, config.head_bias)
