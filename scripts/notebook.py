@@ -46,7 +46,8 @@ from rungwise.analysis.tables import markdown
 from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.experiment import baselines
-from rungwise.experiment.climb import Climb, run
+from rungwise.experiment.climb import make_pool, run
+from rungwise.experiment.plan import Experiment
 from rungwise.experiment.results import by_rung
 from rungwise.ladder import select
 from rungwise.model import layers, transformer
@@ -105,7 +106,8 @@ def climb_to(rung):
     """Train a rung (or find what an earlier run left); show the table, the picture, and ten names."""
     climbed.append(rung)
     rungs = select(climbed)
-    results = run(Climb(listed, protocol, rungs, SEEDS, OUT, STEPS), report=lambda progress: None)
+    experiment = Experiment(listed, protocol, rungs, SEEDS, STEPS)
+    results = run(experiment, OUT, make_pool(experiment.how))
     display(Markdown(markdown(rungs, results)))
     draw(rungs, by_rung(results))
     drawn = rungwise.generate(rungwise.load(OUT / rung / "seed-0"), 10, seed=1)

@@ -13,7 +13,8 @@ from rungwise.config import get_protocol
 from rungwise.data.batches import Tape
 from rungwise.data.words import WordList, read, split
 from rungwise.experiment import results
-from rungwise.experiment.climb import Climb, open_directory
+from rungwise.experiment.climb import open_directory
+from rungwise.experiment.plan import Experiment
 from rungwise.experiment.results import Result
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, Rung, select
@@ -60,11 +61,10 @@ def small_climb(
     out: Path, words: WordList, rungs: str, seeds: Sequence[int] = (0, 1), protocol: str = "article"
 ) -> Path:
     """What a climb leaves, of models that were not trained: their scores are real, their curves made up."""
-    climb = Climb(words, get_protocol(protocol), select(rungs), seeds, out)
-    open_directory(climb)
-    parts = split(words, climb.protocol)
-    tape = Tape.of(words, parts.test, climb.protocol)
-    for rung, seed in ((rung, seed) for rung in climb.rungs for seed in seeds):
+    experiment = Experiment(words, get_protocol(protocol), select(rungs), seeds)
+    open_directory(experiment, out)
+    tape = Tape.of(words, experiment.parts.test, experiment.protocol)
+    for rung, seed in ((rung, seed) for rung in experiment.rungs for seed in seeds):
         run, folder = untrained(words, rung, protocol, seed), out / rung.name / f"seed-{seed}"
         run_dir.save(folder, run, [])
         files.write_lines(folder / run_dir.METRICS, [{"step": n, "train_loss": 3 - n / 1e4} for n in (256, 512, 5000)])

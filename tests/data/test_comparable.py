@@ -14,9 +14,9 @@ from rungwise import api
 from rungwise.config import ModelConfig, get_protocol
 from rungwise.data.known_words import KnownWords
 from rungwise.data.sources import BLANKS, comparable
-from rungwise.data.words import Vocabulary, from_words, split
+from rungwise.data.words import Vocabulary, from_words
 from rungwise.errors import UserError
-from rungwise.experiment.climb import Climb
+from rungwise.experiment.plan import Experiment
 from rungwise.experiment.task import tag
 from rungwise.inference.prefix_tree import Drawer, Sampling
 from rungwise.inference.sample import generate
@@ -132,12 +132,11 @@ def test_a_model_that_draws_nothing_but_blanks_ends():
     assert list(generate(model, listed.vocabulary, 5, None)) == []
 
 
-def test_drawn_words_of_a_climb_are_found_where_they_stand(tmp_path):
+def test_drawn_words_of_a_climb_are_found_where_they_stand():
     listed = from_words(["los alamos", "new york", "jos\xe9", "anna"] * 20)
-    climb = Climb(listed, get_protocol("article"), [], [0], tmp_path)
-    parts = split(listed, climb.protocol)
-    assert {tag(climb, parts, text) for text in ("los alamos ", "\ufeffnew york", "jose\u0301", "anna")} == {"training"}
-    assert tag(climb, parts, "annaa") == "new"
+    experiment = Experiment(listed, get_protocol("article"), [], [0])
+    assert {tag(experiment, text) for text in ("los alamos ", "\ufeffnew york", "jose\u0301", "anna")} == {"training"}
+    assert tag(experiment, "annaa") == "new"
     assert listed.find(" ").tolist() == []
 
 

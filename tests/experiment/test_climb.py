@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ from helpers import a_result, command
 from rungwise.analysis import evidence
 from rungwise.analysis.tables import markdown, rows
 from rungwise.config import EngineConfig, get_protocol
+from rungwise.data.words import split
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
-from rungwise.experiment.climb import Climb, cost, open_directory, plan, run
+from rungwise.experiment import plan as plans
+from rungwise.experiment.climb import make_pool, open_directory, run
 from rungwise.experiment.collect import CURVES, WORDS, read_frame
+from rungwise.experiment.plan import Experiment, cost, plan
 from rungwise.experiment.results import RESULTS, Result, append, by_rung, matches, paired_losses, read
-from rungwise.experiment.task import block_means
+from rungwise.experiment.task import block_means, measure
 from rungwise.ladder import RUNGS, get_rung, select
 from rungwise.training.run_dir import SNAPSHOTS, load
 from rungwise.util.files import read_lines
@@ -25,94 +29,133 @@ from rungwise.util.machine import cores
 @pytest.fixture(scope="module")
 def climbed(tmp_path_factory):
     """A real climb of two rungs and two seeds in worker processes."""
-    climb = setting(tmp_path_factory.mktemp("climb") / "out")
-    seen = []
-    run(climb, seen.append)
-    return climb, seen
+    out, seen = tmp_path_factory.mktemp("climb") / "out", []
+    climb(out, setting(), seen.append)
+    return out, seen
 
 
-def setting(out, **changes) -> Climb:
+def setting(**changes) -> Experiment:
     rungs = select(["baseline", "2-heads"])
-    return Climb(**{
-        "words": make_words(), "protocol": get_protocol("strict"), "rungs": rungs, "seeds": [0, 1], "out": out,
-        "steps": 7, "processes": 2, **changes,
+    return Experiment(**{
+        "words": make_words(), "protocol": get_protocol("strict"), "rungs": rungs, "seeds": [0, 1], "steps": 7,
+        **changes,
     })  # fmt: skip
 
 
+def climb(out, experiment, report=lambda progress: None, processes=2) -> list[Result]:
+    return run(experiment, out, make_pool(experiment.how, processes), report)
+
+
 def test_a_climb_leaves_every_result_and_run(climbed):
-    climb, seen = climbed
-    results = read(climb.out / RESULTS)
+    out, seen = climbed
+    results, words = read(out / RESULTS), make_words()
     assert {(r.rung, r.seed) for r in results} == {(n, s) for n in ("baseline", "2-heads") for s in (0, 1)}
     for r in results:
         assert r.steps == 7
-        assert r.data_sha256 == climb.words.sha256
+        assert r.data_sha256 == words.sha256
         assert r.protocol == "strict"
         assert all(math.isfinite(x) for x in (r.train_loss, r.val_loss, r.test_loss, r.tokens_per_s, r.ms_per_step))
         assert len(r.detail["samples"]) == 10
-        kept = load(climb.out / r.rung / f"seed-{r.seed}")
+        kept = load(out / r.rung / f"seed-{r.seed}")
         assert kept.info["seed"] == r.seed
-        assert kept.vocabulary == climb.words.vocabulary
+        assert kept.vocabulary == words.vocabulary
     assert seen[-1].share == pytest.approx(1)
-    assert baselines.read(climb.out).keys() == set(range(1, 8))
+    assert baselines.read(out).keys() == set(range(1, 8))
 
 
 def test_a_climb_from_python_leaves_what_reports_are_made_from(climbed):
-    climb, _ = climbed
-    assert {"word", "tokens", "baseline/0", "2-heads/1"} <= set(read_frame(climb.out / WORDS).columns)
-    assert set(read_frame(climb.out / CURVES)["rung"]) == {"baseline", "2-heads"}
+    out, _ = climbed
+    assert {"word", "tokens", "baseline/0", "2-heads/1"} <= set(read_frame(out / WORDS).columns)
+    assert set(read_frame(out / CURVES)["rung"]) == {"baseline", "2-heads"}
+
+
+class Here:
+    """A pool of this one process. Where tasks run is no part of an experiment, so any pool may be handed to a climb."""
+
+    width = 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def run(self, experiment, out, tasks):
+        for number, task in enumerate(tasks):
+            yield measure(experiment, task, out, lambda share: None), {number: 1.0}
+
+
+def test_a_climb_takes_any_pool(climbed, tmp_path):
+    one = setting(rungs=select(["baseline"]), seeds=[1])
+    (result,) = run(one, tmp_path / "here", Here())
+    (same,) = (r for r in read(climbed[0] / RESULTS) if (r.rung, r.seed) == ("baseline", 1))
+    assert (result.test_loss, result.detail) == (same.test_loss, same.detail)
+
+
+def test_the_split_is_made_once_and_travels(monkeypatch):
+    experiment = setting(split_seed=3)
+    monkeypatch.setattr(plans, "split", None)  # whoever splits again fails
+    there = pickle.loads(pickle.dumps(experiment))
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(there.parts, part), getattr(experiment.parts, part))
+
+
+def test_an_experiment_with_another_seed_has_another_split():
+    one, other = setting(), dataclasses.replace(setting(), split_seed=1)
+    assert one.parts.test.tolist() != other.parts.test.tolist()
+    assert other.parts.test.tolist() == split(other.words, other.protocol, 1).test.tolist()
 
 
 def test_a_climb_goes_on_with_what_is_missing(climbed):
-    climb, _ = climbed
-    before = (climb.out / RESULTS).read_text()
-    run(climb, lambda _: None)
-    assert (climb.out / RESULTS).read_text() == before
-    with (climb.out / RESULTS).open("a") as file:
+    out, _ = climbed
+    before = (out / RESULTS).read_text()
+    climb(out, setting())
+    assert (out / RESULTS).read_text() == before
+    with (out / RESULTS).open("a") as file:
         file.write('{"rung": "baseline", "se')  # a line whose writing was cut short
-    run(dataclasses.replace(climb, seeds=[0, 1, 2]), lambda _: None)
-    assert len(read(climb.out / RESULTS)) == 6
+    climb(out, setting(seeds=[0, 1, 2]))
+    assert len(read(out / RESULTS)) == 6
 
 
 def test_replicas_under_pytorch_and_native_agree(climbed, tmp_path):
     """Which engine, and how the work is divided, changes nothing but rounding."""
-    climb, _ = climbed
-    other = setting(tmp_path / "torch", how=EngineConfig("torch"), processes=1, rungs=select(["2-heads"]))
-    theirs = {(r.rung, r.seed): r for r in run(other, lambda _: None)}
-    for r in read(climb.out / RESULTS):
+    out, _ = climbed
+    other = setting(how=EngineConfig("torch"), rungs=select(["2-heads"]))
+    theirs = {(r.rung, r.seed): r for r in climb(tmp_path / "torch", other, processes=1)}
+    for r in read(out / RESULTS):
         if (r.rung, r.seed) in theirs:
             assert r.test_loss == pytest.approx(theirs[r.rung, r.seed].test_loss, abs=2e-4)
 
 
 @pytest.mark.parametrize("change", [{"steps": 8}, {"protocol": get_protocol("article")}, {"words": make_words(seed=9)}])
 def test_another_climbs_directory_is_refused(climbed, change):
-    climb, _ = climbed
     with pytest.raises(UserError, match="holds another climb"):
-        open_directory(dataclasses.replace(climb, **change))
+        open_directory(setting(**change), climbed[0])
 
 
 def test_a_directory_with_anything_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="something else"):
-        open_directory(setting(tmp_path))
+        open_directory(setting(), tmp_path)
 
 
 @pytest.mark.parametrize("together", [1, 2, 64])
 @pytest.mark.parametrize("n_done", [0, 1, 5])
-def test_the_plan_holds_each_missing_run_once(tmp_path, together, n_done):
-    climb = setting(tmp_path, rungs=select("article"), seeds=range(5))
+def test_the_plan_holds_each_missing_run_once(together, n_done):
+    experiment = setting(rungs=select("article"), seeds=range(5))
     done = [a_result("baseline", seed) for seed in range(n_done)]
-    tasks = plan(climb, done, 2, lambda rung: together)
+    tasks = plan(experiment, done, 2, lambda rung: together)
     planned = [(task.rung.name, seed) for task in tasks for seed in task.seeds]
     assert len(planned) == len(set(planned)) == 40 - n_done
     assert not {("baseline", seed) for seed in range(n_done)} & set(planned)
     assert max(len(task.seeds) for task in tasks) == min(together, 5)
 
 
-def test_the_plan_leaves_no_process_without_work(tmp_path):
-    climb = setting(tmp_path, rungs=[get_rung("gelu")], seeds=range(7))
-    assert [len(task.seeds) for task in plan(climb, [], 3, lambda rung: 64)] == [3, 2, 2]
-    assert [len(task.seeds) for task in plan(climb, [], 16, lambda rung: 64)] == [1] * 7
-    assert [len(task.seeds) for task in plan(climb, [], 1, lambda rung: 64)] == [7]
+def test_the_plan_leaves_no_process_without_work():
+    experiment = setting(rungs=[get_rung("gelu")], seeds=range(7))
+    assert [len(task.seeds) for task in plan(experiment, [], 3, lambda rung: 64)] == [3, 2, 2]
+    assert [len(task.seeds) for task in plan(experiment, [], 16, lambda rung: 64)] == [1] * 7
+    assert [len(task.seeds) for task in plan(experiment, [], 1, lambda rung: 64)] == [7]
 
 
 def test_cost_follows_size_and_steps():
@@ -209,12 +252,12 @@ def test_a_result_from_another_version_is_named(tmp_path):
 
 def test_snapshots_change_nothing_but_what_is_kept(climbed, tmp_path):
     """Words drawn on the way, at log-spaced steps; the training is the same to the bit."""
-    climb, _ = climbed
-    kept = setting(tmp_path / "kept", rungs=select(["baseline"]), seeds=[0], snapshots=True)
-    result = run(kept, lambda _: None)[0]
-    plain = next(r for r in read(climb.out / RESULTS) if (r.rung, r.seed) == ("baseline", 0))
+    out, _ = climbed
+    kept = tmp_path / "kept"
+    result = climb(kept, setting(rungs=select(["baseline"]), seeds=[0], snapshots=True))[0]
+    plain = next(r for r in read(out / RESULTS) if (r.rung, r.seed) == ("baseline", 0))
     assert (result.train_loss, result.test_loss) == (plain.train_loss, plain.test_loss)
-    lines = read_lines(kept.out / "baseline/seed-0" / SNAPSHOTS)
+    lines = read_lines(kept / "baseline/seed-0" / SNAPSHOTS)
     assert [line["step"] for line in lines] == [0, 1, 2, 5, 7]
     assert all(len(line["samples"]) == 10 for line in lines)
     assert lines[-1]["samples"] == [text for text, _ in result.detail["samples"]]

@@ -7,7 +7,6 @@ cluster does not listen; the same address in its IPv6 form it leaves alone.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -24,9 +23,10 @@ from helpers import command
 from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.errors import UserError
-from rungwise.experiment.climb import Climb, Progress, run
+from rungwise.experiment.climb import make_pool, run
+from rungwise.experiment.plan import Experiment, Progress
 from rungwise.experiment.ray_pool import LOST_AFTER
-from rungwise.experiment.results import RESULTS
+from rungwise.experiment.results import RESULTS, Result
 from rungwise.ladder import Rung, select
 from rungwise.training.run_dir import METRICS, WEIGHTS
 from rungwise.util.files import read_lines
@@ -60,11 +60,16 @@ def address(cluster) -> str:
     return f"[::ffff:127.0.0.1]:{cluster.address.rpartition(':')[2]}"
 
 
-def setting(out: Path, ray: str | None = None, **changes) -> Climb:
-    return Climb(**{
+def setting(**changes) -> Experiment:
+    return Experiment(**{
         "words": make_words(), "protocol": get_protocol("strict"), "rungs": select("baseline"), "seeds": [0, 1],
-        "out": out, "steps": 30, "processes": 2, "ray": ray, **changes,
+        "steps": 30, **changes,
     })  # fmt: skip
+
+
+def climb(out: Path, experiment: Experiment, ray: str | None = None, report=lambda progress: None) -> list[Result]:
+    """In two processes of this machine, or on a cluster."""
+    return run(experiment, out, make_pool(experiment.how, 2, ray), report)
 
 
 def workers(raylet: int) -> list[int]:
@@ -139,23 +144,21 @@ def test_a_node_that_is_killed_loses_nothing(cluster, tmp_path, listed):
     assert [json.loads(line)["rung"] for line in told.splitlines()].count("4-layers") == 2
     cluster.remove_node(node, allow_graceful=False)
     assert len(lines(out)) == 6
-    local = Climb(words.load(str(listed)), get_protocol("strict"), select("baseline,2-heads,4-layers"), [0, 1],
-                  tmp_path / "local", 1100, processes=2)  # fmt: skip
-    run(local, lambda _: None)
-    assert_same(local.out, out)
+    rungs = select("baseline,2-heads,4-layers")
+    climb(tmp_path / "local", setting(words=words.load(str(listed)), rungs=rungs, steps=1100))
+    assert_same(tmp_path / "local", out)
 
 
 @pytest.mark.long
 def test_a_climb_moves_to_a_cluster_and_back(cluster, tmp_path):
-    here = setting(tmp_path / "out", seeds=[0])
-    run(here, lambda _: None)
-    there = dataclasses.replace(here, ray=address(cluster), seeds=[0, 1])
+    out = tmp_path / "out"
+    climb(out, setting(seeds=[0]))
     seen: list[Progress] = []
-    assert len(run(there, seen.append)) == 2
+    assert len(climb(out, setting(seeds=[0, 1]), address(cluster), seen.append)) == 2
     assert [result.seed for progress in seen for result in progress.new] == [1]
     assert seen[-1].share == pytest.approx(1)
-    assert len(run(dataclasses.replace(here, seeds=[0, 1, 2]), lambda _: None)) == 3
-    assert set(lines(here.out)) == {("baseline", 0), ("baseline", 1), ("baseline", 2)}
+    assert len(climb(out, setting(seeds=[0, 1, 2]))) == 3
+    assert set(lines(out)) == {("baseline", 0), ("baseline", 1), ("baseline", 2)}
 
 
 @pytest.mark.long
@@ -163,7 +166,7 @@ def test_what_goes_wrong_in_a_task_ends_the_climb_with_its_line(cluster, tmp_pat
     wild = Rung("wild", "wild", "side", "gelu", {"weight_decay": 1e9}, "It diverges.", "rungwise")
     began = time.monotonic()
     with pytest.raises(UserError, match=r"^Training diverged: the loss of step \d+ is not finite\. Try [^\n]*$"):
-        run(setting(tmp_path / "out", address(cluster), rungs=[wild], seeds=range(5)), lambda _: None)
+        climb(tmp_path / "out", setting(rungs=[wild], seeds=range(5)), address(cluster))
     assert not lines(tmp_path / "out")
     assert time.monotonic() - began < 60  # it was not tried ten times more
 
@@ -190,14 +193,13 @@ def test_no_cluster_is_one_line(tmp_path, arguments, said):
 def test_other_ways_to_say_where_the_cluster_is(cluster, tmp_path, monkeypatch, kind):
     if kind == "auto":  # which asks the environment first
         monkeypatch.setenv("RAY_ADDRESS", address(cluster))
-        assert len(run(setting(tmp_path / "out", "auto"), lambda _: None)) == 2
+        assert len(climb(tmp_path / "out", setting(), "auto")) == 2
         return
     with client_server(cluster) as (where, _):
-        climb = setting(tmp_path / "out", where)
         try:
-            results = run(climb, lambda _: None)
+            results = climb(tmp_path / "out", setting(), where)
         except UserError:  # on a busy machine the server needs longer than the 30 s that it gives itself
-            results = run(climb, lambda _: None)
+            results = climb(tmp_path / "out", setting(), where)
         assert len(results) == 2
 
 
@@ -242,8 +244,7 @@ def test_a_head_that_dies_is_one_line_within_seconds_and_the_climb_goes_on_elsew
         assert "Traceback" not in told and "[" not in progress  # Ray's own lines begin with it
     before = lines(out)
     assert 0 < len(before) < 40
-    local = Climb(words.load(str(listed)), get_protocol("strict"), select("baseline"), range(40), out, 400, processes=2)
-    run(local, lambda _: None)
+    climb(out, setting(words=words.load(str(listed)), seeds=range(40), steps=400))
     assert len(lines(out)) == 40
     assert lines(out).items() >= before.items()
 
@@ -288,6 +289,5 @@ def test_a_task_that_kills_its_workers_ends_the_climb(cluster, tmp_path, monkeyp
             for worker in workers(raylet_of(node)):
                 os.kill(worker, signal.SIGKILL)
 
-    climb = setting(tmp_path / "out", address(cluster), rungs=select("gelu"), steps=100_000)
     with pytest.raises(UserError, match=r"Rung gelu, seed \d(, \d)?: its worker died 2 times .* the same command"):
-        run(climb, report)
+        climb(tmp_path / "out", setting(rungs=select("gelu"), steps=100_000), address(cluster), report)

@@ -26,7 +26,7 @@ from rungwise.data.batches import Tape
 from rungwise.errors import UserError
 from rungwise.experiment import results
 from rungwise.experiment.climb import open_directory
-from rungwise.experiment.plan import Climb, Task
+from rungwise.experiment.plan import Experiment, Task
 from rungwise.experiment.task import measure
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, select
@@ -86,14 +86,12 @@ def test_rungs_link_to_their_chapters_where_there_are_some(climb: Path) -> None:
 
 
 def test_a_real_climb_can_be_shown(tmp_path: Path) -> None:
-    climb = Climb(
-        made_up(60), get_protocol("strict"), select("baseline"), (0,), tmp_path / "c", 2, how=EngineConfig("torch")
-    )
-    open_directory(climb)
-    parts = words.split(climb.words, climb.protocol)
-    (result,) = measure(climb, parts, Task(climb.rungs[0], (0,)), lambda share: None)
-    results.append(climb.out / results.RESULTS, result)
-    shown = collect(find([climb.out]), climb.words, "float16")["rungs"][0]
+    experiment = Experiment(made_up(60), get_protocol("strict"), select("baseline"), (0,), 2, how=EngineConfig("torch"))
+    out = tmp_path / "c"
+    open_directory(experiment, out)
+    (result,) = measure(experiment, Task(experiment.rungs[0], (0,)), out, lambda share: None)
+    results.append(out / results.RESULTS, result)
+    shown = collect(find([out]), experiment.words, "float16")["rungs"][0]
     assert shown["test_loss"]["mean"] == result.test_loss and shown["test_loss"]["half"] is None
     assert shown["curve"][-1][0] == 2
 

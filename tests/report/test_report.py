@@ -16,10 +16,10 @@ from rungwise.analysis.claims import CLAIMS, CONFOUNDS
 from rungwise.analysis.evidence import read
 from rungwise.cli.main import main
 from rungwise.config import EngineConfig, get_protocol
-from rungwise.data.words import split
 from rungwise.errors import UserError
+from rungwise.experiment.climb import make_pool, run
 from rungwise.experiment.collect import collect, read_frame
-from rungwise.experiment.plan import Climb, Task
+from rungwise.experiment.plan import Experiment
 from rungwise.ladder import LEAVE_ONE_OUT, RUNGS
 from rungwise.report import build as report
 from rungwise.report.document import Paragraph, Section, Table, escaped, markdown
@@ -152,18 +152,11 @@ def test_runs_cut_short_say_so(tmp_path):
 
 
 def test_a_real_climb(tmp_path):
-    """Two rungs really trained, for three steps: what the climb leaves is what collect and report read."""
+    """Two rungs really trained, for three steps: what the climb leaves is what a report reads."""
     words, protocol = make_words(), get_protocol("strict")
     rungs = [RUNGS["baseline"], RUNGS["2-heads"]]
-    climb = Climb(words, protocol, rungs, (0, 1), tmp_path, steps=3, how=EngineConfig("torch"))
-    from rungwise.experiment import results
-    from rungwise.experiment.task import measure
-
-    parts = split(words, protocol)
-    for rung in rungs:
-        for result in measure(climb, parts, Task(rung, (0, 1)), lambda share: None):
-            results.append(tmp_path / "results.jsonl", result)
-    collect(tmp_path)
+    experiment = Experiment(words, protocol, rungs, (0, 1), steps=3, how=EngineConfig("torch"))
+    run(experiment, tmp_path, make_pool(experiment.how, processes=1))
     frame = read_frame(tmp_path / "words.parquet")
     assert frame.columns == ["word", "tokens", "2-heads/0", "2-heads/1", "baseline/0", "baseline/1"]
     assert set(read_frame(tmp_path / "curves.parquet")["rung"]) == {"baseline", "2-heads"}

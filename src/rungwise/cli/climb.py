@@ -22,6 +22,8 @@ from rungwise.data import words
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
+from rungwise.experiment.climb import make_pool
+from rungwise.experiment.plan import Experiment, Progress
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
 from rungwise.util.files import local
@@ -38,9 +40,8 @@ def climb(request: ClimbCommand) -> None:
         console.width = PLAIN_WIDTH
     from rungwise.engine.select import describe_engine  # torch: only where something is trained
 
-    rungs, plan = prepare(request)
-    parts = words.split(plan.words, plan.protocol)
-    console.print(words.describe(plan.words, parts), markup=False)
+    rungs, plan, out = prepare(request)
+    console.print(words.describe(plan.words, plan.parts), markup=False)
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
         f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± half the 95 % interval; the step "
@@ -49,15 +50,16 @@ def climb(request: ClimbCommand) -> None:
     )
     if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
         console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.", markup=False)
-    for line in remarks(plan, len(parts.train)):
+    for line in remarks(plan, len(plan.parts.train)):
         console.print(line, markup=False)
-    screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan)
+    screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan, out)
+    address = (request.address or "auto") if request.on == "ray" else None
     with screen:
-        everything = climbing.run(plan, screen.report)
+        everything = climbing.run(plan, out, make_pool(plan.how, request.processes, address), screen.report)
     wanted = {rung.name for rung in plan.rungs}
     results = [r for r in everything if r.rung in wanted and r.seed < request.seeds]
     if not console.is_terminal:
-        console.print(table(plan, results))
+        console.print(table(plan, out, results))
     if request.ablate:
         console.print(ablation_table(results))
     if request.tune:
@@ -65,7 +67,7 @@ def climb(request: ClimbCommand) -> None:
     show_samples(console, rungs, results)
     if line := compiled_line(results):
         console.print(line, markup=False)
-    path = plan.out / RESULTS
+    path = out / RESULTS
     console.print(
         f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and the runs beside it.", markup=False
     )
@@ -74,8 +76,8 @@ def climb(request: ClimbCommand) -> None:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
 
 
-def prepare(request: ClimbCommand) -> tuple[list[Rung], climbing.Climb]:
-    """The rungs that are asked for, and the climb that measures them and whatever stands beside them."""
+def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
+    """The rungs that are asked for; the experiment, which may measure more to compare them with; its directory."""
     for field in ("seeds", "steps", "processes"):
         if (value := getattr(request, field)) is not None and value < 1:
             raise UserError(f"{field} must be at least 1, but is {value}.")
@@ -94,22 +96,19 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], climbing.Climb]:
     listed = words.load(request.data)
     steps = f"-{request.steps}" if request.steps else ""
     out = request.out or Path("runs") / local(f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}")
-    plan = climbing.Climb(
+    plan = Experiment(
         listed,
         protocol,
         list(measured.values()),
         range(request.seeds),
-        out,
         request.steps,
         how=how,
-        processes=request.processes,
-        ray=(request.address or "auto") if request.on == "ray" else None,
         snapshots=request.snapshots,
     )
-    return rungs, plan
+    return rungs, plan, out
 
 
-def remarks(plan: climbing.Climb, n_words: int) -> list[str]:
+def remarks(plan: Experiment, n_words: int) -> list[str]:
     """What does not fit these steps, or this list, in a line each, with the rungs that it is said of."""
     found: dict[str, list[str]] = {}
     for rung in plan.rungs:
@@ -119,7 +118,7 @@ def remarks(plan: climbing.Climb, n_words: int) -> list[str]:
     return [f"{', '.join(names)}: {line}" if len(names) < len(plan.rungs) else line for line, names in found.items()]
 
 
-def table(plan: climbing.Climb, results: Sequence[Result]) -> Table:
+def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
     """The ladder, and below it what counting gives; a rung that still trains says how many seeds are there."""
     groups = by_rung(r for r in results if r.seed in plan.seeds)
     found = _table(*HEADER, left=2)
@@ -129,7 +128,7 @@ def table(plan: climbing.Climb, results: Sequence[Result]) -> Table:
         cells = row.cells()
         style = "" if n == len(plan.seeds) else "dim"
         found.add_row(*cells[:4], *(cells[4:] if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
-    for order, losses in baselines.read(plan.out).items():
+    for order, losses in baselines.read(out).items():
         found.add_row(
             f"{order}-gram, counted", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
         )
@@ -198,8 +197,8 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
 class PlainScreen:
     """A line for every finished rung, and one every few seconds with the time left."""
 
-    def __init__(self, console: Console, plan: climbing.Climb) -> None:
-        self.console, self.plan = console, plan
+    def __init__(self, console: Console, plan: Experiment, out: Path) -> None:
+        self.console, self.plan, self.out = console, plan, out
         self.began = self.last = time.monotonic()
         self.shown: set[str] = set()
 
@@ -210,7 +209,7 @@ class PlainScreen:
     def elapsed(self) -> float:
         return time.monotonic() - self.began
 
-    def report(self, progress: climbing.Progress) -> None:
+    def report(self, progress: Progress) -> None:
         groups = by_rung(r for r in progress.done if r.seed in self.plan.seeds)
         for rung in self.plan.rungs:
             if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
@@ -238,10 +237,10 @@ class LiveScreen(PlainScreen):
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def report(self, progress: climbing.Progress) -> None:
+    def report(self, progress: Progress) -> None:
         left = f"{duration(progress.seconds_left)} left" if progress.seconds_left is not None else "estimating ..."
         remark = f"{progress.share:.0%} done, {duration(self.elapsed)} so far, {left}" if progress.share < 1 else ""
-        self.live.update(Group(table(self.plan, progress.done), Text(remark)))
+        self.live.update(Group(table(self.plan, self.out, progress.done), Text(remark)))
 
 
 def ladder() -> None:

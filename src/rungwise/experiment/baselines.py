@@ -1,4 +1,4 @@
-"""The figures that a network has to beat: n-gram models by counting, in the protocol of the climb. No torch here."""
+"""The losses that a network has to beat: n-gram models, in the protocol of the climb. No torch here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rungwise.config import Protocol
 from rungwise.data.batches import Tape
 from rungwise.data.ngram import fit
 from rungwise.data.words import Split, WordList
+from rungwise.experiment.plan import Experiment
 from rungwise.util.files import FINITE, check, read_json, write_json
 
 BASELINES = "baselines.json"
@@ -28,12 +29,13 @@ def count(words: WordList, parts: Split, protocol: Protocol) -> dict[str, dict[s
     return {str(n): {name: of_order[n] for name, of_order in losses.items()} for n in range(1, MAX_ORDER + 1)}
 
 
-def write(out: Path, words: WordList, parts: Split, protocol: Protocol, split_seed: int) -> None:
+def write(out: Path, experiment: Experiment) -> None:
     """Count once a climb: baselines.json beside its results."""
     if (out / BASELINES).exists():
         return
-    about = {"data": words.name, "data_sha256": words.sha256, "protocol": protocol.name, "split_seed": split_seed}
-    write_json(out / BASELINES, {**about, "kneser_ney": count(words, parts, protocol)})
+    about = {name: value for name, value in experiment.settings().items() if name != "steps"}
+    losses = count(experiment.words, experiment.parts, experiment.protocol)
+    write_json(out / BASELINES, {**about, "kneser_ney": losses})
 
 
 @dataclass(frozen=True)

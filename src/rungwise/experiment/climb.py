@@ -1,21 +1,20 @@
-"""Rungs x seeds -> results: the plan, and the books. Resumes by what is already there.
-
-Where the tasks run is a pool's business: processes of this machine (local.py), or a Ray cluster (on_ray.py).
-"""
+"""An experiment run to its end: every result in results.jsonl, and beside it what tables and reports read. A directory
+that holds a part of it is gone on with. Where the tasks run is the pool's business (local_pool.py, ray_pool.py)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from rungwise.config import EngineConfig
 from rungwise.data.batches import Tape, check_windows
-from rungwise.data.words import Split, split
 from rungwise.errors import UserError
 from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import collect
 from rungwise.experiment.local_pool import LocalPool
-from rungwise.experiment.plan import Climb, Pool, Progress, cost, plan
+from rungwise.experiment.plan import Experiment, Pool, Progress, cost, plan
 from rungwise.experiment.results import RESULTS, Result
 from rungwise.util.files import contents, lock, make_folder, read_json, write_json
 from rungwise.util.machine import cores
@@ -23,70 +22,81 @@ from rungwise.util.machine import cores
 SETTINGS = "climb.json"
 
 
-def make_pool(climb: Climb) -> Pool:
-    """A process a core, each with one thread; one for a GPU, where the replicas of a rung are one program."""
+def make_pool(how: EngineConfig, processes: int | None = None, ray: str | None = None) -> Pool:
+    """Processes of this machine, or the Ray cluster at an address: auto, HOST:PORT or ray://HOST:PORT.
+
+    Without `processes`, one a core, each with one thread; one for a GPU, where the replicas of a rung are one program.
+    """
     from rungwise.engine.select import on_a_gpu
 
-    if climb.ray is None:
-        return LocalPool(climb.processes or (1 if on_a_gpu(climb.how) else cores()))
+    if ray is None:
+        return LocalPool(processes or (1 if on_a_gpu(how) else cores()))
     from rungwise.experiment.ray_pool import RayPool  # only where a cluster is asked for
 
-    return RayPool(climb.ray)
+    return RayPool(ray)
 
 
-def open_directory(climb: Climb) -> list[Result]:
+def open_directory(experiment: Experiment, out: Path) -> list[Result]:
     """Begin in an empty directory, or go on; one that holds another climb, or anything else, is refused."""
-    make_folder(climb.out)
-    if not contents(climb.out):
-        write_json(climb.out / SETTINGS, climb.settings())
+    make_folder(out)
+    if not contents(out):
+        write_json(out / SETTINGS, experiment.settings())
         return []
-    if not (climb.out / SETTINGS).exists():
-        raise UserError(f"{climb.out} holds something else than a climb; give another --out.")
-    there, mine = read_json(climb.out / SETTINGS), climb.settings()
+    if not (out / SETTINGS).exists():
+        raise UserError(f"{out} holds something else than a climb; give another --out.")
+    there, mine = read_json(out / SETTINGS), experiment.settings()
     for name, value in mine.items():
         if there.get(name) != value:
             raise UserError(
-                f"{climb.out} holds another climb ({name} {there.get(name)!r}, not {value!r}); give another --out."
+                f"{out} holds another climb ({name} {there.get(name)!r}, not {value!r}); give another --out."
             )
-    wanted = {rung.name: rung for rung in climb.rungs}
-    found = results_module.read(climb.out / RESULTS)
-    return [r for r in found if r.rung not in wanted or results_module.matches(r, wanted[r.rung], climb.steps)]
+    wanted = {rung.name: rung for rung in experiment.rungs}
+    found = results_module.read(out / RESULTS)
+    return [r for r in found if r.rung not in wanted or results_module.matches(r, wanted[r.rung], experiment.steps)]
 
 
-def run(climb: Climb, report: Callable[[Progress], None]) -> list[Result]:
-    """Train and score whatever is missing; `report` is called with every result and several times a second.
+def run(
+    experiment: Experiment, out: Path, pool: Pool, report: Callable[[Progress], None] = lambda progress: None
+) -> list[Result]:
+    """Train and score in `pool` what is missing in the directory `out`; returns all results that it then holds.
 
-    A result is appended to results.jsonl as soon as it is there, so a climb that is stopped loses only what was
-    under way.
+    `report` is called with every result and several times a second. A result is appended to results.jsonl as soon as
+    it is there, so a climb that is stopped loses only the tasks that were running. At the end, words.parquet and
+    curves.parquet are gathered from the runs; baselines.json is counted before the first task.
     """
-    parts = split(climb.words, climb.protocol, climb.split_seed)  # refuses a list too short before work begins
-    tape = Tape.of(climb.words, parts.train, climb.protocol)
-    for rung in climb.rungs:
+    tape = Tape.of(experiment.words, experiment.parts.train, experiment.protocol)
+    for rung in experiment.rungs:
         check_windows(tape, rung.train)
-    make_folder(climb.out)
-    with lock(climb.out):
-        return _run(climb, parts, report)
+    make_folder(out)
+    with lock(out):
+        done = open_directory(experiment, out)
+        with pool:
+            baselines.write(out, experiment)
+            _run_tasks(experiment, out, pool, done, report)
+        collect(out)
+    return done
 
 
-def _run(climb: Climb, parts: Split, report: Callable[[Progress], None]) -> list[Result]:
+def _run_tasks(
+    experiment: Experiment, out: Path, pool: Pool, done: list[Result], report: Callable[[Progress], None]
+) -> None:
+    """Add the results that are missing to `done` and to results.jsonl."""
     from rungwise.engine.select import replicas_together
 
-    done = open_directory(climb)
-    with make_pool(climb) as pool:
-        baselines.write(climb.out, climb.words, parts, climb.protocol, climb.split_seed)
-        tasks = plan(
-            climb, done, pool.width, lambda rung: replicas_together(climb.how, *climb.configs(rung), pool.width)
-        )
-        costs = [cost(task.rung, climb.steps) * len(task.seeds) for task in tasks]
-        report(Progress(done, [], 0.0 if tasks else 1.0, None))
-        began = time.monotonic()
-        for new, shares in pool.run(climb, parts, tasks):
-            for result in new:
-                results_module.append(climb.out / RESULTS, result)
-            done += new
-            spent = sum(costs[number] * share for number, share in shares.items()) / sum(costs)
-            elapsed = time.monotonic() - began
-            left = elapsed * (1 - spent) / spent if spent > 0.01 and elapsed > 3 else None
-            report(Progress(done, new, spent, left))
-    collect(climb.out)
-    return done
+    tasks = plan(
+        experiment,
+        done,
+        pool.width,
+        lambda rung: replicas_together(experiment.how, *experiment.configs(rung), pool.width),
+    )
+    costs = [cost(task.rung, experiment.steps) * len(task.seeds) for task in tasks]
+    report(Progress(done, [], 0.0 if tasks else 1.0, None))
+    began = time.monotonic()
+    for new, shares in pool.run(experiment, out, tasks):
+        for result in new:
+            results_module.append(out / RESULTS, result)
+        done += new
+        spent = sum(costs[number] * share for number, share in shares.items()) / sum(costs)
+        elapsed = time.monotonic() - began
+        left = elapsed * (1 - spent) / spent if spent > 0.01 and elapsed > 3 else None
+        report(Progress(done, new, spent, left))

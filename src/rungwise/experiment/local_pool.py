@@ -10,22 +10,20 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
-from rungwise.data.words import Split, split
 from rungwise.errors import UserError
+from rungwise.experiment.plan import Experiment, Task, Update
 from rungwise.experiment.results import Result
 from rungwise.util.machine import threads
 
-if TYPE_CHECKING:
-    from rungwise.experiment.plan import Climb, Task
-
 
 class LocalPool:
-    """See Pool in climb.py. Workers write their run directories themselves."""
+    """See Pool in plan.py. Workers write their run directories themselves."""
 
     def __init__(self, processes: int) -> None:
         self.width = processes
@@ -39,16 +37,17 @@ class LocalPool:
         if self.executor is not None:
             end(self.executor)
 
-    def run(
-        self, climb: Climb, parts: Split, tasks: Sequence[Task]
-    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
+    def run(self, experiment: Experiment, out: Path, tasks: Sequence[Task]) -> Iterator[Update]:
         if not tasks:
             return
         context = _context()
         messages = context.Queue()
         shares = dict.fromkeys(range(len(tasks)), 0.0)
         self.executor = ProcessPoolExecutor(
-            min(self.width, len(tasks)), context, _begin, (climb, messages, self.threads, dict(os.environ))
+            min(self.width, len(tasks)),
+            context,
+            _begin,
+            (dict(os.environ), experiment, out, messages, self.threads),
         )
         with deaf_children():
             futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
@@ -140,26 +139,23 @@ def _listen(messages: Any, shares: dict[int, float]) -> None:
 
 # ------------------------------------------------------------------------------------------------ in the worker
 
-_climb: Climb
-_parts: Split
-_messages: Any
-_threads: int
+_given: tuple[Experiment, Path, Any, int]
+"""Once a worker process, for all its tasks: experiment, directory, queue of messages, threads."""
 
 
-def _begin(climb: Climb, messages: Any, threads: int, environment: dict[str, str]) -> None:
-    """Once a worker process: the list split once for all its tasks; one thread in torch."""
+def _begin(environment: dict[str, str], *given: Any) -> None:
     import torch
 
-    global _climb, _parts, _messages, _threads
+    global _given
     end_with_parent()
     os.environ.update(environment)  # the server that we are forked from has that of the first climb
     torch.set_num_threads(1)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # torch.compile would start processes of its own
-    _climb, _parts, _messages = climb, split(climb.words, climb.protocol, climb.split_seed), messages
-    _threads = threads
+    _given = given
 
 
 def _work(number: int, task: Task) -> list[Result]:
     from rungwise.experiment.task import measure
 
-    return measure(_climb, _parts, task, lambda share: _messages.put((number, share)), _threads)
+    experiment, out, messages, threads = _given
+    return measure(experiment, task, out, lambda share: messages.put((number, share)), threads)

@@ -10,30 +10,31 @@ from typing import Any
 from typing import Protocol as Interface
 
 from rungwise.config import EngineConfig, ModelConfig, Protocol, TrainConfig
-from rungwise.data.words import Split, WordList
+from rungwise.data.words import Split, WordList, split
 from rungwise.experiment.results import Result
 from rungwise.ladder import Rung
 
 
 @dataclass(frozen=True, eq=False)
-class Climb:
-    """What is to be measured, and where it is written."""
+class Experiment:
+    """What is to be measured: rungs x seeds on one split of one list. It travels to the processes that do the work, the
+    split with it. A list too short for the protocol's split is a UserError."""
 
     words: WordList
     protocol: Protocol
     rungs: Sequence[Rung]
     seeds: Sequence[int]
-    out: Path
     steps: int | None = None
     """Instead of each rung's own."""
     split_seed: int = 0
     how: EngineConfig = field(default_factory=EngineConfig)
-    processes: int | None = None
-    """None: one a core, or one for a GPU. Of this machine only."""
-    ray: str | None = None
-    """The address of the Ray cluster that does the work: auto, HOST:PORT or ray://HOST:PORT. None: this machine."""
+    """Which engine trains, on which device and in which precision."""
     snapshots: bool = False
     """Keep words drawn at log-spaced steps, too."""
+    parts: Split = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", split(self.words, self.protocol, self.split_seed))
 
     def configs(self, rung: Rung) -> tuple[ModelConfig, TrainConfig]:
         """Of a rung on this list."""
@@ -41,7 +42,7 @@ class Climb:
         return model, rung.trained(self.steps)
 
     def settings(self) -> dict[str, Any]:
-        """What all results of one directory have in common."""
+        """What all results of one directory have in common: climb.json."""
         return {
             "data": self.words.name,
             "data_sha256": self.words.sha256,
@@ -73,17 +74,19 @@ class Progress:
     """None until enough is known."""
 
 
+Update = tuple[list[Result], Mapping[int, float]]
+"""The results that are new, each once and with its run directory RUNG/seed-N under `out`; and for every task, by its
+number, the share of it that is done, 0 to 1."""
+
+
 class Pool(AbstractContextManager["Pool"], Interface):
-    """Where tasks run. When it is left, whatever still runs is ended."""
+    """Where tasks run. When it is left, tasks that still run are ended."""
 
     width: int
     """How many tasks it runs at once; known when it is entered."""
 
-    def run(
-        self, climb: Climb, parts: Split, tasks: Sequence[Task]
-    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
-        """Run every task to its end. Several times a second: the results that have come since, each once and with its
-        run directory under climb.out; and for every task, by its number, the share of it that is done, 0 to 1."""
+    def run(self, experiment: Experiment, out: Path, tasks: Sequence[Task]) -> Iterator[Update]:
+        """Run every task to its end, and report several times a second."""
         ...
 
 
@@ -94,16 +97,16 @@ def cost(rung: Rung, steps: int | None) -> float:
     return (steps or rung.train.steps) * (m.n_layer * a_block + 5_000)
 
 
-def plan(climb: Climb, done: Sequence[Result], processes: int, together: Callable[[Rung], int]) -> list[Task]:
+def plan(experiment: Experiment, done: Sequence[Result], processes: int, together: Callable[[Rung], int]) -> list[Task]:
     """The tasks that are left, in the ladder's order.
 
-    A rung's seeds stay together, `together` of them at most (engines.replicas_together), unless that would leave
+    A rung's seeds stay together, `together` of them at most (engine.select.replicas_together), unless that would leave
     processes without work.
     """
     have = {(r.rung, r.seed) for r in done}
     tasks = []
-    for rung in climb.rungs:
-        seeds = [seed for seed in climb.seeds if (rung.name, seed) not in have]
-        groups = min(len(seeds), max(-(-processes // len(climb.rungs)), -(-len(seeds) // together(rung))))
+    for rung in experiment.rungs:
+        seeds = [seed for seed in experiment.seeds if (rung.name, seed) not in have]
+        groups = min(len(seeds), max(-(-processes // len(experiment.rungs)), -(-len(seeds) // together(rung))))
         tasks += [Task(rung, tuple(seeds[i::groups])) for i in range(groups)]
     return tasks

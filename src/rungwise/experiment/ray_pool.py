@@ -1,31 +1,27 @@
 """The tasks of a climb on an existing Ray cluster. What runs where is Ray's business; what is kept is ours.
 
-A task is given the climb, its words included, as a value, works in a directory that goes when it ends, and gives back
-its results and the files of its runs: the nodes share no disk with us. When a worker or a node dies, Ray does its
+A task is given the experiment, with its words and their split, as a value. It works in a temporary directory, and gives
+back its results and the files of its runs: the nodes share no disk with us. When a worker or a node dies, Ray does its
 tasks again elsewhere. We take the answer of each task once, write its files, and then its results' lines.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from rungwise.data.words import Split
 from rungwise.errors import UserError
+from rungwise.experiment.plan import Experiment, Task, Update
 from rungwise.experiment.results import Result
 from rungwise.training.run_dir import CONFIG
 from rungwise.util.files import atomic, make_folder
-
-if TYPE_CHECKING:
-    from rungwise.experiment.plan import Climb, Task
 
 RETRIES = 10
 """A task whose workers die more often than this ends the climb: it may be what kills them."""
@@ -33,15 +29,15 @@ ANSWERS_WITHIN = 5.0
 """Seconds in which a cluster must take a connection."""
 LOST_AFTER = 5
 """Seconds without an answer after which the head is given up. Ray would wait for a minute, and then end the process."""
-TELL_EVERY = 1.0
-"""Seconds between two words of a task about how far it is."""
+REPORT_EVERY = 1.0
+"""Seconds between two reports of a task's progress."""
 
 Answer = tuple[list[Result], dict[str, bytes]]
-"""What a task gives back: its results, and the files of its runs by their paths under climb.out."""
+"""What a task gives back: its results, and the files of its runs by their paths under `out`."""
 
 
 class RayPool:
-    """See Pool in climb.py. Where this process is connected to a cluster already, that one is used, and left so."""
+    """See Pool in plan.py. Where this process is connected to a cluster already, that one is used, and left so."""
 
     def __init__(self, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -120,27 +116,23 @@ class RayPool:
             if time.monotonic() - self.answered >= LOST_AFTER:
                 raise ConnectionError from None
 
-    def run(
-        self, climb: Climb, parts: Split, tasks: Sequence[Task]
-    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
+    def run(self, experiment: Experiment, out: Path, tasks: Sequence[Task]) -> Iterator[Update]:
         try:
-            yield from self._run(climb, parts, tasks)
+            yield from self._run(experiment, out, tasks)
         except ConnectionError:  # ours, or of a client to its server
             raise UserError(
                 f"The Ray cluster at {self.address} is gone: its head has not answered for {LOST_AFTER} s. "
                 "What is done is kept: the same command goes on, once a cluster is there."
             ) from None
 
-    def _run(
-        self, climb: Climb, parts: Split, tasks: Sequence[Task]
-    ) -> Iterator[tuple[list[Result], Mapping[int, float]]]:
+    def _run(self, experiment: Experiment, out: Path, tasks: Sequence[Task]) -> Iterator[Update]:
         if not tasks:
             return
         ray = self.ray
-        job = ray.put((dataclasses.replace(climb, out=Path()), parts))  # once; a node's workers share one copy
+        shared = ray.put(experiment)  # once; a node's workers share one copy
         work = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
         board = self._board()
-        self.left = {work.remote(job, task, number, board): number for number, task in enumerate(tasks)}
+        self.left = {work.remote(shared, task, number, board): number for number, task in enumerate(tasks)}
         shares = dict.fromkeys(range(len(tasks)), 0.0)
         asked = board.read.remote()
         while self.left:
@@ -149,19 +141,19 @@ class RayPool:
             for reference in ray.wait(list(self.left), num_returns=len(self.left), timeout=0.2)[0]:
                 number = self.left[reference]
                 results, files = self._answer(reference, tasks[number])
-                _place(climb.out, files)
+                _place(out, files)
                 del self.left[reference]
                 new += results
                 shares[number] = 1.0
             if ray.wait([asked], timeout=0)[0]:
                 with contextlib.suppress(ray.exceptions.RayError):  # without its board, progress is whole tasks
-                    told = ray.get(asked)
-                    shares |= {number: told[number] for number in self.left.values() if number in told}
+                    reported = ray.get(asked)
+                    shares |= {number: reported[number] for number in self.left.values() if number in reported}
                     asked = board.read.remote()
             yield new, shares
 
     def _board(self) -> Any:
-        """Where tasks tell how far they are: an actor beside us, so that it lives as long as we do."""
+        """Where tasks report their progress: an actor beside us, so that it lives as long as we do."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=True)
@@ -206,30 +198,29 @@ class _Board:
     def __init__(self) -> None:
         self.shares: dict[int, float] = {}
 
-    def tell(self, number: int, share: float) -> None:
+    def write(self, number: int, share: float) -> None:
         self.shares[number] = share
 
     def read(self) -> dict[int, float]:
         return self.shares
 
 
-def _work(job: tuple[Climb, Split], task: Task, number: int, board: Any) -> Answer:
+def _work(experiment: Experiment, task: Task, number: int, board: Any) -> Answer:
     import torch
 
     from rungwise.experiment.task import measure
 
     torch.set_num_threads(1)
-    told = time.monotonic()
+    reported = time.monotonic()
 
-    def tell(share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told >= TELL_EVERY:
-            told = time.monotonic()
-            board.tell.remote(number, share)
+    def report(share: float) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= REPORT_EVERY:
+            reported = time.monotonic()
+            board.write.remote(number, share)
 
-    climb, parts = job
     with tempfile.TemporaryDirectory(prefix="rungwise-") as folder:
         out = Path(folder)
-        results = measure(dataclasses.replace(climb, out=out), parts, task, tell)
+        results = measure(experiment, task, out, report)
         files = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     return results, files

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from rungwise.config import ModelConfig, TrainConfig, WordStart
+from rungwise.config import TrainConfig, WordStart
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
-from rungwise.data.words import Split
 from rungwise.engine.loop import Engine, models, train
 from rungwise.engine.select import make_engine
 from rungwise.experiment.collect import SCORES, write_frame
-from rungwise.experiment.plan import Climb, Task
+from rungwise.experiment.plan import Experiment, Task
 from rungwise.experiment.results import Result
 from rungwise.inference.sample import generate
 from rungwise.inference.score import Scores, score
@@ -28,21 +28,25 @@ from rungwise.util import files
 N_SAMPLES = 10
 
 
-def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None], threads: int = 1) -> list[Result]:
-    """Train and score; every replica leaves a run directory RUNG/seed-N with its weights, curve and per-word scores.
+def measure(
+    experiment: Experiment, task: Task, out: Path, report: Callable[[float], None], threads: int = 1
+) -> list[Result]:
+    """Train and score; every replica leaves a run directory RUNG/seed-N under `out` with weights, curve and scores by
+    word. `report` is called with the share of the training that is done, 0 to 1.
 
     `threads` score as many replicas at once: where one process drives a GPU, its other cores have nothing to do.
     """
-    words, rung = climb.words, task.rung
-    model_config, config = climb.configs(rung)
-    tape = Tape.of(words, parts.train, climb.protocol)
-    engine = make_engine(model_config, config, tape, task.seeds, climb.how)
+    words, parts, rung = experiment.words, experiment.parts, task.rung
+    model_config, config = experiment.configs(rung)
+    tape = Tape.of(words, parts.train, experiment.protocol)
+    engine = make_engine(model_config, config, tape, task.seeds, experiment.how)
     snapshots: list[list[dict[str, Any]]] = [[] for _ in task.seeds]
 
-    def look(step: int) -> None:
-        _take_snapshots(climb, parts, task, engine, model_config, step, snapshots)
+    def take_snapshots(step: int) -> None:
+        for kept, drawn in zip(snapshots, _draw(experiment, task, engine), strict=True):
+            kept.append({"step": step, "samples": drawn})
 
-    losses, seconds = _train(engine, config, tell, look if climb.snapshots else None)
+    losses, seconds = _train(engine, config, report, take_snapshots if experiment.snapshots else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
     curve = block_means(losses)
     tokens_a_step = config.batch_size * (tape.lengths.mean() if config.batching == "words" else config.window)
@@ -53,25 +57,25 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
         run = Run(
             model,
             words.vocabulary,
-            climb.protocol,
+            experiment.protocol,
             words.first_counts(parts.train),
             config,
-            {"seed": seed, "rung": rung.name, "split_seed": climb.split_seed, **run_dir.origin(words)},
+            {"seed": seed, "rung": rung.name, "split_seed": experiment.split_seed, **run_dir.origin(words)},
         )
         return Result(
             rung=rung.name,
             seed=seed,
             n_params=count_parameters(model),
             steps=config.steps,
-            protocol=climb.protocol.name,
+            protocol=experiment.protocol.name,
             tokens_per_s=round(float(tokens_a_step) / ms_per_step * 1000),
             ms_per_step=round(ms_per_step, 4),
             date=run_dir.now(),
             engine=engine.name,
-            split_seed=climb.split_seed,
+            split_seed=experiment.split_seed,
             model=model_config.to_dict(),
             train=config.to_dict(),
-            **_score_and_keep(climb, parts, run, lines, snapshots[r]),
+            **_score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, snapshots[r]),
             **run_dir.origin(words),
         )
 
@@ -80,22 +84,25 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
 
 
 def _train(
-    engine: Engine, config: TrainConfig, tell: Callable[[float], None], look: Callable[[int], None] | None
+    engine: Engine,
+    config: TrainConfig,
+    report: Callable[[float], None],
+    take_snapshots: Callable[[int], None] | None,
 ) -> tuple[np.ndarray, float]:
-    """Train to the end, with looks on the way where they are wanted: (steps, R) losses, and seconds without looks."""
+    """Train to the end: (steps, R) losses, and the seconds that it took without snapshots."""
     losses: list[np.ndarray] = []
 
     def after_block(step: int, of_block: np.ndarray) -> None:
         losses.append(of_block)
-        tell(step / config.steps)
+        report(step / config.steps)
 
     seconds, first_step = 0.0, 0
-    for stop in [*(snapshot_steps(config.steps) if look else []), config.steps]:
+    for stop in [*(snapshot_steps(config.steps) if take_snapshots else []), config.steps]:
         began = time.perf_counter()
         train(engine, config, after_block, first_step, stop)
         seconds, first_step = seconds + time.perf_counter() - began, stop
-        if look:
-            look(stop)
+        if take_snapshots:
+            take_snapshots(stop)
     return np.concatenate(losses), seconds
 
 
@@ -110,43 +117,34 @@ def block_means(losses: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return [(end, losses[(end - 1) // STEPS_A_BLOCK * STEPS_A_BLOCK : end].mean(axis=0)) for end in ends]
 
 
-def _take_snapshots(
-    climb: Climb,
-    parts: Split,
-    task: Task,
-    engine: Engine,
-    model_config: ModelConfig,
-    step: int,
-    snapshots: list[list[dict[str, Any]]],
-) -> None:
+def _draw(experiment: Experiment, task: Task, engine: Engine) -> list[list[str]]:
     """Ten words of each replica as it is now; the same draw each time, so that one sees the words change."""
-    firsts = climb.words.first_counts(parts.train)
-    if WordStart.of(climb.protocol, climb.configs(task.rung)[1]).end_fed:
-        firsts = None
-    for seed, model, kept in zip(task.seeds, models(engine, model_config, len(task.seeds)), snapshots, strict=True):
-        drawn = [word.text for word in generate(model, climb.words.vocabulary, N_SAMPLES, firsts, seed=seed)]
-        kept.append({"step": step, "samples": drawn})
+    words, (model_config, config) = experiment.words, experiment.configs(task.rung)
+    end_fed = WordStart.of(experiment.protocol, config).end_fed
+    firsts = None if end_fed else words.first_counts(experiment.parts.train)
+    return [
+        [word.text for word in generate(model, words.vocabulary, N_SAMPLES, firsts, seed=seed)]
+        for seed, model in zip(task.seeds, models(engine, model_config, len(task.seeds)), strict=True)
+    ]
 
 
 def _score_and_keep(
-    climb: Climb, parts: Split, run: Run, curve: list[dict[str, Any]], snapshots: list[dict[str, Any]]
+    experiment: Experiment, run: Run, folder: Path, curve: list[dict[str, Any]], snapshots: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Score one replica on every part, write its run directory, and return its losses and their detail."""
-    model, words, config = run.model, climb.words, run.train_config
-    seed, rung = run.info["seed"], run.info["rung"]
+    model, words, parts, config = run.model, experiment.words, experiment.parts, run.train_config
 
     def scored(part: np.ndarray) -> Scores:
         return score(model, Tape.of(words, part, run.word_start))
 
     test = scored(parts.test)
-    detail = _detail(climb, parts, test)
+    detail = _detail(experiment, test)
     if config.batching == "stream":
-        alone = Tape.of(words, parts.test, climb.protocol)
+        alone = Tape.of(words, parts.test, experiment.protocol)
         detail["test_loss_alone"] = score(model, alone).loss
         detail["stream_test_loss"] = score(model, alone.windows(config.window)).loss
-    samples = [w.text for w in generate(model, words.vocabulary, N_SAMPLES, run.sampled_firsts, seed=seed)]
-    detail["samples"] = [[text, tag(climb, parts, text)] for text in samples]
-    folder = climb.out / rung / f"seed-{seed}"
+    samples = [w.text for w in generate(model, words.vocabulary, N_SAMPLES, run.sampled_firsts, seed=run.info["seed"])]
+    detail["samples"] = [[text, tag(experiment, text)] for text in samples]
     run_dir.save(folder, run, samples)
     files.write_lines(folder / run_dir.METRICS, curve)
     if snapshots:
@@ -161,9 +159,9 @@ def _score_and_keep(
     }
 
 
-def _detail(climb: Climb, parts: Split, test: Scores) -> dict[str, Any]:
-    """What else the test scores tell."""
-    seen = in_training(climb, parts)
+def _detail(experiment: Experiment, test: Scores) -> dict[str, Any]:
+    """More of the test scores: results.Detail."""
+    seen = in_training(experiment)
     of_token = np.repeat(seen, test.lengths)
     detail: dict[str, Any] = {
         "n_test_words": len(seen),
@@ -176,20 +174,20 @@ def _detail(climb: Climb, parts: Split, test: Scores) -> dict[str, Any]:
         "loss_seen": float(test.nats[of_token].mean()) if seen.any() else None,
         "loss_new": float(test.nats[~of_token].mean()) if not seen.all() else None,
     }
-    if climb.protocol.start_token:  # the same model, scored as the article scores
+    if experiment.protocol.start_token:  # the same model, scored as the article scores
         detail["loss_without_first"] = float(test.nats[test.position > 0].mean())
     return detail
 
 
-def in_training(climb: Climb, parts: Split) -> np.ndarray:
-    """(test words,) bool: does the word also stand in the training part? Never, in a protocol of distinct words."""
-    identity = climb.words.identities
-    return np.isin(identity[parts.test], identity[parts.train])
+def in_training(experiment: Experiment) -> np.ndarray:
+    """(test words,) bool: is the word in the training part, too? Never, in a protocol of distinct words."""
+    identity = experiment.words.identities
+    return np.isin(identity[experiment.parts.test], identity[experiment.parts.train])
 
 
-def tag(climb: Climb, parts: Split, text: str) -> str:
-    """Where a generated word stands: training, test, validation, or nowhere (new)."""
-    where = climb.words.find(text)
+def tag(experiment: Experiment, text: str) -> str:
+    """The part of the list that holds a generated word: training, test or validation; else new."""
+    where, parts = experiment.words.find(text), experiment.parts
     for name, part in (("training", parts.train), ("test", parts.test), ("validation", parts.validation)):
         if np.isin(where, part).any():
             return name
