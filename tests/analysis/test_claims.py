@@ -55,21 +55,21 @@ def test_each_side_of_a_border(rule: Rule, mean: float, verdict: str):
 
 
 @pytest.mark.parametrize("rule", [rule for rule, _ in BORDERS])
-def test_an_interval_across_a_border_settles_nothing(rule: Rule):
+def test_an_interval_across_a_border_is_inconclusive(rule: Rule):
     border = rule.high if np.isfinite(rule.high) else rule.low
-    assert rule.judge(sharp(border, spread=0.02)) == "not settled"
+    assert rule.judge(sharp(border, spread=0.02)) == "inconclusive"
 
 
 @pytest.mark.parametrize("rule", [rule for rule, _ in BORDERS])
-def test_one_seed_settles_nothing(rule: Rule):
+def test_one_seed_is_inconclusive(rule: Rule):
     effect = Effect(np.array([(max(rule.low, -1) + min(rule.high, 1)) / 2]))
-    assert rule.judge(effect) == "not settled"
+    assert rule.judge(effect) == "inconclusive"
     assert "one seed" in describe(effect)
 
 
 def test_no_effect_is_never_a_large_p():
     noisy = Effect(np.array([-0.2, 0.2, -0.15, 0.15, 0.01]))  # far from significant, far from shown to be nothing
-    assert no_effect().judge(noisy) == "not settled"
+    assert no_effect().judge(noisy) == "inconclusive"
 
 
 def test_a_count_is_its_own_interval():
@@ -77,13 +77,13 @@ def test_a_count_is_its_own_interval():
     assert LESS.judge(Effect(np.array([0.0]), exact=True)) == "refuted"
 
 
-def test_words_widen_what_seeds_alone_would_settle():
+def test_words_widen_an_interval_over_seeds():
     tokens = np.full(20, 5.0)
     per_word = np.where(np.arange(20) % 2, -0.5, 0.45) * tokens  # words disagree, seeds do not
     nats = per_word + 0.001 * np.arange(5)[:, None]
     values = nats.sum(axis=1) / tokens.sum()
     assert LESS.judge(Effect(values)) == "confirmed"
-    assert LESS.judge(Effect(values, (nats, tokens))) == "not settled"
+    assert LESS.judge(Effect(values, (nats, tokens))) == "inconclusive"
 
 
 def test_the_extreme_of_many_is_judged_more_strictly():
@@ -100,11 +100,16 @@ def test_other_words_are_granted_our_spread():
     assert theirs_too[1] - theirs_too[0] == pytest.approx((ours[1] - ours[0]) * 2**0.5, rel=0.1)
 
 
-def test_a_claim_falls_with_any_part_and_stands_with_all():
+def test_a_claim_is_refuted_with_any_part_and_confirmed_with_all():
     assert overall(["confirmed", "confirmed"]) == "confirmed"
-    assert overall(["confirmed", "not settled"]) == "not settled"
-    assert overall(["not settled", "refuted", "confirmed"]) == "refuted"
-    assert overall([]) == "not settled"
+    assert overall(["not measured", "inconclusive", "refuted", "confirmed"]) == "refuted"
+
+
+def test_what_was_measured_without_an_answer_differs_from_what_was_not_measured():
+    assert overall(["confirmed", "inconclusive"]) == "inconclusive"
+    assert overall(["confirmed", "not measured"]) == "not measured"
+    assert overall(["not measured", "inconclusive"]) == "inconclusive"  # measuring the rest would not confirm it
+    assert overall([]) == "not measured"
 
 
 def test_signed_has_a_true_minus_and_no_negative_zero():
@@ -208,7 +213,7 @@ def test_claims_that_fail_are_refuted(base, claim, losses, gaps):
 
 def test_makemore_decides_in_its_own_protocol(tmp_path):
     assert verdicts(world(tmp_path, makemore=2.2))["scale"] == "refuted"
-    assert verdicts(world(tmp_path, makemore=2.013))["scale"] == "not settled"
+    assert verdicts(world(tmp_path, makemore=2.013))["scale"] == "inconclusive"
 
 
 def test_rough_curves_refute_the_smooth_ones(tmp_path):
@@ -228,10 +233,10 @@ def test_what_the_loss_means_where_it_holds(tmp_path):
     assert verdicts(read([folder]))["meaning"] == "confirmed"
 
 
-def test_seeds_that_disagree_settle_little(tmp_path):
+def test_seeds_that_disagree_are_inconclusive(tmp_path):
     found = verdicts(world(tmp_path, spread=0.05))
     assert found.pop("meaning") == "refuted"  # percentage points: as surely as before
-    assert set(found.values()) == {"not settled"}
+    assert set(found.values()) == {"inconclusive"}
 
 
 def test_one_seed_confirms_nothing(tmp_path):
@@ -248,21 +253,21 @@ def sentences(evidence: Evidence) -> str:
 def test_missing_evidence_never_decides_and_is_named(tmp_path):
     losses = {name: made_up.LOSSES[name] for name in ("baseline", "2-heads")}
     evidence = read([made_up.write_climb(tmp_path / "few", losses=losses)])
-    assert set(verdicts(evidence).values()) <= {"not settled", "refuted"}
+    assert set(verdicts(evidence).values()) == {"not measured"}
     assert "needs rung double-embd in protocol article." in sentences(evidence)
     assert "needs a climb in protocol makemore." in sentences(evidence)
 
 
 def test_runs_cut_short_are_no_evidence(tmp_path):
     evidence = read([made_up.write_climb(tmp_path / "short", steps=40)])
-    assert set(verdicts(evidence).values()) == {"not settled"}
+    assert set(verdicts(evidence).values()) == {"not measured"}
     assert "trained for 40 steps" in sentences(evidence)
 
 
-def test_without_makemores_own_figure_its_claim_is_open(tmp_path):
+def test_without_makemores_own_figure_its_claim_is_not_measured(tmp_path):
     evidence = world(tmp_path)
     evidence = Evidence(evidence.groups)
-    assert verdicts(evidence)["scale"] == "not settled"
+    assert verdicts(evidence)["scale"] == "not measured"
     assert "makemore's own figure" in sentences(evidence)
 
 

@@ -140,6 +140,8 @@ def test_a_part_gives_a_report_that_says_what_is_missing(tmp_path):
     missing = in_markdown.split("## What is missing")[1].split("\n## ")[0]
     for text in ("makemore, strict", "no words.parquet", "no curves.parquet", "no baselines.json", "one seed", "peers"):
         assert text in missing
+    assert "1. Width: – not measured" in in_markdown and "**? inconclusive**" in in_markdown  # one seed: no interval
+    assert ">–</span> not measured" in in_html and 'class="verdict not-measured"' in in_html
     assert "nan" not in in_markdown.lower().replace("published", "")
     assert len(Page(in_html).figures) == 3  # ladder, gap, places
 
@@ -147,7 +149,7 @@ def test_a_part_gives_a_report_that_says_what_is_missing(tmp_path):
 def test_runs_cut_short_say_so(tmp_path):
     few = {name: made_up.LOSSES[name] for name in ("baseline", "2-heads", "4-layers")}
     text = report.write([made_up.write_climb(tmp_path, losses=few, steps=40)])[0].read_text()
-    assert "cut short: 40 steps each" in text and "12 are not settled" in text
+    assert "cut short: 40 steps each" in text and "12 are not measured" in text
     assert "published" not in text.split("## Protocol article")[1].split("## What they write")[0]
 
 

@@ -2,7 +2,7 @@
 
 "Building a Language Transformer Step by Step" (Yi, 2026-01-28). A claim is split into the assertions that it makes;
 each names what has to be measured (a question) and what is allowed to come out (a rule, see verdicts.py). A claim is
-refuted with any of its parts, confirmed with all, and otherwise not settled. Evidence that is missing never decides.
+refuted with any of its parts and confirmed with all; else a part of it is inconclusive or was not measured.
 
 Unless a part says otherwise: losses on test words, in nats a character, protocol article, paired by seed, trained as
 the ladder says. No torch here.
@@ -49,7 +49,7 @@ from rungwise.analysis.verdicts import (
 
 @dataclass(frozen=True)
 class Part:
-    """One assertion: what it says, what to measure, and what may come out. Without a rule it is only told."""
+    """One assertion: what it says, what to measure, and what may come out. Without a rule there is no verdict."""
 
     says: str
     question: Question
@@ -68,7 +68,8 @@ class Claim:
 @dataclass(frozen=True)
 class JudgedPart:
     part: Part
-    verdict: Word
+    verdict: Word | None
+    """None where the part has no rule."""
     sentence: str
     """The numbers, or what is missing."""
 
@@ -349,15 +350,15 @@ CONFOUNDS: tuple[Claim, ...] = (
 
 def judge(claim: Claim, evidence: Evidence) -> Finding:
     parts = tuple(_judge_part(part, evidence) for part in claim.parts)
-    return Finding(claim, overall([judged.verdict for judged in parts]), parts)
+    return Finding(claim, overall([judged.verdict for judged in parts if judged.verdict]), parts)
 
 
 def _judge_part(part: Part, evidence: Evidence) -> JudgedPart:
     try:
         effect = part.question.ask(evidence)
     except NotMeasured as missing:
-        return JudgedPart(part, "not settled", f"needs {missing}.")
-    return JudgedPart(part, part.rule.judge(effect) if part.rule else "not settled", describe(effect))
+        return JudgedPart(part, "not measured" if part.rule else None, f"needs {missing}.")
+    return JudgedPart(part, part.rule.judge(effect) if part.rule else None, describe(effect))
 
 
 def findings(evidence: Evidence) -> list[Finding]:

@@ -4,7 +4,9 @@ A rule names a range of values that the claim allows. With I the 95 % interval o
 
 - confirmed: I lies inside the range;
 - refuted: I lies outside it;
-- not settled: I reaches across its border, or there is none (one seed).
+- inconclusive: I reaches across its border, or there is no I (one seed).
+
+What cannot be measured for lack of evidence is not measured: a fourth word, and not for a rule to say.
 
 Two amendments. A claim that something has no effect is confirmed by an equivalence test, that is by the 90 % interval
 lying within the margin (Schuirmann 1987), never by a large p. And a claim that something helps or hurts is refuted by
@@ -17,6 +19,7 @@ size ("gives 0.12") is met within half of itself, as two rounded one-seed figure
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, hypot, inf, isnan
 from typing import Literal
@@ -25,8 +28,8 @@ import numpy as np
 
 from rungwise.analysis.stats import bootstrap_words, both_sources, equivalence, summary
 
-Word = Literal["confirmed", "refuted", "not settled"]
-SYMBOLS: dict[Word, str] = {"confirmed": "✓", "refuted": "✗", "not settled": "?"}
+Word = Literal["confirmed", "refuted", "inconclusive", "not measured"]
+SYMBOLS: dict[Word, str] = {"confirmed": "✓", "refuted": "✗", "inconclusive": "?", "not measured": "–"}
 
 NEGLIGIBLE = 0.01
 """Nats a character."""
@@ -100,12 +103,12 @@ class Rule:
     def judge(self, effect: Effect) -> Word:
         low, high = effect.interval()
         if isnan(low):
-            return "not settled"
+            return "inconclusive"
         if self.more_than_nothing and effect.negligible():
             return "refuted"
         if effect.negligible(self.high) if self.equivalence else self.low < low and high < self.high:
             return "confirmed"
-        return "refuted" if high <= self.low or low >= self.high else "not settled"
+        return "refuted" if high <= self.low or low >= self.high else "inconclusive"
 
 
 HELPS = Rule("the loss falls, by more than a negligible 0.01", high=0, more_than_nothing=True)
@@ -131,11 +134,13 @@ def of_size(published: float) -> Rule:
     return Rule(f"within half of the printed {signed(published, 2)}: {signed(low, 2)} to {signed(high, 2)}", low, high)
 
 
-def overall(words: list[Word]) -> Word:
-    """A claim of several parts falls with any, and stands with all."""
-    if "refuted" in words:
-        return "refuted"
-    return "confirmed" if words and all(word == "confirmed" for word in words) else "not settled"
+def overall(words: Sequence[Word]) -> Word:
+    """A claim is refuted with any of its parts and confirmed with all. Else it is inconclusive if a part is: to measure
+    what is missing would not confirm it."""
+    for word in ("refuted", "inconclusive"):
+        if word in words:
+            return word
+    return "confirmed" if words and "not measured" not in words else "not measured"
 
 
 def signed(value: float, digits: int = 3) -> str:

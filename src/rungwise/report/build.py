@@ -85,11 +85,11 @@ def provenance_section(evidence: Evidence) -> Section:
 
 RULES = (
     "How a verdict is reached: a claim is split into what it asserts, and each assertion has a range of values that it "
-    "allows. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it lies outside. Not "
-    "settled: it reaches across a border, or something was not measured. That something has no effect is confirmed by "
-    "an equivalence test, never by a large p; that something helps is refuted by an effect shown to be negligible. "
-    "A claim falls with any of its parts and stands with all. Intervals cover seeds, and test words where losses by "
-    "word were kept."
+    "allows. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it lies outside. "
+    "Inconclusive: it reaches across a border, or there is one seed only and no interval. Not measured: the evidence "
+    "is missing. That something has no effect is confirmed by an equivalence test, never by a large p; that something "
+    "helps is refuted by an effect shown to be negligible. A claim is refuted with any of its parts and confirmed with "
+    "all. Intervals cover seeds, and test words where losses by word were kept."
 )
 
 

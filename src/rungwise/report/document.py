@@ -144,7 +144,7 @@ def _markdown_findings(block: Verdicts, level: int) -> list[str]:
             continue
         for judged in finding.parts:
             line = f"- {escaped(judged.part.says)}: {escaped(judged.sentence)}"
-            if judged.part.rule:
+            if judged.part.rule and judged.verdict:
                 line += f" **{SYMBOLS[judged.verdict]} {judged.verdict}** (asked: {escaped(judged.part.rule.text)})"
             lines.append(line)
         lines.append("")
