@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import email
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -70,6 +72,26 @@ def test_extras_are_named_and_what_they_ask_for_is_what_we_test_with(built):
             assert wanted.specifier.contains(importlib.metadata.version(wanted.name), prereleases=True), line
     assert about["License-Expression"] == "MIT"
     assert about["Requires-Python"] == ">=3.11"
+
+
+def imported() -> set[str]:
+    """Every package that a file of ours imports, in a function or for type checkers, too."""
+    found = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"rungwise", "__future__"}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {Requirement(line).name.replace("-", "_") for line in project["dependencies"]}
+    optional = {Requirement(line).name for name in EXTRAS - {"dev"} for line in project["optional-dependencies"][name]}
+    assert imported() <= required | optional | {"triton"}  # which torch brings for a GPU
+    assert required <= imported(), "a dependency that nothing imports"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""lab/stats.py against scipy and statsmodels, numbers worked by hand, and simulations of known truth."""
+"""analysis/stats.py against scipy and statsmodels, numbers worked by hand, and simulations of known truth."""
 
 import tracemalloc
 import warnings
@@ -11,7 +11,6 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from rungwise.analysis import stats
@@ -228,7 +227,7 @@ def test_both_sources_degenerate_cases():
     assert astuple(same) == (-0.5, -0.5, -0.5)
 
 
-# --- many tests, and how many seeds
+# --- many tests
 
 
 def test_holm_worked_by_hand():
@@ -246,30 +245,6 @@ def test_holm_is_statsmodels(p):
 def test_holm_passes_nan_through_uncounted():
     assert stats.holm([nan, 0.03, nan, 0.01]) == pytest.approx([nan, 0.03, nan, 0.02], nan_ok=True)
     assert isnan(stats.holm([nan])[0])
-
-
-@pytest.mark.parametrize(("n", "alpha"), [(2, 0.05), (3, 0.05), (3, 0.001), (5, 0.01), (10, 0.05)])
-def test_detectable_is_found_as_often_as_promised(n, alpha):
-    difference = stats.detectable(0.01, n, alpha, power=0.8)
-    p = scipy.stats.ttest_1samp(noisy(difference, 0.01, n, experiments=20_000), 0, axis=1).pvalue
-    assert np.mean(p < alpha) == pytest.approx(0.8, abs=0.01)  # three and a half standard errors
-
-
-def test_detectable_is_statsmodels_where_that_converges():
-    for n in (5, 10, 30):
-        oracle = TTestPower().solve_power(nobs=n, power=0.8, alpha=0.05)
-        assert stats.detectable(0.02, n) == pytest.approx(0.02 * oracle, rel=1e-5)
-
-
-def test_seeds_needed_is_the_fewest():
-    for difference in (0.005, -0.02, 0.1):
-        n = stats.seeds_needed(0.01, difference)
-        assert n is not None and stats.detectable(0.01, n) <= abs(difference)
-        assert n == 2 or stats.detectable(0.01, n - 1) > abs(difference)
-    assert stats.seeds_needed(0.01, 0.01) == 10  # the textbook's: 9.94 pairs for a difference of one sd
-    assert stats.seeds_needed(0.0, 0.01) == 2
-    assert stats.seeds_needed(0.01, 0.0) is None
-    assert stats.seeds_needed(0.01, 1e-5) is None
 
 
 # --- errors
@@ -294,9 +269,6 @@ def test_seeds_needed_is_the_fewest():
         (lambda: stats.both_sources([[1.0, 2.0]], [[1.0, nan]], [3, 4]), "loss_b"),
         (lambda: stats.holm([]), "p_values"),
         (lambda: stats.holm([0.2, 1.2]), "p_values"),
-        (lambda: stats.detectable(nan, 5), "sd=nan"),
-        (lambda: stats.detectable(0.1, 1), "n=1"),
-        (lambda: stats.seeds_needed(0.1, nan), "difference"),
     ],
 )
 def test_bad_input_is_one_clear_line(call, says):

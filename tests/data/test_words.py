@@ -339,6 +339,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/slow":
             time.sleep(1)
         self.send_response(404 if self.path == "/missing" else 200)
+        if self.path == "/short":
+            self.send_header("Content-Length", "100")
         self.end_headers()
         self.wfile.write(b"other" if self.path == "/wrong" else CONTENT)
 
@@ -366,15 +368,16 @@ def test_a_download_is_checked_and_kept(server, tmp_path):
     ("page", "line"),
     [
         ("wrong", "is not the article's list (SHA-256 differs); nothing was kept."),
-        ("missing", "HTTPError; set RUNGWISE_DATA_DIR to a folder with names.txt."),
-        ("slow", "ReadTimeout; set RUNGWISE_DATA_DIR to a folder with names.txt."),
+        ("missing", "/missing (Not Found); set RUNGWISE_DATA_DIR to a folder with names.txt."),
+        ("short", "/short (IncompleteRead(9 bytes read, 91 more expected)); set RUNGWISE_DATA_DIR"),
+        ("slow", "/slow (timed out); set RUNGWISE_DATA_DIR to a folder with names.txt."),
     ],
 )
 def test_a_download_that_fails(server, page, line, tmp_path):
     with pytest.raises(UserError) as caught:
         words.names_path(f"{server}/{page}", SHA, timeout=0.2)
     assert line in str(caught.value)
-    assert not list(tmp_path.rglob("names.txt"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_data_folder_is_asked_first_and_checked(tmp_path, monkeypatch):

@@ -13,7 +13,6 @@ One run has no interval: where n = 1, spread, interval and p are nan. "Negligibl
 noisy experiment gives as well: it is a small p from `equivalence`.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
@@ -176,39 +175,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest difference, nats per token, that a paired t test over n seeds finds with the given power.
-
-    sd is that of the paired differences. From a few seeds it is itself rough: from 3, a factor of 0.5 to 6.
-    """
-    from scipy.optimize import root_scalar
-    from scipy.stats import nct, t
-
-    if not (0 <= sd < np.inf and n >= 2 and 0 < alpha < 1 and 0.5 <= power < 1):
-        raise ValueError(f"no such experiment: {sd=}, {n=} (at least 2), {alpha=}, {power=} (at least 0.5)")
-    # Not statsmodels' TTestPower.solve_power: with few seeds and a small alpha, as after Holm, 0.15.0 stops
-    # early and says nothing (n = 3, alpha = 0.001: 5.5 sd, where 23.2 is right). Only the right side's
-    # rejections are counted; from a power of 0.5 on, the chance of one on the wrong side is nil.
-    critical = float(t.isf(alpha / 2, n - 1))
-    solution = root_scalar(lambda x: nct.sf(critical, n - 1, x) - power, bracket=(0, 5 * (critical + 1)))
-    return sd * float(solution.root) / sqrt(n)
-
-
-def seeds_needed(sd: float, difference: float, alpha: float = 0.05, power: float = 0.8, most: int = 1000) -> int | None:
-    """The fewest seeds with which `detectable` is at most |difference|; None if that takes more than `most`.
-
-    Ask with a difference that would matter, such as the margin of `equivalence`, not with the one observed:
-    power at the observed difference only restates its p (Hoenig and Heisey 2001).
-    """
-    if not np.isfinite(difference):
-        raise ValueError(f"difference must be finite, got {difference}")
-    if difference == 0:
-        return None
-    seeds = range(2, most + 1)
-    at = bisect_left(seeds, True, key=lambda n: detectable(sd, n, alpha, power) <= abs(difference))
-    return seeds[at] if at < len(seeds) else None
-
-
 def _finite(name: str, values: ArrayLike, ndim: int = 1) -> Floats:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != ndim or x.size == 0 or not np.isfinite(x).all():
@@ -240,17 +206,17 @@ def _mean_sd(x: Floats) -> tuple[float, float]:
 
 
 def _half_width(standard_error: float, df: float, level: float) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit  # the t quantile; scipy.stats, which calls it, takes four times as long to import
 
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
-    return standard_error * float(t.ppf((1 + level) / 2, df)) if df > 0 else nan
+    return standard_error * float(stdtrit(df, (1 + level) / 2)) if df > 0 else nan
 
 
 def _p_below(gap: float, sd: float, n: int) -> float:
     """One-sided p for "the true mean is below a bound", gap being sample mean - bound."""
-    from scipy.stats import t
+    from scipy.special import stdtr  # the t distribution
 
     if sd == 0:  # no spread, no doubt
         return 0.0 if gap < 0 else 1.0
-    return float(t.cdf(gap / (sd / sqrt(n)), n - 1)) if n > 1 else nan
+    return float(stdtr(n - 1, gap / (sd / sqrt(n)))) if n > 1 else nan

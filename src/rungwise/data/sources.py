@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rungwise.errors import UserError, closest
+from rungwise.util.files import atomic, make_folder
 from rungwise.util.machine import cached
 
 try:
@@ -74,19 +75,28 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
                     f"{path} is not the article's list (SHA-256 differs); remove it, or give it as --data {path}."
                 )
             return path
-    import pooch  # loads requests: only here
+    path = cached("names.txt")
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        content = _download(url, timeout)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(f"What {url} sent is not the article's list (SHA-256 differs); nothing was kept.")
+        make_folder(path.parent)
+        with atomic(path) as temporary:
+            temporary.write_bytes(content)
+    return path
 
-    pooch.get_logger().setLevel("ERROR")
-    downloader: Any = pooch.HTTPDownloader(timeout=timeout)
+
+def _download(url: str, timeout: float) -> bytes:
+    """What an address sends; `timeout`: seconds without an answer."""
+    import http.client
+    import urllib.request
+
     try:
-        found = pooch.retrieve(url, f"sha256:{sha256}", "names.txt", cached("names.txt").parent, downloader=downloader)
-    except OSError as error:  # requests' errors are OSErrors
-        raise UserError(
-            f"no download from {url}: {type(error).__name__}; set RUNGWISE_DATA_DIR to a folder with names.txt."
-        ) from None
-    except ValueError:  # pooch's word for a hash that differs; it keeps nothing
-        raise UserError(f"What {url} sent is not the article's list (SHA-256 differs); nothing was kept.") from None
-    return Path(found)
+        with urllib.request.urlopen(url, timeout=timeout) as response:
+            return response.read()
+    except (OSError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", None) or error
+        raise UserError(f"no download from {url} ({why}); set RUNGWISE_DATA_DIR to a folder with names.txt.") from None
 
 
 Block = Sequence[str | None]
