@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +24,8 @@ from rungwise.data.batches import STEPS_A_BLOCK, Tape
 from rungwise.engine.loop import Engine, learning_rate, models, train
 from rungwise.engine.select import make_engine
 from rungwise.errors import UserError
-from rungwise.experiment.local_pool import deaf_children, end, end_with_parent
+from rungwise.experiment.local_pool import Workers as Processes
+from rungwise.experiment.local_pool import end_with_parent
 from rungwise.inference.sample import generate
 from rungwise.ladder import get_rung
 from rungwise.model.transformer import Transformer
@@ -102,10 +102,9 @@ class Workers:
     def __init__(self, data: str, engine_name: str) -> None:
         self.data, self.engine = data, engine_name
         context = multiprocessing.get_context("spawn")
-        self.pools = [ProcessPoolExecutor(1, context, _ready) for _ in range(cores())]
-        with deaf_children():
-            for pool in self.pools:
-                pool.submit(os.getpid)  # starts its process
+        self.pools = [Processes(1, context, _ready) for _ in range(cores())]
+        for pool in self.pools:
+            pool.start(os.getpid, [()])
         self.mean_length = 0.0
 
     def __enter__(self) -> Workers:
@@ -113,7 +112,7 @@ class Workers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for pool in self.pools:
-            end(pool)
+            pool.end()
 
     def ms_a_step(self, rung: str, replicas: int, steps: int) -> float:
         """Milliseconds a step and replica, the replicas spread over the cores."""

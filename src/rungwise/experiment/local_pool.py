@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import multiprocessing
 import os
 import queue
@@ -10,7 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -28,14 +30,14 @@ class LocalPool:
     def __init__(self, processes: int) -> None:
         self.width = processes
         self.threads = threads(processes)
-        self.executor: ProcessPoolExecutor | None = None
+        self.workers: Workers | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.executor is not None:
-            end(self.executor)
+        if self.workers is not None:
+            self.workers.end()
 
     def run(self, experiment: Experiment, out: Path, tasks: Sequence[Task]) -> Iterator[Update]:
         if not tasks:
@@ -43,14 +45,9 @@ class LocalPool:
         context = _context()
         messages = context.Queue()
         shares = dict.fromkeys(range(len(tasks)), 0.0)
-        self.executor = ProcessPoolExecutor(
-            min(self.width, len(tasks)),
-            context,
-            _begin,
-            (dict(os.environ), experiment, out, messages, self.threads),
-        )
-        with deaf_children():
-            futures = {self.executor.submit(_work, number, task) for number, task in enumerate(tasks)}
+        given = (dict(os.environ), experiment, out, messages, self.threads)
+        self.workers = Workers(min(self.width, len(tasks)), context, _begin, given)
+        futures = self.workers.start(_work, enumerate(tasks))
         try:
             while futures:
                 new = _finished(futures)
@@ -61,6 +58,32 @@ class LocalPool:
                 f"A worker process was killed (out of memory?). What is done is kept: the same command goes on, "
                 f"or with fewer --processes than {self.width}."
             ) from None
+
+
+class Workers(ProcessPoolExecutor):
+    """Processes that can be ended in the middle of a task, and that never hear Ctrl-C."""
+
+    def __init__(self, n: int, context: Any, initializer: Callable[..., None], given: tuple[Any, ...] = ()) -> None:
+        self.processes: list[Any] = []
+        ours = copy.copy(context)
+        ours.Process = functools.partial(self._process, context)  # by which the executor makes its processes
+        super().__init__(n, ours, initializer, given)
+
+    def _process(self, context: Any, *args: Any, **options: Any) -> Any:
+        self.processes.append(context.Process(*args, **options))
+        return self.processes[-1]
+
+    def start(self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> set[Future[Any]]:
+        """Submit a call for each tuple of arguments; the processes start here."""
+        with deaf_children():
+            return {self.submit(work, *task) for task in tasks}
+
+    def end(self) -> None:
+        """Drop what waits, and end the processes, whatever they are doing."""
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in self.processes:
+            if process.is_alive():
+                process.terminate()
 
 
 @contextlib.contextmanager
@@ -80,14 +103,6 @@ def deaf_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         if heard:
             signal.raise_signal(signal.SIGINT)
-
-
-def end(executor: ProcessPoolExecutor) -> None:
-    """Its workers, too, whatever they are doing."""
-    workers = list((executor._processes or {}).values())
-    executor.shutdown(wait=False, cancel_futures=True)
-    for process in workers:
-        process.terminate()
 
 
 def end_with_parent() -> None:
