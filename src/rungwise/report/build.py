@@ -233,12 +233,12 @@ def _split(group: Measured) -> str:
 def command(group: Measured) -> str:
     """A climb that gives these results, from the results themselves."""
     left, names = set(group.by_rung), []
-    for name in ("everything", "all", "article", "scaling", "beyond", "confounds", "ablations"):
+    for name in sorted(SELECTIONS, key=lambda name: -len(SELECTIONS[name])):
         rungs = set(SELECTIONS[name])
         if rungs <= set(group.by_rung) and rungs & left:
             names.append(name)
             left -= rungs
-    names += [rung for rung in RUNGS if rung in left]
+    names = [name for name in SELECTIONS if name in names] + [rung for rung in RUNGS if rung in left]
     seeds = max(r.seed for r in group.results) + 1
     more: list[object] = ["--steps", group.steps] if group.steps is not None else []
     more += ["--tune"] * bool(group.variants)
