@@ -137,9 +137,7 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
     changes = ", ".join(f"`{name}={value!r}`" for name, value in rung.changes.items())
     below = RUNGS[rung.on] if rung.on else None
     lines = [f"# {rung.title}", "", rung.why, ""]
-    stands = (
-        f"It stands on [{below.title}]({file_name(below)}) and changes" if below else "It stands on the ground, with"
-    )
+    stands = f"It builds on [{below.title}]({file_name(below)}) and changes" if below else "It is the lowest rung, with"
     link = f"../inside.html#view=climb&rung={rung.name}"
     lines += [f"{stands} {changes}. Source: {rung.source}.", ""]
     lines += [f"[See it from inside]({link}), on the page that `rungwise play` makes (`make docs` puts it there).", ""]
@@ -157,7 +155,7 @@ def chapter(rung: Rung, results: Sequence[Result]) -> str:
         lines += ["", "| | train | test |", "|---|:-:|:-:|"]
         if rung.published:
             lines.append(f"| published (one seed) | {rung.published.train:.2f} | {rung.published.test:.2f} |")
-        lines.append(f"| measured, ± half the 95 % interval | {show(row.train)} | {show(row.test)} |")
+        lines.append(f"| measured, ± 95 % CI | {show(row.train)} | {show(row.test)} |")
         if row.step and below:
             step = show(row.step, signed=True)
             lines += [

@@ -84,7 +84,7 @@ Before any network: how far does one get by *counting* which character followed 
 each character is; a 2-gram looks at one character before, a 5-gram at four. (Rare contexts fall back on shorter ones:
 interpolated Kneser-Ney.) A model that knows nothing would lose ln V nats a character. These are the figures to beat.
 
-The longer contexts are strong here because this list repeats names, so that many test words stand in the training
+The longer contexts are strong here because this list repeats names, so that many test words are in the training
 words, too: a model that remembers is rewarded. The protocol `strict` of this package takes each word once."""
 
 COUNT = """counted = {int(n): losses["test_loss"] for n, losses in baselines.count(listed, parts, protocol).items()}
@@ -111,7 +111,7 @@ def climb_to(rung):
     display(Markdown(markdown(rungs, results)))
     draw(rungs, by_rung(results))
     drawn = rungwise.generate(rungwise.load(OUT / rung / "seed-0"), 10, seed=1)
-    print("Ten names (* stands in the list):", *(w.text + "*" * (w.text in listed_words) for w in drawn))
+    print("Ten names (* is in the list):", *(w.text + "*" * (w.text in listed_words) for w in drawn))
 
 
 def draw(rungs, groups):
@@ -189,7 +189,7 @@ NEXT = """## What to try next
   and 4 heads. `rungwise.generate` draws from it: a prefix, a temperature, only names that are not in the list.
 - **Take a part away** from the full model instead of adding it: `rungwise climb --ablate`.
 - **More of the ladder**: `rungwise ladder` lists every rung; `rungwise climb --rungs all` climbs to the article's final
-  model (dropout, 20,000 steps, a schedule), which also beats every counted model above.
+  model (dropout, 20,000 steps, a schedule), which also beats every n-gram baseline above.
 - **Your own list**: `rungwise data towns.txt`, then `rungwise climb --data towns.txt`.
 - **See it move**: `rungwise play RUNS` makes a page in which one types a word and watches; give it the folder below."""
 
@@ -203,7 +203,7 @@ def rung_cells(number: int, rung: Rung) -> list[tuple[str, str]]:
     """Why, the formula, the code, and the climb."""
     about = chapters.CHAPTERS[rung.name]
     changes = ", ".join(f"`{name}={value!r}`" for name, value in rung.changes.items())
-    stands = f"It stands on *{select([rung.on])[0].title}* and changes" if rung.on else "The configuration:"
+    stands = f"It builds on *{select([rung.on])[0].title}* and changes" if rung.on else "The configuration:"
     lines = [f"## {number}. {rung.title}", "", rung.why, "", f"> {about.formula}", "", f"{stands} {changes}."]
     code = [f"{part.__module__.rpartition('.')[2]}.{part.__qualname__}" for part in switched_on(rung)]
     return [

@@ -46,7 +46,7 @@ def about(results: list[Result]) -> str:
     seeds = {r.seed for r in results}
     return (
         f"\nNats a scored character, protocol {results[0].protocol}, list {results[0].data}; mean over {len(seeds)} "
-        "seeds ± half the 95 % interval; the step is the paired change in test loss against the rung below.\n"
+        "seeds ± 95 % CI; the step is the paired change in test loss against the rung below.\n"
     )
 
 
@@ -147,8 +147,17 @@ def stopped(row: Mapping[str, Any]) -> str:
 
 
 def lists_table() -> str:
-    """What scripts/real_lists.py measured, a row a list; a loss below the best counted one is bold."""
-    head = ("list", "lines", "distinct", "characters", "bigram", "5-gram", "best counted (order)", "transformer")
+    """What scripts/real_lists.py measured, a row a list; a loss below the best n-gram baseline is bold."""
+    head = (
+        "list",
+        "lines",
+        "distinct",
+        "characters",
+        "bigram",
+        "5-gram",
+        "best n-gram baseline (order)",
+        "transformer",
+    )
     lines = ["| " + " | ".join([*head, "parameters", "epochs"]) + " |", "|---|" + "--:|" * 9]
     for name, row in json.loads(LISTS.read_text(encoding="utf-8")).items():
         n_parameters = sum(math.prod(shape) for shape in shapes(ModelConfig(**row["model"])).values())
@@ -163,8 +172,8 @@ def lists_table() -> str:
             f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}" + stopped(row),
         )
         lines.append("| " + " | ".join(cells) + " |")
-    under = "Test losses, protocol strict, nats a character; the defaults of `rungwise train`, seed 0, n = 1; counted: "
-    return "\n".join(lines) + f"\n\n{under}interpolated Kneser-Ney.\n"
+    under = "Test losses, protocol strict, nats a character; the defaults of `rungwise train`, seed 0, n = 1. "
+    return "\n".join(lines) + f"\n\n{under}The n-gram baselines are interpolated Kneser-Ney.\n"
 
 
 def fill(text: str, generated: dict[str, str]) -> str:

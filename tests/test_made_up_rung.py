@@ -43,6 +43,6 @@ def test_one_entry_is_found_everywhere(tmp_path):
     assert "made up" in climbed
     assert (work / "climb/made-up/seed-1/config.json").exists()
     report = (work / "climb/report.md").read_text(encoding="utf-8")
-    assert "| made up | baseline |" in report.split("What today's transformers have besides")[1]
+    assert "| made up | baseline |" in report.split("What today's transformers have, too")[1]
     assert "--rungs beyond,baseline " in report.split("Command")[1]  # which has the new one
     assert '"name":"made-up"' in (work / "climb/play.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The ladder as data: every rung is a diff of the rung that it stands on. No torch here.
+"""The ladder as data: every rung is a diff of the rung that it builds on. No torch here.
 
 Nothing else knows the rungs by name: tests, climb, report and documentation pick a new entry up from here.
 Published figures are from "Building a Language Transformer Step by Step" (Yi, 2026-01-28); the architectures follow
@@ -20,7 +20,7 @@ Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation"]
 
 @dataclass(frozen=True)
 class Published:
-    """What the article prints for a rung: losses in nats a scored character, from one seed."""
+    """What the article reports for a rung: losses in nats a scored character, from one seed."""
 
     n_params: int
     train: float
@@ -33,7 +33,7 @@ class Rung:
     title: str
     group: Group
     on: str | None
-    """The rung that it stands on; None: the ground, and `changes` are against the configurations' defaults."""
+    """The rung that it builds on; None: the lowest, and `changes` are against the configurations' defaults."""
     changes: Mapping[str, Any]
     """Fields of ModelConfig or TrainConfig."""
     why: str
@@ -55,7 +55,7 @@ class Rung:
             object.__setattr__(self, kind, base.replace(**mine))
 
     def trained(self, steps: int | None) -> TrainConfig:
-        """How it is trained: as it stands, or for so many steps instead."""
+        """How it is trained: for its own number of steps, or for `steps` instead."""
         return fitted(self.train if steps is None else self.train.replace(steps=steps), ("steps",))
 
 
@@ -63,7 +63,7 @@ RUNGS: dict[str, Rung] = {}
 
 YI = "Yi 2026"
 INFERRED_RATE = (
-    "The learning rate is not published. A constant 1e-3 puts the eight test losses within 0.041 of the printed ones."
+    "The learning rate is not published. A constant 1e-3 puts the eight test losses within 0.041 of the reported ones."
 )
 
 
@@ -88,7 +88,7 @@ _rung("baseline", "baseline", "article", None,
       "Vaswani et al. 2017", Published(2_908, 2.35, 2.35),
       "The count leaves no room for an output projection; the losses none for a residual. " + INFERRED_RATE)
 _rung("double-embd", "double n_embd", "article", "baseline", dict(n_embd=64, head_size=32),
-      "Is the single head too narrow? A side branch: the next rung stands on the baseline again.",
+      "Is the single head too narrow? A side branch: the next rung builds on the baseline again.",
       YI, Published(8_860, 2.34, 2.34), INFERRED_RATE)
 _rung("2-heads", "2 heads", "article", "baseline", dict(n_head=2, projection=True),
       "Two heads can look at two places at once; a linear layer mixes what they saw.",
@@ -105,7 +105,7 @@ _rung("layernorm", "+ LayerNorm", "article", "mlp", dict(norm="layernorm"),
       "Each sublayer reads a stream of even scale, whatever the layers before added to it.",
       "Ba et al. 2016; before the sublayer: Xiong et al. 2020", Published(52_252, 1.96, 1.99), INFERRED_RATE)
 _rung("rope", "+ RoPE", "article", "layernorm", dict(position="rope"),
-      "Attention is blind to order but for its mask; rotated queries and keys tell it how far apart two are.",
+      "Attention is blind to order except for its mask; rotated queries and keys tell it how far apart two are.",
       "Su et al. 2021", Published(52_252, 1.94, 1.98), INFERRED_RATE)
 _rung("gelu", "+ GELU", "article", "rope", dict(mlp="gelu"),
       "A smooth gate instead of a hard one.",
@@ -114,7 +114,7 @@ _rung("gelu", "+ GELU", "article", "rope", dict(mlp="gelu"),
 # ------------------------------------------------------------------ the article's scaling table
 _INFERRED_SLOW = (
     "The learning rate of the scaling rows is not published. A constant 3e-4 reproduces the two that could be checked "
-    "to 0.007; 1e-3 ends lower than printed."
+    "to 0.007; 1e-3 ends lower than reported."
 )
 _rung("scaled", "64 / 4 heads", "scaling", "gelu", dict(n_embd=64, n_head=4, learning_rate=3e-4),
       "The size of makemore's default transformer.", "Karpathy, makemore", Published(202_780, 1.84, 1.92),
@@ -140,7 +140,7 @@ _rung("stream-equal-tokens", "one stream, equal tokens", "side", "stream", dict(
       "A window has no padding: 14 of them hold as many real characters as 32 padded names (224 against about 228).",
       "rungwise")
 
-# ------------------------------------------------------------------ what the transformers of today have besides
+# ------------------------------------------------------------------ what the transformers of today have, too
 _rung("final-norm", "+ final norm", "beyond", "gelu", dict(final_norm=True),
       "The head, too, reads a stream of even scale, however much the blocks have added to it.",
       "Radford et al. 2019, section 2.3")

@@ -14,6 +14,7 @@ import made_up
 from conftest import make_words
 from rungwise.analysis.claims import CLAIMS, CONFOUNDS
 from rungwise.analysis.evidence import read
+from rungwise.analysis.tables import HEADER
 from rungwise.cli.main import main
 from rungwise.config import EngineConfig, get_protocol
 from rungwise.errors import UserError
@@ -100,7 +101,17 @@ def test_numbers_stand_with_unit_and_what_was_scored(world):
     for protocol in ("article", "makemore", "strict"):
         assert f"Losses in nats a character ({get_protocol(protocol).scored})" in world[1]
     assert "2.371 ± 0.001" in world[1] and "Kneser-Ney, 5-gram" in world[1]
-    assert re.search(r"\| makemore \| measured \|.* 2.013 .* 204,544 \| 5,000 \|", world[1])
+    assert re.search(r"\| makemore \| peer \| 204,544 \|.* 2.013 .* \| 5,000 \|", world[1])
+
+
+def test_the_reports_tables_of_losses_begin_as_those_of_the_terminal(world):
+    assert f"| {' | '.join(HEADER[:-1])} | test, bits |" in world[1]
+    assert re.search(r"\n\| 2 heads \| baseline \| 5,948 \| 2.25 / 2.23 \|( \d\.\d{3} ± 0\.\d{3} \|){2} ", world[1])
+
+
+def test_the_report_has_the_words_of_the_field(world):
+    old = ("stands on", "stand in training", "counted", "by heart", " alike", "half the 95 %", "not settled", "printed")
+    assert [word for word in old if word in world[1] + world[2]] == []
 
 
 def test_provenance_is_complete(world):

@@ -23,8 +23,8 @@ from rungwise.analysis.questions import (
     factor,
     fewer_parameters,
     level,
-    printed,
     probability_means,
+    reported,
     roughness,
     times_parameters,
     uniform_probability,
@@ -49,9 +49,9 @@ from rungwise.analysis.verdicts import (
 
 @dataclass(frozen=True)
 class Part:
-    """One assertion: what it says, what to measure, and what may come out. Without a rule there is no verdict."""
+    """One assertion: its text, what to measure, and what may come out. Without a rule there is no verdict."""
 
-    says: str
+    text: str
     question: Question
     rule: Rule | None = None
 
@@ -83,7 +83,7 @@ class Finding:
     parts: tuple[JudgedPart, ...]
 
 
-PRINTED_ROUNDING = " (the printed 0.01, either figure rounded by up to 0.005)"
+ROUNDING = " (the reported 0.01, either figure rounded by up to 0.005)"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -94,7 +94,7 @@ CLAIMS: tuple[Claim, ...] = (
             Part(
                 "Double width changes the loss by almost nothing",
                 change("double-embd", "baseline"),
-                no_effect(0.02, PRINTED_ROUNDING),
+                no_effect(0.02, ROUNDING),
             ),
         ),
     ),
@@ -103,7 +103,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Heads",
         "A second head, with fewer parameters than double width, gives 0.12.",
         (
-            Part("The second head's step", change("2-heads", "baseline"), of_size(printed("2-heads", "baseline"))),
+            Part("The second head's step", change("2-heads", "baseline"), of_size(reported("2-heads", "baseline"))),
             Part("It has fewer parameters than double width", fewer_parameters("2-heads", "double-embd"), LESS),
             Part("It beats double width", change("2-heads", "double-embd"), LESS),
         ),
@@ -132,7 +132,7 @@ CLAIMS: tuple[Claim, ...] = (
         (
             Part(
                 "Padded names beat the stream at equal steps, the same characters of the same names scored (the "
-                "stream's model behind the END that stands before every word it has met)",
+                "stream's model behind the END that came before every word in its training)",
                 change("gelu", "stream"),
                 HELPS,
             ),
@@ -191,7 +191,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "gelu",
         "GELU",
-        "GELU against ReLU has no measurable effect (though its own table says 1.98 to 1.94).",
+        "GELU against ReLU has no measurable effect (though the article's table has 1.98 to 1.94).",
         (Part("GELU for ReLU changes nothing", change("gelu", "rope"), no_effect()),),
     ),
     Claim(
@@ -250,7 +250,7 @@ CLAIMS: tuple[Claim, ...] = (
             Part(
                 "Uniform is 3.7 %",
                 uniform_probability(0.037),
-                between(-0.0005, 0.0005, "equal to the printed digit"),
+                between(-0.0005, 0.0005, "equal to the digit that the article reports"),
             ),
             Part(
                 "The final model is 1.6 times more confident than the baseline",
@@ -275,7 +275,7 @@ CONFOUNDS: tuple[Claim, ...] = (
     Claim(
         "residual",
         "The residual connections that came with depth",
-        "Without residual connections four layers do not reach the printed loss; the article does not mention them.",
+        "Without residual connections four layers do not reach the reported loss; the article does not mention them.",
         (
             Part("Four layers and residual", change("4-layers", "2-heads")),
             Part("Residual alone, at one layer", change("2-heads-residual", "2-heads")),
@@ -286,8 +286,8 @@ CONFOUNDS: tuple[Claim, ...] = (
     Claim(
         "scoring",
         "How a model of the stream is scored",
-        "A model of the stream has met every word behind the end of another. Its loss on windows of the stream counts "
-        "their cut beginnings; a bare word it takes for the middle of one; behind an END it knows where it is.",
+        "A model of the stream was trained on words that follow the end of another. Its loss on windows of the stream "
+        "includes their cut beginnings; a bare word it takes for the middle of one; behind an END it knows the place.",
         (
             Part(
                 "The stream's own loss, in windows, against that of the same names behind an END",
@@ -304,7 +304,7 @@ CONFOUNDS: tuple[Claim, ...] = (
         "The learning rate that changed with scale",
         "No rate is published but the last; 1e-3 fits the eight rungs and 3e-4 the scaled ones.",
         (
-            Part("Scaling at 3e-4, as the printed losses suggest", change("scaled", "gelu")),
+            Part("Scaling at 3e-4, as the reported losses suggest", change("scaled", "gelu")),
             Part("Scaling at 1e-3, the rate of the rungs below", change("scaled-1e-3", "gelu")),
             Part("The scaled model at 1e-3 against 3e-4", change("scaled-1e-3", "scaled")),
             Part("The final recipe, its step", change("final", "dropout-20k")),
@@ -332,7 +332,7 @@ CONFOUNDS: tuple[Claim, ...] = (
         "The list repeats names, and a random split puts copies on both sides.",
         (
             Part(
-                "Share of the test words that also stand in training",
+                "Share of the test words that are in the training list, too",
                 level("final", "share of test words in training", "article", "share"),
             ),
             Part(

@@ -1,4 +1,4 @@
-"""What was measured, read back for tables, plots and verdicts: results.jsonl and what may lie beside it. No torch here.
+"""What was measured, read back for tables, plots and verdicts: the files of climbs' directories. No torch here.
 
 Results are grouped by what makes them comparable: protocol, list and split. Everything but results.jsonl is optional;
 what is missing, or does not belong to the results, is left out and noted, so that a report can say so.
@@ -71,22 +71,22 @@ METRICS: dict[str, Callable[[Result], float | None]] = {
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All results of one protocol on one split of one list, and what lies beside them."""
+    """All results of one protocol on one split of one list, and the files of their directories."""
 
     protocol: Protocol
     data: str
     data_sha256: str
     split_seed: int
     results: list[Result]
-    """Those that can stand in one table: trained as the ladder says, or else all for the same number of steps."""
+    """Those that belong in one table: trained as the ladder says, or else all for the same number of steps."""
     steps: int | None = None
-    """None: trained as the ladder says. Else the steps that stand in for every rung's own (climb --steps)."""
+    """None: trained as the ladder says. Else the steps that replace every rung's own (climb --steps)."""
     word_losses: WordLosses | None = None
     curves: pl.DataFrame | None = None
     baselines: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     """Order -> train_loss, val_loss, test_loss of a Kneser-Ney model, nats a scored character."""
     variants: tuple[Result, ...] = ()
-    """Of rungs at other learning rates (climb --tune): RUNG@RATE, trained as the ladder says but for that."""
+    """Of rungs at other learning rates (climb --tune): RUNG@RATE, otherwise trained as the ladder says."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
@@ -105,7 +105,7 @@ class Measured:
 
     @property
     def shows_published(self) -> bool:
-        """The article's figures belong beside what scored its own list as it did, trained as it did."""
+        """The article's figures are shown where its own list was scored in its way, trained as the ladder says."""
         return self.articles_list and not self.protocol.start_token and self.steps is None
 
     def values(self, rung: str, metric: str = "test loss") -> dict[int, float]:
@@ -193,7 +193,7 @@ PROTOCOL_ORDER = ("article", "makemore", "strict")
 
 
 def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
-    """Results from files or climbs' directories, each with what lies beside it; peers.json beside or one level up."""
+    """Results from files or climbs' directories, with the other files there; peers.json from there or one level up."""
     parts: dict[tuple[str, str, int], list[tuple[Path, list[Result]]]] = {}
     for path in paths:
         file = path / RESULTS if path.is_dir() else path

@@ -1,7 +1,7 @@
 """What claims ask of the evidence: small functions that name rungs and a protocol and give an effect. No torch here.
 
-A question is data: its rungs can be listed (a test asks that all stand on the ladder), and asking it either gives an
-effect or raises NotMeasured with what is missing. The rungs themselves are named by findings.py, not here.
+A question is data: its rungs can be listed (a test asks that all are on the ladder), and asking it either gives an
+effect or raises NotMeasured with what is missing. The rungs themselves are named by claims.py, not here.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def published(weights: Mapping[str, float], metric: str = "test loss") -> float 
     return total
 
 
-def printed(after: str, before: str) -> float:
-    """The article's change in test loss between two of its own rungs, to the two digits that it prints."""
+def reported(after: str, before: str) -> float:
+    """The article's change in test loss between two of its own rungs, to the two digits that it reports."""
     change = published({after: 1, before: -1})
     if change is None:
         raise ValueError(f"The article has no figures for {after} and {before}.")
@@ -99,7 +99,7 @@ def biggest_step(after: str, protocol: str = "article") -> Question:
         return weights
 
     def answer(_: Evidence, measured: Measured) -> Effect:
-        measured.combine(dict.fromkeys(names, 0.0))  # says which rungs are missing, if any
+        measured.combine(dict.fromkeys(names, 0.0))  # NotMeasured names the rungs that are missing
         rivals = {other: minus(other, -1, minus(after, 1, {})) for other in steps if other != after}
         closest = max(rivals, key=lambda other: measured.combine(rivals[other]).mean())
         weights = rivals[closest]
@@ -122,7 +122,7 @@ def roughness(after: str, before: str, protocol: str = "article") -> Question:
     """How unsteady the second half of a learning curve is, one rung against another, as a factor.
 
     Roughness is the standard deviation of the changes from one point of the curve (a mean over 256 steps) to the
-    next. The two meet the same batches, so what the batches add is in both.
+    next. Both are trained on the same batches, so what the batches add is in both.
     """
 
     def of(measured: Measured, rung: str) -> np.ndarray:
@@ -193,13 +193,13 @@ def probability_means(rung: str, protocol: str = "article") -> Question:
     return Question(protocol, (rung,), answer)
 
 
-def uniform_probability(printed_share: float, protocol: str = "article") -> Question:
-    """The probability of each of the list's symbols were all alike, less a printed one; arithmetic, not measurement."""
+def uniform_probability(reported_share: float, protocol: str = "article") -> Question:
+    """A uniform guess's probability of each symbol, less a reported one; arithmetic, not measurement."""
 
     def answer(_: Evidence, measured: Measured) -> Effect:
         symbols = measured.results[0].model["vocab_size"] - 1  # PAD is never predicted
         remark = f"{symbols} symbols: {log(symbols):.2f} nats a character, {100 / symbols:.1f} %."
-        return Effect(np.array([1 / symbols - printed_share]), scale="points", exact=True, remark=remark)
+        return Effect(np.array([1 / symbols - reported_share]), scale="points", exact=True, remark=remark)
 
     return Question(protocol, (), answer)
 

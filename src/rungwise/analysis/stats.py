@@ -78,7 +78,7 @@ def summary(values: ArrayLike, level: float = 0.95) -> Summary:
 def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Difference:
     """Paired t test and interval of b - a; a, b (n_seeds,), the same seed at the same place.
 
-    The same seed meets the same batches on every rung, so what a seed does to both cancels in the difference.
+    The same seed draws the same batches on every rung, so what a seed does to both cancels in the difference.
     """
     a, b = _finite("a", a), _finite("b", b)
     _same("a and b", a.shape, b.shape)
@@ -200,7 +200,7 @@ def _word_differences(a: ArrayLike, b: ArrayLike, tokens: ArrayLike, ndim: int) 
 def _mean_sd(x: Floats) -> tuple[float, float]:
     if x.size == 1:
         return float(x[0]), nan
-    if np.ptp(x) == 0:  # said exactly: rounding in the mean would leave an sd of 1e-17
+    if np.ptp(x) == 0:  # exactly: rounding in the mean would leave an sd of 1e-17
         return float(x[0]), 0.0
     return float(x.mean()), float(x.std(ddof=1))
 

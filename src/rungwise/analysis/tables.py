@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rungwise.analysis import verdicts
 from rungwise.analysis.stats import Difference, Summary, paired, summary
 from rungwise.data.words import NAMES_SHA256
-from rungwise.experiment.results import Result, by_rung, paired_losses
-from rungwise.ladder import Rung
+from rungwise.experiment.results import Result, by_rung, matches, paired_losses
+from rungwise.ladder import RUNGS, Rung
 
-HEADER = ("rung", "stands on", "parameters", "published train / test", "train", "test", "step")
+HEADER = ("rung", "builds on", "parameters", "published train / test", "train", "test", "step")
+TEXT_COLUMNS = 2
+"""Columns from the left that hold text; numbers are set flush right."""
 
 
 @dataclass(frozen=True)
@@ -20,17 +23,17 @@ class Row:
     rung: Rung
     n_params: int | None
     published: bool
-    """Are the article's figures shown? Only beside results on its own list, scored in its way."""
+    """Are the article's figures shown? Only where its own list was scored in its way, trained as the ladder says."""
     train: Summary | None
     test: Summary | None
     step: Difference | None
-    """Test loss against the rung that it stands on, paired by seed; below zero is better."""
+    """Test loss against the rung that it builds on, paired by seed; below zero is better."""
 
     def cells(self) -> tuple[str, ...]:
         published = self.rung.published if self.published else None
         return (
             self.rung.title,
-            self.rung.on or "",
+            RUNGS[self.rung.on].title if self.rung.on else "",
             f"{self.n_params:,}" if self.n_params else "",
             f"{published.train:.2f} / {published.test:.2f}" if published else "",
             show(self.train),
@@ -40,10 +43,10 @@ class Row:
 
 
 def show(value: Summary | Difference | None, signed: bool = False) -> str:
-    """mean ± half the width of the 95 % interval; the mean alone for a single seed."""
+    """mean ± half the width of its 95 % CI; the mean alone for a single seed. `signed`: a change, with its sign."""
     if value is None:
         return ""
-    mean = f"{value.mean:+.3f}" if signed else f"{value.mean:.3f}"
+    mean = verdicts.signed(value.mean) if signed else f"{value.mean:.3f}"
     return mean if value.n == 1 else f"{mean} ± {(value.high - value.low) / 2:.3f}"
 
 
@@ -57,13 +60,17 @@ def rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[Row]:
             Row(
                 rung,
                 mine[0].n_params if mine else None,
-                bool(mine) and mine[0].data_sha256 == NAMES_SHA256 and mine[0].protocol == "article",
+                bool(mine) and _as_published(mine[0], rung),
                 summary([r.train_loss for r in mine]) if mine else None,
                 summary([r.test_loss for r in mine]) if mine else None,
                 paired(before, after) if before else None,
             )
         )
     return found
+
+
+def _as_published(result: Result, rung: Rung) -> bool:
+    return result.data_sha256 == NAMES_SHA256 and result.protocol == "article" and matches(result, rung, None)
 
 
 def markdown(rungs: Sequence[Rung], results: Sequence[Result]) -> str:

@@ -13,8 +13,8 @@ lying within the margin (Schuirmann 1987), never by a large p. And a claim that 
 an effect that this test shows to be negligible, however surely it differs from zero.
 
 The scale for words. Negligible is less than 0.01 nats a character, 1 % of the perplexity (the issue's margin, and the
-last printed digit of the article). "A little" and "modest" are 0.01 to 0.05, up to 5 % of the perplexity. A printed
-size ("gives 0.12") is met within half of itself, as two rounded one-seed figures stand behind it.
+last digit that the article reports). "A little" and "modest" are 0.01 to 0.05, up to 5 % of the perplexity. A reported
+size ("gives 0.12") is met within half of itself, as it is the difference of two rounded one-seed figures.
 """
 
 from __future__ import annotations
@@ -129,9 +129,9 @@ def between(low: float, high: float, text: str) -> Rule:
 
 
 def of_size(published: float) -> Rule:
-    """Within half and one and a half times a printed (negative) change."""
+    """Within half and one and a half times a reported (negative) change."""
     low, high = 1.5 * published, 0.5 * published
-    return Rule(f"within half of the printed {signed(published, 2)}: {signed(low, 2)} to {signed(high, 2)}", low, high)
+    return Rule(f"within half of the reported {signed(published, 2)}: {signed(low, 2)} to {signed(high, 2)}", low, high)
 
 
 def overall(words: Sequence[Word]) -> Word:
@@ -144,7 +144,7 @@ def overall(words: Sequence[Word]) -> Word:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """With a true minus sign, as these numbers stand in sentences; what rounds to zero has none."""
+    """With a true minus sign, as in sentences; what rounds to zero has none."""
     return f"{round(value, digits) or 0:+.{digits}f}".replace("-", "−").replace(f"+{0:.{digits}f}", f"{0:.{digits}f}")
 
 

@@ -44,7 +44,7 @@ def climb(request: ClimbCommand) -> None:
     console.print(words.describe(plan.words, plan.parts), markup=False)
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
-        f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± half the 95 % interval; the step "
+        f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % CI; the step "
         f"is the paired change in test loss. Engine {describe_engine(plan.how)}.",
         markup=False,
     )
@@ -119,7 +119,7 @@ def remarks(plan: Experiment, n_words: int) -> list[str]:
 
 
 def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
-    """The ladder, and below it what counting gives; a rung that still trains says how many seeds are there."""
+    """The ladder, and below it the n-gram baselines; a rung that still trains says how many seeds are there."""
     groups = by_rung(r for r in results if r.seed in plan.seeds)
     found = _table(*HEADER, left=2)
     shown = [rung for rung in plan.rungs if not tune.is_variant(rung.name)]
@@ -130,7 +130,7 @@ def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
         found.add_row(*cells[:4], *(cells[4:] if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
     for order, losses in baselines.read(out).items():
         found.add_row(
-            f"{order}-gram, counted", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
+            f"{order}-gram baseline", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
         )
     return found
 
@@ -158,7 +158,7 @@ def ablation_table(results: Sequence[Result]) -> Table:
 def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
     """Every rung at the learning rate that validation liked best."""
     tuned = tune.tuned(results)
-    found = _table("rung", "stands on", "best rate", "validation", "test", "step", left=2)
+    found = _table("rung", "builds on", "best rate", "validation", "test", "step", left=2)
     for rung in rungs:
         if rung.name in tuned:
             rate = tuned[rung.name].best
@@ -168,8 +168,9 @@ def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
             edge = " (edge)" if rate in (tune.GRID[0], tune.GRID[-1]) else ""
             validation = [r.val_loss for r in mine if r.val_loss is not None]
             step = show(paired(before, after), signed=True) if before else ""
+            on = RUNGS[rung.on].title if rung.on else ""
             test = show(summary([r.test_loss for r in mine]))
-            found.add_row(rung.title, rung.on or "", f"{rate:g}{edge}", show(summary(validation)), test, step)
+            found.add_row(rung.title, on, f"{rate:g}{edge}", show(summary(validation)), test, step)
     return found
 
 
@@ -184,7 +185,7 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
     """Ten words of each rung's first seed. As text: words may hold anything, markup too."""
     groups = by_rung(results)
     width = max(len(rung.title) for rung in rungs)
-    console.print("Ten words of each (seed 0; * stands in training):", markup=False)
+    console.print("Ten words of each (seed 0; * is in the training list):", markup=False)
     for rung in rungs:
         if rung.name in groups:
             drawn = groups[rung.name][0].detail.get("samples", [])
@@ -247,7 +248,7 @@ def ladder() -> None:
     """The rungs, their diffs and their reasons."""
     console = Console(highlight=False)
     found = Table(box=None, pad_edge=False)
-    for name in ("rung", "stands on", "set", "changes", "why"):
+    for name in ("rung", "builds on", "set", "changes", "why"):
         found.add_column(name)
     for rung in RUNGS.values():
         changes = ", ".join(f"{k}={v}" for k, v in rung.changes.items())

@@ -30,7 +30,7 @@ def count(words: WordList, parts: Split, protocol: Protocol) -> dict[str, dict[s
 
 
 def write(out: Path, experiment: Experiment) -> None:
-    """Count once a climb: baselines.json beside its results."""
+    """Count once a climb: baselines.json in its directory."""
     if (out / BASELINES).exists():
         return
     about = {name: value for name, value in experiment.settings().items() if name != "steps"}
@@ -50,7 +50,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Baselines:
-    """What baselines.json holds: what was counted, and the losses of each order."""
+    """What baselines.json holds: the list and split, and the losses of each order."""
 
     data_sha256: str
     protocol: str

@@ -1,5 +1,5 @@
-"""An experiment run to its end: every result in results.jsonl, and beside it what tables and reports read. A directory
-that holds a part of it is gone on with. Where the tasks run is the pool's business (local_pool.py, ray_pool.py)."""
+"""An experiment run to its end: every result in results.jsonl, and the other files that tables and reports read. A
+directory that holds a part of it is completed. A pool decides where the tasks run (local_pool.py, ray_pool.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A climb's run directories gathered into two small tables beside results.jsonl. No torch here.
+"""A climb's run directories gathered into two small tables in its directory. No torch here.
 
 words.parquet holds what every run thinks of every test word, for intervals over words; curves.parquet how every run
 learned. They are what is committed with results.jsonl: the run directories, with their weights, are not.
@@ -49,7 +49,7 @@ def _words(runs: list[Path]) -> pl.DataFrame | None:
         if wide is None:
             wide = words
         if not words.equals(wide.select("word", "tokens")):
-            raise UserError(f"{run / SCORES} is of other test words than the runs beside it; was it copied there?")
+            raise UserError(f"{run / SCORES} is of other test words than the climb's other runs; was it copied there?")
         wide = wide.with_columns(scores["nats"].alias(f"{run.parent.name}/{_seed(run)}"))
     return wide
 

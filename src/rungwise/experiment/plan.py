@@ -62,7 +62,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a climb stands."""
+    """How far a climb is."""
 
     done: list[Result]
     """All results so far, those of earlier climbs into the same directory too."""

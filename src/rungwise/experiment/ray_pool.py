@@ -1,4 +1,4 @@
-"""The tasks of a climb on an existing Ray cluster. What runs where is Ray's business; what is kept is ours.
+"""The tasks of a climb on an existing Ray cluster. Ray decides what runs where; we keep the results.
 
 A task is given the experiment, with its words and their split, as a value. It works in a temporary directory, and gives
 back its results and the files of its runs: the nodes share no disk with us. When a worker or a node dies, Ray does its
@@ -41,7 +41,7 @@ class RayPool:
 
     def __init__(self, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or it tells of nodes that die on standard output
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or Ray reports nodes that die on standard output
         os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", str(LOST_AFTER))
         try:
             import ray
@@ -153,7 +153,7 @@ class RayPool:
             yield new, shares
 
     def _board(self) -> Any:
-        """Where tasks report their progress: an actor beside us, so that it lives as long as we do."""
+        """Where tasks report their progress: an actor on this node, so that it lives as long as we do."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=True)
@@ -178,7 +178,7 @@ class RayPool:
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, in a line: the first, or the last of a traceback that it quotes."""
+    """An error in a line: the first of its message, or the last of a traceback that it quotes."""
     lines = (str(error).strip() or type(error).__name__).splitlines()
     return lines[-1] if lines[0].endswith(":") else lines[0]
 

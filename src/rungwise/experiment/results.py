@@ -1,6 +1,6 @@
 """What a climb measured: one JSON line a (rung, seed), read back and grouped. No torch here.
 
-Tables, plots and verdicts are pure functions of such lines. A resumed climb asks here what is already done.
+Tables, plots and verdicts are pure functions of such lines. A resumed climb reads here what is already done.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ class Detail:
     n_test_words: int = 0
     n_test_tokens: int = 0
     samples: list[tuple[str, str]] = field(default_factory=list)
-    """Words drawn, and where each stands: training, test, validation or new."""
+    """Words drawn, and the part of the list that each is in: training, test, validation, or new."""
     accuracy: float | None = None
     mean_probability: float | None = None
     by_position: list[float | None] = field(default_factory=list)
     by_length: list[float | None] = field(default_factory=list)
     share_seen: float | None = None
-    """Of the test words, those that also stand in training."""
+    """Of the test words, the share that is in the training list, too."""
     loss_seen: float | None = None
     loss_new: float | None = None
     loss_without_first: float | None = None
@@ -116,7 +116,7 @@ def read(path: Path) -> list[Result]:
 
 
 def _as_configured(line: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Model and training; of a field that this version does not know, the value is not looked at."""
+    """Model and training; the value of a field that this version does not know is not checked."""
     found = {}
     for name, kind in (("model", ModelConfig), ("train", TrainConfig)):
         check(kind, {k: v for k, v in line[name].items() if k in kind.fields()}, where, name)

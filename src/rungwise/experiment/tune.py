@@ -1,6 +1,6 @@
 """Learning-rate fairness: every rung at the best of a small grid, chosen on validation. No torch here.
 
-A ladder at one fixed rate flatters the rungs which that rate suits. What was tried stands in results.jsonl, as rungs
+A ladder at one fixed rate flatters the rungs which that rate suits. What was tried is in results.jsonl, as rungs
 RUNG@RATE, and everything is derived from there.
 """
 
@@ -35,7 +35,7 @@ def is_variant(name: str) -> bool:
 
 
 def trained_so(result: Result, steps: int | None) -> bool:
-    """Was this result of RUNG@RATE trained as the ladder now says, but for the rate in its name?"""
+    """Was this result of RUNG@RATE trained as the ladder now says, except for the rate in its name?"""
     name, _, rate = result.rung.partition("@")
     try:
         return name in RUNGS and matches(result, variant(RUNGS[name], float(rate)), steps)
@@ -56,7 +56,7 @@ class Tuned:
 
     @property
     def best(self) -> float:
-        """The rate of the lowest mean validation loss. Test is never looked at."""
+        """The rate of the lowest mean validation loss. Test losses are never used."""
         return min(self.tried, key=self.validation)
 
 

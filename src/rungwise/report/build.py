@@ -16,7 +16,7 @@ from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.errors import UserError
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report.document import Block, Facts, Paragraph, Section, Verdicts, Words, markdown, missing_all, shown
-from rungwise.report.figures import LADDER, counted, measured_rungs
+from rungwise.report.figures import LADDER, best_baseline, measured_rungs
 from rungwise.report.sections import protocol_section, steps
 from rungwise.util import hints
 from rungwise.util.files import write_text
@@ -26,7 +26,7 @@ TITLE = "What each rung is worth"
 
 
 def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = None) -> tuple[Path, Path]:
-    """Write report.md and report.html, by default beside the first results; returns their paths."""
+    """Write report.md and report.html, by default into the first results' directory; returns their paths."""
     evidence = read(paths, peers)
     folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     try:
@@ -99,11 +99,11 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
     blocks: list[Block] = [Paragraph(where), Verdicts(found)]
     if rules:
         blocks.insert(1, Paragraph(RULES, quiet=True))
-    told = Verdicts(confounds(evidence), judged=False)
+    unjudged = Verdicts(confounds(evidence), judged=False)
     lead = Paragraph("The parameter counts and losses reveal what came along with what was named. Each, on its own:")
     return [
         Section("findings", "The article's claims, measured again", blocks),
-        Section("confounds", "What changed at the same time", [lead, told]),
+        Section("confounds", "What changed at the same time", [lead, unjudged]),
     ]
 
 
@@ -129,11 +129,10 @@ def headline(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
         if changes := steps(main, *LADDER):
             largest = min(changes, key=lambda step: step.seeds.mean)
             text += f" The largest single step is {largest.rung.title}: {signed(largest.seeds.mean)}."
-        if counts := counted(main):
-            name, _, loss = min(counts, key=lambda row: row[2])
+        for name, _, loss in best_baseline(main):
             beaten = sum(level > loss for level in levels.values())
             text += (
-                f" Counting alone, without a network, reaches {loss:.3f} ({name}): better than {beaten} of the "
+                f" The best n-gram baseline (no network) reaches {loss:.3f} ({name}): better than {beaten} of the "
                 f"{len(levels)} rungs measured."
             )
         if main.steps is not None:
@@ -174,7 +173,7 @@ def missing(measured: Measured) -> list[str]:
     for what, there in (
         ("no words.parquet: no intervals over test words", measured.word_losses),
         ("no curves.parquet: no learning curves", measured.curves is not None),
-        ("no baselines.json: no models by counting", measured.baselines),
+        ("no baselines.json: no n-gram baselines", measured.baselines),
     ):
         if not there:
             lacks.append(what)
@@ -189,8 +188,8 @@ def words_section(measured: Measured) -> list[Section]:
         if measured.by_rung[rung.name][0].detail.get("samples")
     ]
     caption = (
-        "Ten words of each rung's first seed, drawn at temperature 1 and not chosen. A word that stands in training "
-        "was met, one that stands in test was not; all others are new."
+        "Ten words of each rung's first seed, drawn at temperature 1 and not chosen. Training: the word is in the "
+        "training list. Test, validation: it is in the list, but was not trained on. New: it is not in the list."
     )
     return [Section("words", "What they write", [Words(caption, drawn)])] if drawn else []
 
@@ -217,8 +216,7 @@ def provenance(evidence: Evidence) -> list[Block]:
             )
         )
     for name, peer in evidence.peers.items():
-        told = ", ".join(f"{key} {value}" for key, value in peer.items())
-        blocks.append(Facts([(f"Peer {name}", told)]))
+        blocks.append(Facts([(f"Peer {name}", ", ".join(f"{key} {value}" for key, value in peer.items()))]))
     return blocks
 
 

@@ -57,7 +57,7 @@ class Words:
 class Verdicts:
     findings: list[Finding]
     judged: bool = True
-    """False: told without verdicts."""
+    """False: shown without verdicts."""
     kind: str = "verdicts"
 
 
@@ -143,7 +143,7 @@ def _markdown_findings(block: Verdicts, level: int) -> list[str]:
             lines += [escaped(needs[0].upper() + needs[1:]), ""]
             continue
         for judged in finding.parts:
-            line = f"- {escaped(judged.part.says)}: {escaped(judged.sentence)}"
+            line = f"- {escaped(judged.part.text)}: {escaped(judged.sentence)}"
             if judged.part.rule and judged.verdict:
                 line += f" **{SYMBOLS[judged.verdict]} {judged.verdict}** (asked: {escaped(judged.part.rule.text)})"
             lines.append(line)

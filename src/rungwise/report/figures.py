@@ -1,4 +1,4 @@
-"""Which figures a report draws of one protocol's results, from which numbers. How they look is plots.py's. No torch."""
+"""Which figures a report draws of one protocol's results, from which numbers. plots.py draws them. No torch."""
 
 from __future__ import annotations
 
@@ -37,14 +37,13 @@ def slug(measured: Measured) -> str:
     return f"{measured.protocol.name}-{measured.data_sha256[:8]}-{measured.split_seed}"
 
 
-def best_counted(measured: Measured) -> list[tuple[str, float, float]]:
-    """The counting model with the lowest test loss, by itself in a list; empty where none was counted."""
-    best = min(counted(measured), key=lambda row: row[2], default=None)
-    return [best] if best else []
+def best_baseline(measured: Measured) -> list[tuple[str, float, float]]:
+    """The n-gram baseline with the lowest test loss, by itself in a list; empty where there are none."""
+    return sorted(baselines(measured), key=lambda row: row[2])[:1]
 
 
-def counted(measured: Measured) -> list[tuple[str, float, float]]:
-    """(name, train loss, test loss) of the models by counting."""
+def baselines(measured: Measured) -> list[tuple[str, float, float]]:
+    """(name, train loss, test loss) of the n-gram models."""
     return [
         (f"Kneser-Ney, {order}-gram", losses.get("train_loss", nan), losses["test_loss"])
         for order, losses in sorted(measured.baselines.items())
@@ -62,7 +61,7 @@ def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
     if not rungs:
         return []
     marks = [(name, float(peer["test_loss"])) for name, peer in peers.items()]
-    best = best_counted(measured)
+    best = best_baseline(measured)
     marks += [(name, loss) for name, _, loss in best]
     figure = plots.ladder(
         f"ladder-{slug(measured)}",
@@ -74,7 +73,7 @@ def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
             if measured.shows_published and any(r.published for r in rungs)
             else ""
         )
-        + ("; the dashed line is the best model by counting, no network." if best else "."),
+        + ("; the dashed line is the best n-gram baseline (no network)." if best else "."),
         [level(measured, rung) for rung in rungs],
         marks,
     )
@@ -88,7 +87,7 @@ def gaps(measured: Measured) -> list[Block]:
     return [
         plots.bars(
             f"gap-{slug(measured)}",
-            f"What is learned by heart, protocol {measured.protocol.name}",
+            f"Overfitting (test - train), protocol {measured.protocol.name}",
             "Test loss less train loss, both exact over their whole split, with 95 % intervals over seeds.",
             "train-test gap",
             [("gap", [level(measured, rung, "train-test gap") for rung in rungs])],
@@ -126,7 +125,7 @@ def part_steps() -> dict[str, Rung]:
 
 
 def leave_one_out(measured: Measured) -> list[Block]:
-    """What a part is worth taken from the full model, beside the step that added it: order confounds."""
+    """What a part is worth taken from the full model, and the step that added it, to compare: order confounds."""
 
     def worth(label: str, without: str, with_it: str) -> Level | None:
         if not measured.seeds([without, with_it]):
@@ -184,7 +183,7 @@ def by_place(measured: Measured) -> list[Block]:
 
 
 def _enough(measured: Measured, key: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x in characters, and the values that enough words stand behind."""
+    """x in characters, and the values that are means over enough words."""
     index = np.arange(len(values))
     keep = ~np.isnan(values)
     if measured.word_losses is not None:

@@ -131,7 +131,7 @@ def _finite(low: float, mean: float, high: float) -> tuple[float, float]:
 
 
 def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: Sequence[tuple[str, float]]) -> Figure:
-    """Test losses with intervals, the published ones beside them, and vertical marks (a counting model, a peer)."""
+    """Test losses with intervals, published ones to compare, and vertical marks (an n-gram baseline, a peer)."""
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
@@ -156,16 +156,16 @@ def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: 
         if any(level.published is not None for level in levels):
             canvas.legend(loc="outside lower center", frameon=False, ncols=2)
 
-    told = [_told(level) for level in levels] + [f"{label}: {loss:.3f}" for label, loss in marks]
+    values = [_text(level) for level in levels] + [f"{label}: {loss:.3f}" for label, loss in marks]
     return _figure(
-        name, title, f"Test losses in {UNIT}. " + "; ".join(told) + ".", caption, 1.3 + 0.3 * len(levels), paint
+        name, title, f"Test losses in {UNIT}. " + "; ".join(values) + ".", caption, 1.3 + 0.3 * len(levels), paint
     )
 
 
 _ABOVE: dict[str, Any] = dict(textcoords="offset points", ha="center", va="bottom", fontsize=8.5, color=INK)
 
 
-def _told(level: Level) -> str:
+def _text(level: Level) -> str:
     interval = f" ({level.low:.3f} to {level.high:.3f})" if np.isfinite(level.low) else ""
     published = f", published {level.published:.2f}" if level.published is not None else ""
     return f"{level.label} {level.mean:.3f}{interval}{published}".replace("-", "−")
@@ -201,8 +201,8 @@ def bars(
         if len(groups) > 1:
             canvas.legend(loc="outside upper left", frameon=False, ncols=2)
 
-    told = [f"{group}: " + ", ".join(_told(level) for level in levels if level) for group, levels in groups]
-    return _figure(name, title, f"{label}, {UNIT}. " + "; ".join(told) + ".", caption, 1 + 0.32 * len(first), paint)
+    values = [f"{group}: " + ", ".join(_text(level) for level in levels if level) for group, levels in groups]
+    return _figure(name, title, f"{label}, {UNIT}. " + "; ".join(values) + ".", caption, 1 + 0.32 * len(first), paint)
 
 
 def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
@@ -227,8 +227,8 @@ def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Seque
             canvas.legend(handles, labels, loc="outside upper left", frameon=False, ncols=3)
 
     ends = [f"{line.label} ends at {_last(line.y):.3f}" for line in panels[0][1]]
-    axes_told = " and against ".join(xlabel for xlabel, _ in panels)
-    return _figure(name, title, f"{ylabel} against {axes_told}. " + "; ".join(ends) + ".", caption, 3.6, paint)
+    axes_named = " and against ".join(xlabel for xlabel, _ in panels)
+    return _figure(name, title, f"{ylabel} against {axes_named}. " + "; ".join(ends) + ".", caption, 3.6, paint)
 
 
 def sweeps(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
@@ -253,12 +253,12 @@ def sweeps(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequ
         handles, labels = canvas.axes[0].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="lower right", frameon=False)
 
-    told = "; ".join(
+    ends = "; ".join(
         f"{line.label}, {xlabel} {line.x[0]:,.0f} to {line.x[-1]:,.0f}: {line.y[0]:.2f} to {line.y[-1]:.2f}"
         for xlabel, group in panels
         for line in group
     )
-    return _figure(name, title, f"{ylabel}. {told}.", caption, 2 * rows, paint)
+    return _figure(name, title, f"{ylabel}. {ends}.", caption, 2 * rows, paint)
 
 
 def _color(places: dict[str, int], line: Line) -> str:

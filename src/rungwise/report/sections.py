@@ -11,6 +11,7 @@ import numpy as np
 
 from rungwise.analysis.evidence import Measured
 from rungwise.analysis.stats import Difference, bootstrap_words, both_sources, equivalence, holm, paired, summary
+from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show
 from rungwise.analysis.verdicts import NEGLIGIBLE, signed
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
@@ -18,9 +19,9 @@ from rungwise.report.figures import (
     LADDER,
     TITLES,
     Peers,
-    best_counted,
+    baselines,
+    best_baseline,
     by_place,
-    counted,
     curves,
     gaps,
     ladder_figures,
@@ -31,7 +32,7 @@ from rungwise.report.figures import (
 
 
 def protocol_section(measured: Measured, peers: Peers) -> Section:
-    """Everything about one protocol, in the order in which one would tell it."""
+    """Everything about one protocol: what was scored, the losses, the steps, the figures, what a loss means."""
     peers = {name: peer for name, peer in peers.items() if peer.get("protocol") == measured.protocol.name}
     blocks: list[Block] = [Paragraph(scored(measured))]
     if measured.steps is not None:
@@ -44,7 +45,7 @@ def protocol_section(measured: Measured, peers: Peers) -> Section:
     blocks += ladder_figures(measured, peers)
     for group, title in TITLES.items():
         if rungs := measured_rungs(measured, group):
-            counts = best_counted(measured) if any(isinstance(b, Table) for b in blocks) else counted(measured)
+            counts = best_baseline(measured) if any(isinstance(b, Table) for b in blocks) else baselines(measured)
             blocks.append(loss_table(measured, title, rungs, counts, peers))
     blocks += step_tables(measured)
     blocks += [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
@@ -53,17 +54,17 @@ def protocol_section(measured: Measured, peers: Peers) -> Section:
 
 
 def scored(measured: Measured) -> str:
-    """What the numbers of this protocol are: said once, over everything that follows."""
+    """What the numbers of this protocol are, once for everything that follows."""
     detail = measured.results[0].detail
     seen = detail.get("share_seen")
-    copies = f" {100 * seen:.1f} % of the test words also stand in training." if seen else ""
+    copies = f" {100 * seen:.1f} % of the test words are in the training list, too." if seen else ""
     n = len({r.seed for r in measured.results})
     tokens, words = (detail.get(key, 0) for key in ("n_test_tokens", "n_test_words"))
     of = f", {tokens:,} characters of {words:,} test words, exactly" if words else ""
     return (
         f"Scored: {measured.protocol.scored}{of}.{copies} Losses are nats a character; a bit is {log(2):.3f} nats. "
-        f"Figures are means over {n} seed{'s' * (n > 1)}, ± half the 95 % interval over seeds; sd is the standard "
-        "deviation between seeds."
+        f"Figures are means over {n} seed{'s' * (n > 1)}, ± 95 % CI over seeds; sd is the standard deviation between "
+        "seeds."
     )
 
 
@@ -71,38 +72,25 @@ def loss(value: float) -> str:
     return "" if isnan(value) else f"{value:.3f}"
 
 
-def plus_minus(mean: float, low: float, high: float) -> str:
-    return f"{mean:.3f}" + ("" if isnan(low) else f" ± {(high - low) / 2:.3f}")
-
-
 def loss_table(
     measured: Measured, title: str, rungs: Sequence[Rung], counts: Sequence[tuple[str, float, float]], peers: Peers
 ) -> Table:
-    """Rungs, and below them what needs no network of ours: counting models and peers."""
-    with_published = measured.shows_published and any(rung.published for rung in rungs)
-    header = ["rung", "stands on", "train", "test", "test, bits", "sd of test", "seeds", "parameters", "steps"]
-    rows = []
-    for rung in rungs:
-        results = measured.by_rung[rung.name]
-        train, test = (summary([getattr(r, f"{part}_loss") for r in results]) for part in ("train", "test"))
-        row = [rung.title, RUNGS[rung.on].title if rung.on else ""]
-        row += [plus_minus(s.mean, s.low, s.high) for s in (train, test)]
-        row += [loss(test.mean / log(2)), loss(test.sd), str(test.n), f"{results[0].n_params:,}"]
-        rows.append([*row, f"{results[0].steps:,}"])
-    how = "counted" if len(counts) > 1 else f"counted, best of {len(measured.baselines)}"
-    extra = [[name, how, loss(a), loss(b), loss(b / log(2)), "", "", "", ""] for name, a, b in counts]
+    """Rungs, and below them what they are compared with: n-gram baselines and peers. An empty column is left out."""
+    table: list[tuple[str, ...]] = [(*HEADER[:-1], "test, bits", "sd of test", "seeds", "steps")]  # steps have tables
+    for row in rows(rungs, measured.results):
+        test, steps_taken = row.test, measured.by_rung[row.rung.name][0].steps
+        assert test  # a rung of `rungs` is measured
+        table.append((*row.cells()[:-1], loss(test.mean / log(2)), loss(test.sd), str(test.n), f"{steps_taken:,}"))
+    how = "n-gram baseline" + ("" if len(counts) > 1 else f", best of {len(measured.baselines)}")
+    table += [(name, how, "", "", loss(a), loss(b), loss(b / log(2)), "", "", "") for name, a, b in counts]
     for name, peer in peers.items():
         size, steps_taken = (f"{peer[key]:,}" if key in peer else "" for key in ("n_params", "steps"))
         value = float(peer["test_loss"])
-        extra.append([name, "measured", "", loss(value), loss(value / log(2)), "", "", size, steps_taken])
-    if with_published:
-        figures = [rung.published for rung in rungs] + [None] * len(extra)
-        header.insert(2, "published train / test")
-        for row, figure in zip([*rows, *extra], figures, strict=True):
-            row.insert(2, f"{figure.train:.2f} / {figure.test:.2f}" if figure else "")
+        table.append((name, "peer", size, "", "", loss(value), loss(value / log(2)), "", "", steps_taken))
+    kept = [i for i in range(len(table[0])) if any(row[i] for row in table[1:])]
+    header, *cells = (tuple(row[i] for i in kept) for row in table)
     caption = f"{title}. Losses in nats a character ({measured.protocol.scored})."
-    cells = [tuple(row) for row in [*rows, *extra]]
-    return Table(caption, tuple(header), cells, text_columns=2, quiet_rows=len(extra))
+    return Table(caption, header, cells, text_columns=TEXT_COLUMNS, quiet_rows=len(cells) - len(rungs))
 
 
 # ------------------------------------------------------------------------------------------------ steps
@@ -110,7 +98,7 @@ def loss_table(
 
 @dataclass(frozen=True)
 class Step:
-    """A rung against the one that it stands on: test loss, paired by seed, nats a character."""
+    """A rung against the one that it builds on: test loss, paired by seed, nats a character."""
 
     rung: Rung
     below: Rung
@@ -144,7 +132,7 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
 def step_tables(measured: Measured) -> list[Block]:
     families: list[tuple[str, tuple[Group, ...]]] = [
         ("What each step of the ladder is worth", LADDER),
-        ("What today's transformers have besides", ("beyond",)),
+        ("What today's transformers have, too", ("beyond",)),
         ("And every other change", ("side", "confound", "ablation")),
     ]
     blocks: list[Block] = []
@@ -154,9 +142,9 @@ def step_tables(measured: Measured) -> list[Block]:
     if blocks:
         blocks.append(
             Paragraph(
-                "A change is paired by seed: the same seed meets the same batches on both rungs. Its interval over "
-                "seeds answers for other seeds (t), that over words for other test words (bootstrap), that over both "
-                "for either. The p of the paired t test is adjusted for all steps of its table (Holm). Negligible "
+                "A change is paired by seed: one seed draws the same batches on both rungs. Its interval over "
+                "seeds covers other seeds (t), that over words other test words (bootstrap), that over both "
+                "either. The p of the paired t test is adjusted for all steps of its table (Holm). Negligible "
                 f"means shown to be smaller than {NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never "
                 "merely a large p.",
                 quiet=True,
@@ -179,7 +167,7 @@ def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
             mine, theirs = step.rung.published, step.below.published
             row.append(signed(mine.test - theirs.test, 2) if mine and theirs else "")
         negligible = "" if isnan(d.p) else "yes" if step.negligible else "no"
-        row += [signed(d.mean) + ("" if isnan(d.low) else f" ± {(d.high - d.low) / 2:.3f}")]
+        row.append(show(d, signed=True))
         rows.append((*row, between(*step.words), between(*step.both), p_value(p), negligible, str(d.n)))
     return Table(
         f"{title}: change in test loss, nats a character (below zero is better), with 95 % intervals.",
@@ -207,8 +195,8 @@ def tuning(measured: Measured) -> list[Block]:
             f"{found.validation(rate):.3f}" + " ←" * (rate == found.best) if rate in found.tried else ""
             for rate in rates
         ]
-        s = summary([r.test_loss for r in found.tried[found.best]])
-        rows.append((RUNGS[name].title, *cells, f"{found.best:g}", plus_minus(s.mean, s.low, s.high)))
+        test = show(summary([r.test_loss for r in found.tried[found.best]]))
+        rows.append((RUNGS[name].title, *cells, f"{found.best:g}", test))
     caption = (
         "Every rung at the best of a small grid of learning rates, chosen on validation words (mean validation loss, "
         "nats a character; ← is the best); test was read once, there."
@@ -230,7 +218,7 @@ def meaning(measured: Measured) -> Table:
     uniform = f"{100 / symbols:.1f} %"
     rows.append(
         (
-            f"all {symbols} alike",
+            f"uniform guess of {symbols}",
             f"{log(symbols):.3f}",
             f"{log(symbols) / log(2):.3f}",
             f"{symbols:.2f}",
