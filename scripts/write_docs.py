@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rungwise.analysis import evidence
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import markdown, show
-from rungwise.bench.summary import tell
+from rungwise.bench import summary as bench_summary
 from rungwise.config import ModelConfig
 from rungwise.engine.native import shapes
 from rungwise.experiment import baselines
@@ -85,7 +85,39 @@ def growth_picture() -> str:
         )
         for what, both in measured.items()
     ]
-    return standing(plots.sweeps("growth", "How a step's cost grows", "", panels, "ms a step and seed"))
+    return standing(sweeps("growth", "How a step's cost grows", "", panels, "ms a step and seed"))
+
+
+def sweeps(
+    name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[plots.Line]]], ylabel: str
+) -> Figure:
+    """How one quantity grows with several others, a panel each, both axes logarithmic with the same scale upwards."""
+    columns, places = 3, {line.label: i for i, line in enumerate(panels[0][1])}
+    rows = -(-(len(panels) + 1) // columns)
+
+    def paint(canvas: plots.Canvas) -> None:
+        first = None
+        for i, (xlabel, group) in enumerate(panels):
+            axes = first = canvas.add_subplot(rows, columns, i + 1, sharey=first)
+            for line in group:
+                axes.loglog(line.x, line.y, marker="o", markersize=3, color=plots.color(places, line), label=line.label)
+            axes.set_xticks(group[0].x, [f"{x:,.0f}" if x < 1e6 else f"{x / 1e6:g}M" for x in group[0].x])
+            axes.tick_params(axis="x", labelsize=8)
+            axes.minorticks_off()
+            axes.set_yticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
+            axes.set_xlabel(xlabel)
+            axes.grid()
+            if i % columns == 0:
+                axes.set_ylabel(ylabel)
+        handles, labels = canvas.axes[0].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="lower right", frameon=False)
+
+    ends = "; ".join(
+        f"{line.label}, {xlabel} {line.x[0]:,.0f} to {line.x[-1]:,.0f}: {line.y[0]:.2f} to {line.y[-1]:.2f}"
+        for xlabel, group in panels
+        for line in group
+    )
+    return plots.figure(name, title, f"{ylabel}. {ends}.", caption, 2 * rows, paint)
 
 
 def standing(figure: Figure) -> str:
@@ -105,11 +137,11 @@ def standing(figure: Figure) -> str:
 
 
 def speed() -> str:
-    """What `rungwise bench` printed of its committed measurement."""
+    """The text that `rungwise bench` printed of its committed measurement."""
     path = PERFORMANCE / "bench.json"
     if not path.exists():
         return "Not measured yet.\n"
-    return f"```text\n{tell(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
+    return f"```text\n{bench_summary.text(json.loads(path.read_text(encoding='utf-8')))}\n```\n"
 
 
 def compiling() -> str:

@@ -22,7 +22,7 @@ def test_it_runs_and_tells(tmp_path):
     status, out, err = command(*asked)
     assert status == 0, err
     found = json.loads((tmp_path / "bench.json").read_text())
-    assert out == summary.tell(found) + "\n"
+    assert out == summary.text(found) + "\n"
     assert found["short"]
     assert found["engine"] == "torch"
     assert {name for name, values in found["measured"]["rungwise"].items() if min(values) > 0} == {
@@ -99,8 +99,8 @@ def test_the_memory_of_a_family():
 
 
 def test_programs_that_print_something_else_are_refused():
-    assert peers.found(r"step time ([\d.]+)ms", "step 0 | loss 3.3 | step time 12.50ms", "x") == [12.5]
+    assert peers.numbers(r"step time ([\d.]+)ms", "step 0 | loss 3.3 | step time 12.50ms", "x") == [12.5]
     with pytest.raises(UserError, match="another version"):
-        peers.found(r"step time ([\d.]+)ms", "step 0 took 12 ms", "makemore")
+        peers.numbers(r"step time ([\d.]+)ms", "step 0 took 12 ms", "makemore")
     with pytest.raises(UserError, match=r"failed in .*: boom"):
         peers.run([sys.executable, "-c", "import sys; sys.exit('boom')"], machine.CACHES.parent)

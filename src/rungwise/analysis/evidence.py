@@ -58,15 +58,13 @@ METRICS: dict[str, Callable[[Result], float | None]] = {
     "geometric mean probability": lambda r: math.exp(-r.test_loss),
     "top-1 accuracy": lambda r: r.detail.get("accuracy"),
     "loss without first characters": lambda r: r.detail.get("loss_without_first"),
-    "loss of words in training": lambda r: r.detail.get("loss_seen"),
     "loss of words not in training": lambda r: r.detail.get("loss_new"),
     "loss on the stream itself": lambda r: r.detail.get("stream_test_loss"),
     "loss of bare words": lambda r: r.detail.get("test_loss_alone"),
     "share of test words in training": lambda r: r.detail.get("share_seen"),
-    "loss of the stream": lambda r: r.detail.get("stream_test_loss"),
     "parameters": lambda r: r.n_params,
 }
-"""What can be read off one result: losses in nats a scored character, probabilities and shares as such."""
+"""What one result gives: losses in nats a scored character, probabilities and shares as such."""
 
 
 @dataclass(frozen=True, eq=False)

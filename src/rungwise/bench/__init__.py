@@ -19,7 +19,7 @@ from typing import Any
 from rungwise.bench import machine, ours
 from rungwise.bench.limits import Work
 from rungwise.bench.peers import Makemore, MicrogptC
-from rungwise.bench.summary import WHOLE, ratios, tell
+from rungwise.bench.summary import WHOLE, ratios, text
 from rungwise.config import EngineConfig
 from rungwise.data import words
 from rungwise.engine.select import choose_engine
@@ -38,7 +38,7 @@ TRAINED = {
 }
 """What is trained in every round: rung and replicas."""
 CLIMB_SEEDS = 5
-"""Of the article's ladder, beside makemore's one model."""
+"""Of the article's ladder, to compare with makemore's one model."""
 
 Measured = dict[str, dict[str, list[float]]]
 """Who -> what -> a value a round: milliseconds a step and seed, or names a second."""
@@ -77,11 +77,11 @@ class Request:
 
 def bench(request: Request, as_json: bool, out: Path | None) -> None:
     """Measure, print as text or JSON, and write JSON to `out`."""
-    found = measure(request)
-    print(json.dumps(found, indent=1) if as_json else tell(found))
+    measured = measure(request)
+    print(json.dumps(measured, indent=1) if as_json else text(measured))
     if out:
         with files.atomic(out) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         print(f"Wrote {out}", file=sys.stderr)
 
 
@@ -191,7 +191,7 @@ def _a_round(
     sizes: Sizes,
     measured: Measured,
 ) -> Iterator[Task]:
-    """All measurements of a round; each notes what it finds."""
+    """All measurements of a round; each notes its value."""
 
     def note(who: str, what: str, value: float) -> None:
         measured.setdefault(who, {}).setdefault(what, []).append(value)

@@ -29,7 +29,7 @@ class Work:
     rows: float
     """Distinct beginnings among them, a step."""
     attended: float
-    """Places that the rows look at, a step."""
+    """Places that the rows attend to, a step."""
 
     @classmethod
     def of(cls, tape: Tape, config: TrainConfig, steps: int = 64) -> Work:

@@ -17,7 +17,7 @@ CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def describe() -> dict[str, Any]:
-    """The machine and the versions, as far as this system tells them."""
+    """The machine and the versions; what this system does not report is left empty."""
     return {
         "cpu": _cpu(),
         "cores": cores(),
@@ -38,7 +38,7 @@ def _cpu() -> str:
     values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = values.get("flags", "").split()
     name = values.get("model name") or platform.machine()
-    if "cpu family" in values:  # "AMD EPYC" alone says little
+    if "cpu family" in values:  # "AMD EPYC" alone is many processors
         name += f", family {values['cpu family']} model {values.get('model')}"
     return name + next((f", {kind}" for flag, kind in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
 
@@ -62,9 +62,9 @@ def peak_mb() -> float:
 
 
 class MemoryWatch:
-    """The most memory that a process and all that descend from it held together, looked at ten times a second.
+    """The most memory that a process and its descendants held together, read ten times a second.
 
-    Pages that several share are counted once (PSS). None where the system does not tell (anything but Linux).
+    Pages that several share are counted once (PSS). None on systems other than Linux.
     """
 
     def __init__(self, pid: int) -> None:
@@ -90,7 +90,7 @@ class MemoryWatch:
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+    """A process and its descendants."""
     yield pid
     try:
         children = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]

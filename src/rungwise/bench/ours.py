@@ -183,10 +183,10 @@ def climb(data: str, engine_name: str, seeds: int, steps: int | None, rungs: str
         began = time.perf_counter()
         child = subprocess.Popen(command, stdout=results, stderr=subprocess.PIPE, text=True)
         with child, MemoryWatch(child.pid) as memory:
-            _, said = child.communicate()
+            _, errors = child.communicate()
         seconds = time.perf_counter() - began
         if child.returncode:
-            raise UserError(f"rungwise climb failed: {said.strip().splitlines()[-1] if said.strip() else ''}")
+            raise UserError(f"rungwise climb failed: {errors.strip().splitlines()[-1] if errors.strip() else ''}")
         results.seek(0)
         lines = [json.loads(line) for line in results]
     left_out = sum(x["ms_per_step"] * (get_rung(x["rung"]).train.steps - x["steps"]) for x in lines) / 1000

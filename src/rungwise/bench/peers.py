@@ -21,7 +21,7 @@ from rungwise.data.words import WordList
 from rungwise.errors import UserError
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""They would hold others back."""
+"""They would limit the other projects."""
 
 
 def run(command: Sequence[object], folder: Path) -> str:
@@ -33,17 +33,17 @@ def run(command: Sequence[object], folder: Path) -> str:
     except OSError as error:
         raise UserError(f"{command[0]} cannot be run: {error.strerror}.") from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise UserError(f"{' '.join(words[:3])} ... failed in {folder}: {said}")
+        message = (done.stderr.strip() or done.stdout.strip() or "without a message").splitlines()[-1]
+        raise UserError(f"{' '.join(words[:3])} ... failed in {folder}: {message}")
     return done.stdout
 
 
-def found(pattern: str, printed: str, who: str) -> list[float]:
+def numbers(pattern: str, printed: str, who: str) -> list[float]:
     """Numbers in what a program printed; an error where there are none, for programs change."""
-    numbers = [float(x.replace(",", "")) for x in re.findall(pattern, printed)]
-    if not numbers:
+    there = [float(x.replace(",", "")) for x in re.findall(pattern, printed)]
+    if not there:
         raise UserError(f"{who} printed nothing like {pattern!r}: it is another version than the one known here.")
-    return numbers
+    return there
 
 
 def require(folder: Path, file: str, flag: str) -> None:
@@ -60,7 +60,7 @@ def write_words(listed: WordList, path: Path) -> None:
 
 
 MAKEMORE_SIZES = {"scaled": (), "gelu": ("--n-embd", "32", "--n-head", "2")}
-"""Its transformer at the size of a rung of ours."""
+"""Its transformer at the size of a rung."""
 MAKEMORE_NAMES = """
 import sys, time, torch
 from rungwise.bench.peers import load_makemore
@@ -106,15 +106,15 @@ class Makemore:
         with tempfile.TemporaryDirectory(dir=self.aside) as out:
             command = ["-B", "makemore.py", "-i", self.aside / "words.txt", "-o", out, "--max-steps", steps]
             printed = run([sys.executable, *command, *MAKEMORE_SIZES[rung]], self.folder)
-        self.n_params[rung] = int(found(r"model #params: (\d+)", printed, "makemore")[0])
-        times = found(r"step time ([\d.]+)ms", printed, "makemore")
+        self.n_params[rung] = int(numbers(r"model #params: (\d+)", printed, "makemore")[0])
+        times = numbers(r"step time ([\d.]+)ms", printed, "makemore")
         return times[len(times) // 10 :]
 
     def names_a_second(self, n: int) -> float:
         """Of its generate(), which draws all places of all words: the better of two batch sizes."""
         vocab, block = len(self.words.vocabulary) - 1, self.words.block_size
         command = [sys.executable, "-B", "-c", MAKEMORE_NAMES, self.folder, vocab, block, n]
-        return found(r"names a second: ([\d.]+)", run(command, self.aside), "makemore")[0]
+        return numbers(r"names a second: ([\d.]+)", run(command, self.aside), "makemore")[0]
 
 
 # ------------------------------------------------------------------------------------------------ microgpt-c
@@ -181,8 +181,8 @@ class MicrogptC:
             raise UserError(f"microgpt-c's c_names_demo failed with status {max(map(abs, statuses))}.")
         cpu = sum(getattr(after, kind) - getattr(before, kind) for kind in ("children_user", "children_system"))
         waits = max(1.0, wall * len(children) / cpu)
-        self.n_params = int(found(r"num params: (\d+)", printed[0], "microgpt-c")[0])
+        self.n_params = int(numbers(r"num params: (\d+)", printed[0], "microgpt-c")[0])
         self.mean_length = statistics.mean(map(len, re.findall(r"^sample +\d+: (.*)$", printed[0], re.MULTILINE)))
-        steps = sum(found(r"Training: .*\| ([\d.]+) steps/s", text, "microgpt-c")[0] for text in printed)
-        names = sum(found(r"Inference: .*\| ([\d.]+) samples/s", text, "microgpt-c")[0] for text in printed)
+        steps = sum(numbers(r"Training: .*\| ([\d.]+) steps/s", text, "microgpt-c")[0] for text in printed)
+        names = sum(numbers(r"Inference: .*\| ([\d.]+) samples/s", text, "microgpt-c")[0] for text in printed)
         return 1000 / steps * waits, names / waits

@@ -1,4 +1,4 @@
-"""What a benchmark found, for people, and its ratios. No torch."""
+"""A benchmark's figures as text, and its ratios. No torch."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ WHOLE = 5_000
 
 def ratios(measured: dict[str, dict[str, list[float]]], once: dict[str, Any]) -> dict[str, Any]:
     """Medians over rounds by name, None where not measured, and under "spread" their lowest, highest and number."""
-    found = {}
+    by_name = {}
     for name, (mine, who, theirs) in RATIOS.items():
         pairs = list(zip(measured["rungwise"][mine], measured.get(who, {}).get(theirs, []), strict=False))
-        found[name] = [a / b if mine == "names" else b / a for a, b in pairs]
+        by_name[name] = [a / b if mine == "names" else b / a for a, b in pairs]
     steps = [once["makemore_full_ms"]] if "makemore_full_ms" in once else measured.get("makemore", {}).get("scaled", [])
-    found[CLIMB_RATIO] = [ms * WHOLE / 1000 / once["climb"]["seconds_of_a_whole_climb"] for ms in steps]
-    spread = {name: {"low": min(x), "high": max(x), "n": len(x)} for name, x in found.items() if x}
-    return {**{name: median(x) if x else None for name, x in found.items()}, "spread": spread}
+    by_name[CLIMB_RATIO] = [ms * WHOLE / 1000 / once["climb"]["seconds_of_a_whole_climb"] for ms in steps]
+    spread = {name: {"low": min(x), "high": max(x), "n": len(x)} for name, x in by_name.items() if x}
+    return {**{name: median(x) if x else None for name, x in by_name.items()}, "spread": spread}
 
 
 def about(values: list[float], digits: int = 2) -> str:
@@ -38,41 +38,41 @@ def about(values: list[float], digits: int = 2) -> str:
     return f"{middle} ({low} to {high})" if len(values) > 1 else middle
 
 
-def title(found: dict[str, Any], what: str) -> str:
+def title(bench: dict[str, Any], what: str) -> str:
     rung, seeds = {"dropout_1": ("dropout-5k", "1")}.get(what) or what.split("_")
     dropout = ", dropout" if rung == "dropout-5k" else ""
-    return f"{found['n_params']['rungwise'][rung]:,} parameters{dropout}, {seeds} seed{'s' * (seeds != '1')}"
+    return f"{bench['n_params']['rungwise'][rung]:,} parameters{dropout}, {seeds} seed{'s' * (seeds != '1')}"
 
 
-def tell(found: dict[str, Any]) -> str:
+def text(bench: dict[str, Any]) -> str:
     """All of it, a screen or two."""
-    parts = [_machine(found), _training(found), _limits(found), _rest(found), _beside(found)]
+    parts = [_machine(bench), _training(bench), _limits(bench), _rest(bench), _compared(bench)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _machine(found: dict[str, Any]) -> list[str]:
-    m = found["machine"]
+def _machine(bench: dict[str, Any]) -> list[str]:
+    m = bench["machine"]
     return [
         f"{m['cpu']}; {m['cores']} cores; {', '.join(m['caches'])}; {m['memory_gb']} GB; {m['system']}",
         f"rungwise {m['rungwise']}, torch {m['torch']}, numpy {m['numpy']}, Python {m['python']}",
-        f"Engine {found['engine']}, list {found['data']}, protocol {found['protocol']}, one thread a core; "
-        f"medians of {found['rounds']} interleaved rounds (lowest to highest)",
+        f"Engine {bench['engine']}, list {bench['data']}, protocol {bench['protocol']}, one thread a core; "
+        f"medians of {bench['rounds']} interleaved rounds (lowest to highest)",
     ]
 
 
-def _training(found: dict[str, Any]) -> list[str]:
-    lines, mine, tokens = ["Training, ms a step and seed"], found["measured"]["rungwise"], found["work"]["tokens"]
+def _training(bench: dict[str, Any]) -> list[str]:
+    lines, mine, tokens = ["Training, ms a step and seed"], bench["measured"]["rungwise"], bench["work"]["tokens"]
     for what in ("scaled_8", "scaled_1", "dropout_1", "gelu_8", "gelu_1"):
         speed = tokens / median(mine[what]) * 1000
-        lines.append(f"  {title(found, what):42} {about(mine[what])}; {speed:,.0f} real tokens a second")
+        lines.append(f"  {title(bench, what):42} {about(mine[what])}; {speed:,.0f} real tokens a second")
     cost = [d / s - 1 for d, s in zip(mine["dropout_1"], mine["scaled_1"], strict=True)]
     lines.append(f"  dropout costs {about([100 * x for x in cost], 0)} % of a step")
     return lines
 
 
-def _limits(found: dict[str, Any]) -> list[str]:
-    work, limits = found["work"], found["limits"]
-    ms = median(found["measured"]["rungwise"]["scaled_1"])
+def _limits(bench: dict[str, Any]) -> list[str]:
+    work, limits = bench["work"], bench["limits"]
+    ms = median(bench["measured"]["rungwise"]["scaled_1"])
     least = work["mflop"] / limits["sgemm_peak_gflops"]
     state_ms = limits["state_mb"] * 7 / 4 * 2**20 / limits["copy_state_gb_s"] / 1e6  # 4 read, 3 written of 4 arrays
     return [
@@ -88,61 +88,61 @@ def _limits(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _rest(found: dict[str, Any]) -> list[str]:
-    climb, names = found["climb"], found["measured"]["rungwise"]["names"]
+def _rest(bench: dict[str, Any]) -> list[str]:
+    climb, names = bench["climb"], bench["measured"]["rungwise"]["names"]
     whole = "estimated from its steps' speed" if climb["estimated"] else "measured"
     peak = climb["peak_memory_mb"]
     return [
-        f"Generation: {about(names, 0)} names a second, {found['mean_length']['rungwise']:.1f} characters each",
-        f"Start-up: rungwise --help {found['help_cpu_seconds']:.2f} s of CPU; first step done after "
-        f"{found['first_step_seconds']:.1f} s",
+        f"Generation: {about(names, 0)} names a second, {bench['mean_length']['rungwise']:.1f} characters each",
+        f"Start-up: rungwise --help {bench['help_cpu_seconds']:.2f} s of CPU; first step done after "
+        f"{bench['first_step_seconds']:.1f} s",
         f"Climb of {climb['rungs']}, {climb['seeds']} seeds: {climb['seconds_of_a_whole_climb']:.0f} s ({whole}); peak "
-        f"memory {f'{peak:,.0f} MB, all processes together' if peak else 'not told by this system'}",
-        f"Memory of a training process: {max(found['workers_peak_mb']):,.0f} MB at most",
+        f"memory {f'{peak:,.0f} MB, all processes together' if peak else 'not known on this system'}",
+        f"Memory of a training process: {max(bench['workers_peak_mb']):,.0f} MB at most",
     ]
 
 
-def _beside(found: dict[str, Any]) -> list[str]:
+def _compared(bench: dict[str, Any]) -> list[str]:
     names = {
-        **{name: title(found, mine) for name, (mine, _, _) in RATIOS.items() if mine != "names"},
+        **{name: title(bench, mine) for name, (mine, _, _) in RATIOS.items() if mine != "names"},
         "generate_ratio_makemore": "names a second",
         "generate_ratio_microgpt_c": "names a second",
         CLIMB_RATIO: f"its {WHOLE:,} steps of one model / our whole climb",
     }
     lines = []
     for who in ("makemore", "microgpt_c"):
-        if who not in found["measured"]:
+        if who not in bench["measured"]:
             continue
-        lines.append(f"Beside {who.replace('_', '-')} (ratios, above 1: we are faster)")
-        for name, spread in found["spread"].items():
+        lines.append(f"Compared with {who.replace('_', '-')} (ratios, above 1: we are faster)")
+        for name, spread in bench["spread"].items():
             if who in name:
-                shown = f"{found[name]:.2f}x ({spread['low']:.2f} to {spread['high']:.2f}, n = {spread['n']})"
+                shown = f"{bench[name]:.2f}x ({spread['low']:.2f} to {spread['high']:.2f}, n = {spread['n']})"
                 lines.append(f"  {names[name]:54} {shown}")
-        for what, values in found["measured"][who].items():
+        for what, values in bench["measured"][who].items():
             unit = "names a second" if what == "names" else "ms a step"
             lines.append(
                 f"  {who.replace('_', '-')} itself, {what}: {about(values, 0 if what == 'names' else 2)} {unit}"
             )
-    return lines + notes(found) if lines else []
+    return lines + notes(bench) if lines else []
 
 
-def notes(found: dict[str, Any]) -> list[str]:
-    """What differs between what is compared."""
-    lines, params = [], found["n_params"]
+def notes(bench: dict[str, Any]) -> list[str]:
+    """How the projects that are compared differ."""
+    lines, params = [], bench["n_params"]
     if params["makemore"]:
         theirs = ", ".join(f"{n:,}" for n in params["makemore"].values())
         lines += [
             f"  makemore's own script, as many threads as it takes, {theirs} parameters (positions as parameters, "
-            "a final norm); the step times that it prints, evaluation and samples not counted.",
+            "a final norm); the step times that it prints, without evaluation and samples.",
             "  Its generate() draws all places of every word; ours leaves a word at its end.",
         ]
-        if "makemore_full_ms" not in found:
+        if "makemore_full_ms" not in bench:
             lines.append(f"  Its {WHOLE:,} steps are extrapolated from its step time; --full runs them.")
     if params["microgpt_c"]:
         lines += [
             f"  microgpt-c: {params['microgpt_c']['scaled']:,} parameters (no biases, RMSNorm without weights, ReLU, "
             "positions as parameters), built by its own CMake with our sizes and temperature 1; a process a core side "
-            f"by side, times by its own clock, waiting added; its names have {found['mean_length']['microgpt_c']:.1f} "
+            f"by side, times by its own clock, waiting added; its names have {bench['mean_length']['microgpt_c']:.1f} "
             "characters. It draws one word after the other.",
         ]
     return lines

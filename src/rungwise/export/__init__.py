@@ -1,7 +1,7 @@
 """Trained models in other people's formats: one run directory in, one new directory out, checked as it is written.
 
-Every format is a room beside this one with a function `write(run, folder)`: it writes its files, has the format's own
-library read them back, and tells, as a `Made`, how far the library's logits are from ours.
+Every format is a file of this folder with a function `write(run, folder)`: it writes its files, has the format's own
+library read them back, and returns a `Made`, which has the largest difference of the logits.
 Imports experiment, training and what lies below.
 """
 

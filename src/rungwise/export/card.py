@@ -117,22 +117,22 @@ def _losses(run: Run, losses: dict[str, float]) -> str:
 
 
 def _training(run: Run) -> str:
-    def told(values: dict[str, Any]) -> str:
+    def listed(values: dict[str, Any]) -> str:
         return "`" + ", ".join(f"{key}={value}" for key, value in values.items()) + "`"
 
     versions = run.info.get("versions")
     made_with = versions.items() if isinstance(versions, dict) else ()
     rung, seed, engine = (_printable(run.info.get(key)) for key in ("rung", "seed", "engine"))
     return (
-        f"## Training\n\n- Model, standing on rung {rung}: {told(run.model.config.to_dict())}\n"
-        f"- AdamW on the cross-entropy: {told(run.train_config.to_dict())}\n"
+        f"## Training\n\n- Model, from rung {rung}: {listed(run.model.config.to_dict())}\n"
+        f"- AdamW on the cross-entropy: {listed(run.train_config.to_dict())}\n"
         f"- Seed {seed}, engine {engine}; {_printable(', '.join(f'{name} {version}' for name, version in made_with))}."
     )
 
 
 def _limits(run: Run, made: Made) -> str:
     return (
-        "## Limits\n\nIt spells, and knows no meanings. Many of its words stand in the list that it was trained on: "
+        "## Limits\n\nIt spells, and knows no meanings. Many of its words are in the list that it was trained on: "
         "what the list holds, personal or not, it can repeat. It knows only the list's characters and lengths. "
         f"Its logits differ from the original's by at most {made.error:.1e} (random tokens, several shapes). "
         "No licence is named in the header: add `license:` there; the list's own terms apply, too."

@@ -39,7 +39,7 @@ WHY = {
     "residual": "has no residual connections",
     "n_embd": "has heads that are not n_embd / n_head wide",
 }
-"""What is wrong with a model, by the field that is; of the other fields the value tells."""
+"""What is wrong with a model, by the field that is; for the other fields, their value is named."""
 
 
 def write(run: Run, folder: Path) -> Made:
@@ -50,7 +50,7 @@ def write(run: Run, folder: Path) -> Made:
         model = build(home, run)
         try:
             model.save_pretrained(folder)
-        except Exception as error:  # safetensors tells of a full disk in an error of its own
+        except Exception as error:  # safetensors reports a full disk in an error of its own
             if "I/O error" in str(error):
                 raise OSError(str(error)) from None
             raise
@@ -81,11 +81,11 @@ def find_home(config: ModelConfig) -> Home:
     if not unmet:
         return home
     reasons = [WHY.get(field) or f"has {field}={getattr(config, field)}" for field in unmet]
-    told = " and ".join(filter(None, [", ".join(reasons[:-1]), reasons[-1]]))
+    wrong = " and ".join(filter(None, [", ".join(reasons[:-1]), reasons[-1]]))
     flags = " ".join(f"--{field.replace('_', '-')} {value}" for field, value in unmet.items())
     rung = next((name for name, rung in RUNGS.items() if not home.unmet(rung.model)), None)
     raise UserError(
-        f"No class that we export to holds this model exactly: for {home.name}, the nearest, it {told}; train with "
+        f"No class that we export to holds this model exactly: for {home.name}, the nearest, it {wrong}; train with "
         f"{flags}{f' (rung {rung} fits)' if rung else ''}, or export with --format onnx."
     )
 
@@ -139,7 +139,7 @@ def _reader(folder: Path) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers tells of what it loads, in bars and lines."""
+    """transformers reports what it loads, in bars and lines."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

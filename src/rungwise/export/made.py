@@ -1,4 +1,4 @@
-"""What every format tells of the files that it wrote."""
+"""What every format returns of the files that it wrote."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Made:
-    """What a format's room wrote."""
+    """The files of one export."""
 
     what: str
     """In a few words, for the line that the command prints and for the model card."""

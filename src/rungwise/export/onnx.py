@@ -60,7 +60,7 @@ class _TokensIn(nn.Module):
 
 
 def about(run: Run) -> dict[str, Any]:
-    """What a program needs to turn words into tokens and back, as the file's metadata tells it."""
+    """What a program needs to turn words into tokens and back, as the file's metadata holds it."""
     return {
         "characters": run.vocabulary.characters,
         "start_token": run.word_start.end_fed,
@@ -127,7 +127,7 @@ def _longest(model: Transformer) -> int | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of its passes, and of packages that it does not need here."""
+    """The exporter reports its passes, and packages that it does not need here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

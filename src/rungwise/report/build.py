@@ -62,7 +62,7 @@ def html(sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = typeset
-    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all)
+    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all, kind=lambda block: type(block).__name__)
     return environment.get_template("report.html.j2").render(title=sections[0].title, sections=sections) + "\n"
 
 

@@ -18,7 +18,6 @@ class Paragraph:
     text: str
     quiet: bool = False
     """A note, set smaller."""
-    kind: str = "paragraph"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Table:
     """Columns from the left that hold text; the others hold numbers and are set flush right."""
     quiet_rows: int = 0
     """Rows at the end that are for comparison (baselines, peers)."""
-    kind: str = "table"
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,6 @@ class Figure:
     """What one would say of it to somebody who cannot see it."""
     caption: str
     svg: str
-    kind: str = "figure"
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,6 @@ class Words:
 
     caption: str
     rungs: list[tuple[str, list[tuple[str, str]]]]
-    kind: str = "words"
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,6 @@ class Verdicts:
     findings: list[Finding]
     judged: bool = True
     """False: shown without verdicts."""
-    kind: str = "verdicts"
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,6 @@ class Facts:
     """Names and values, as a description list."""
 
     facts: list[tuple[str, str]]
-    kind: str = "facts"
 
 
 Block = Paragraph | Table | Figure | Words | Verdicts | Facts

@@ -99,7 +99,7 @@ def _draw(name: str, height: float, paint: Callable[[Canvas], None]) -> str:
     return svg
 
 
-def _figure(
+def figure(
     name: str, title: str, description: str, caption: str, height: float, paint: Callable[[Canvas], None]
 ) -> Figure:
     svg = _draw(name, height, paint)
@@ -157,7 +157,7 @@ def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: 
             canvas.legend(loc="outside lower center", frameon=False, ncols=2)
 
     values = [_text(level) for level in levels] + [f"{label}: {loss:.3f}" for label, loss in marks]
-    return _figure(
+    return figure(
         name, title, f"Test losses in {UNIT}. " + "; ".join(values) + ".", caption, 1.3 + 0.3 * len(levels), paint
     )
 
@@ -202,7 +202,7 @@ def bars(
             canvas.legend(loc="outside upper left", frameon=False, ncols=2)
 
     values = [f"{group}: " + ", ".join(_text(level) for level in levels if level) for group, levels in groups]
-    return _figure(name, title, f"{label}, {UNIT}. " + "; ".join(values) + ".", caption, 1 + 0.32 * len(first), paint)
+    return figure(name, title, f"{label}, {UNIT}. " + "; ".join(values) + ".", caption, 1 + 0.32 * len(first), paint)
 
 
 def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
@@ -214,54 +214,24 @@ def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Seque
             axes = canvas.add_subplot(1, len(panels), i + 1)
             for line in group:
                 marker = "o" if len(line.x) <= 24 else ""
-                axes.plot(line.x, line.y, marker=marker, markersize=3, color=_color(places, line), label=line.label)
+                axes.plot(line.x, line.y, marker=marker, markersize=3, color=color(places, line), label=line.label)
             axes.set_xlabel(xlabel)
             axes.grid()
             if i == 0:
                 axes.set_ylabel(ylabel)
             if len(panels) == 1:
                 _cut_start(axes, group)
-                _name_ends(axes, [(line, _color(places, line)) for line in group])
+                _name_ends(axes, [(line, color(places, line)) for line in group])
         if len(panels) > 1:
             handles, labels = canvas.axes[0].get_legend_handles_labels()
             canvas.legend(handles, labels, loc="outside upper left", frameon=False, ncols=3)
 
     ends = [f"{line.label} ends at {_last(line.y):.3f}" for line in panels[0][1]]
     axes_named = " and against ".join(xlabel for xlabel, _ in panels)
-    return _figure(name, title, f"{ylabel} against {axes_named}. " + "; ".join(ends) + ".", caption, 3.6, paint)
+    return figure(name, title, f"{ylabel} against {axes_named}. " + "; ".join(ends) + ".", caption, 3.6, paint)
 
 
-def sweeps(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
-    """How one quantity grows with several others, a panel each, both axes logarithmic with the same scale upwards."""
-    columns, places = 3, {line.label: i for i, line in enumerate(panels[0][1])}
-    rows = -(-(len(panels) + 1) // columns)
-
-    def paint(canvas: Canvas) -> None:
-        first = None
-        for i, (xlabel, group) in enumerate(panels):
-            axes = first = canvas.add_subplot(rows, columns, i + 1, sharey=first)
-            for line in group:
-                axes.loglog(line.x, line.y, marker="o", markersize=3, color=_color(places, line), label=line.label)
-            axes.set_xticks(group[0].x, [f"{x:,.0f}" if x < 1e6 else f"{x / 1e6:g}M" for x in group[0].x])
-            axes.tick_params(axis="x", labelsize=8)
-            axes.minorticks_off()
-            axes.set_yticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
-            axes.set_xlabel(xlabel)
-            axes.grid()
-            if i % columns == 0:
-                axes.set_ylabel(ylabel)
-        handles, labels = canvas.axes[0].get_legend_handles_labels()
-        canvas.legend(handles, labels, loc="lower right", frameon=False)
-
-    ends = "; ".join(
-        f"{line.label}, {xlabel} {line.x[0]:,.0f} to {line.x[-1]:,.0f}: {line.y[0]:.2f} to {line.y[-1]:.2f}"
-        for xlabel, group in panels
-        for line in group
-    )
-    return _figure(name, title, f"{ylabel}. {ends}.", caption, 2 * rows, paint)
-
-
-def _color(places: dict[str, int], line: Line) -> str:
+def color(places: dict[str, int], line: Line) -> str:
     """Spread over the palette, so that few lines differ most."""
     few = (0, 5, 2, 7)
     return SERIES[few[places[line.label]] if len(places) <= len(few) else places[line.label] % len(SERIES)]
