@@ -131,6 +131,13 @@ def file_name(rung: Rung) -> str:
     return f"{rung.name}.md"
 
 
+def index() -> str:
+    """The page that lists the chapters."""
+    head = "# The rungs\n\nA chapter each, generated from the ladder, the source and the committed results.\n\n"
+    rungs = [RUNGS[name] for name in CHAPTERS]
+    return head + "".join(f"1. [{rung.title}]({file_name(rung)}): {rung.why}\n" for rung in rungs)
+
+
 def chapter(rung: Rung, results: Sequence[Result]) -> str:
     """The Markdown of one rung."""
     about, row = CHAPTERS[rung.name], rows([rung], results)[0]

@@ -65,8 +65,8 @@ def test_generated_documentation_is_what_the_code_generates():
         "README.md",
         "CONTRIBUTING.md",
         "docs/architecture.md",
-        "docs/log.md",
-        "docs/interop.md",
+        "docs/lab-notes.md",
+        "docs/export.md",
         "docs/scale.md",
         "CHANGELOG.md",
         "LICENSE",
@@ -79,11 +79,11 @@ def test_links_in_the_documentation_lead_somewhere(path):
 
 
 def test_every_home_and_format_was_measured_and_agrees():
-    """What docs/interop.md quotes: no row is missing, logits agree to 1e-5, and words are equal without exception."""
+    """What docs/export.md quotes: no row is missing, logits agree to 1e-5, and words are equal without exception."""
     from rungwise.export.homes import HOMES
     from rungwise.ladder import RUNGS
 
-    rows = {row["to"]: row for row in json.loads((ROOT / "results/interop.json").read_text(encoding="utf-8"))["rows"]}
+    rows = {row["to"]: row for row in json.loads((ROOT / "results/round-trips.json").read_text(encoding="utf-8"))["rows"]}
     fits = {f"{home.name}, rung {name}" for home in HOMES for name, r in RUNGS.items() if not home.unmet(r.model)}
     assert fits | {"run directory", "ONNX, rung gelu", "TensorBoard", "makemore, its own transformer"} <= rows.keys()
     for row in rows.values():
@@ -94,9 +94,9 @@ def test_every_home_and_format_was_measured_and_agrees():
 @pytest.mark.long
 def test_the_round_trips_are_measured_by_the_script(tmp_path):
     """Short, without the peer that is not ours to ship."""
-    line = [sys.executable, "-m", "scripts.interop", "--steps", "20", "--out", str(tmp_path / "found.json")]
+    line = [sys.executable, "-m", "scripts.round_trips", "--steps", "20", "--out", str(tmp_path / "found.json")]
     subprocess.run(line, check=True, capture_output=True)
-    committed = json.loads((ROOT / "results/interop.json").read_text(encoding="utf-8"))["rows"]
+    committed = json.loads((ROOT / "results/round-trips.json").read_text(encoding="utf-8"))["rows"]
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]
     assert [row["to"] for row in found] == [row["to"] for row in committed if "makemore" not in row["to"]]
     assert all(row["error"] <= 1e-5 for row in found)
