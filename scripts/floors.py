@@ -1,4 +1,4 @@
-"""The floors of src/rungwise, lowest first, and what its files import: for the test of them, and for the picture.
+"""The floors of src/rungwise, lowest first, and what its files import: for their test and for floors_picture.py.
 
 A room is a folder or a file at the top of the package. A room imports only rooms on floors below its own, and rooms on
 one floor import nothing of each other. Inside a room, files import each other without a circle.
@@ -95,22 +95,3 @@ def arrows() -> dict[tuple[str, str], set[tuple[str, str]]]:
             if room(other) not in ("__init__", room(module)):
                 found.setdefault((room(module), room(other)), set()).add((module, other))
     return found
-
-
-def picture() -> str:
-    """The floors as a Mermaid graph. An arrow that follows from two others is left out."""
-    pairs = {pair for pair in arrows() if "__init__" not in pair and "__main__" not in pair}
-    below = {name: {b for a, b in pairs if a == name} for floor in FLOORS for name in floor}
-
-    def reach(name: str) -> set[str]:
-        return below[name].union(*(reach(other) for other in below[name]))
-
-    lines = ["```mermaid", "flowchart TD"]
-    for number, floor in reversed(list(enumerate(FLOORS[:-1], 1))):
-        lines += [f'  subgraph floor{number}["{number}"]', "    direction LR"]
-        lines += [f'    {name}["{name}{"/" if (SRC / PACKAGE / name).is_dir() else ".py"}"]' for name in floor]
-        lines += ["  end"]
-    for name, direct in below.items():
-        further = set[str]().union(*(reach(other) for other in direct))
-        lines += [f"  {name} --> {other}" for other in sorted(direct - further)]
-    return "\n".join([*lines, "```"]) + "\n"

@@ -26,7 +26,7 @@ from scripts import (
     bench_growth,
     chapters,
     common,
-    floors,
+    floors_picture,
     notebook,
     peer_loss,
     real_lists,
@@ -73,7 +73,7 @@ def readme_blocks(results: list[Result]) -> dict[str, str]:
 def ladder_picture() -> str:
     """The report's figure of the ladder."""
     measured = evidence.read([ARTICLE]).main
-    return standing(next(block for block in ladder_figures(measured, {}) if isinstance(block, Figure)))
+    return coloured(next(block for block in ladder_figures(measured, {}) if isinstance(block, Figure)).svg)
 
 
 def growth_picture() -> str:
@@ -86,11 +86,11 @@ def growth_picture() -> str:
         )
         for what, both in measured.items()
     ]
-    return standing(plots.sweeps("growth", "How a step's cost grows", "", panels, "ms a step and seed"))
+    return coloured(plots.sweeps("growth", "How a step's cost grows", "", panels, "ms a step and seed").svg)
 
 
-def standing(figure: Figure) -> str:
-    """A figure as a picture of its own, with the report's colours, light and dark, in it."""
+def coloured(svg: str) -> str:
+    """A figure of a page as a picture of its own, with the report's colours, light and dark, in it."""
     template = (ROOT / "src/rungwise/report/report.html.j2").read_text(encoding="utf-8")
     light: dict[str, str] = {}
     dark: dict[str, str] = {}
@@ -101,7 +101,7 @@ def standing(figure: Figure) -> str:
         f"<style>svg{{{rules[0]};background:var(--paper);font-family:system-ui,sans-serif}}"
         f"@media(prefers-color-scheme:dark){{svg{{{rules[1]}}}}}</style>"
     )
-    opening, rest = figure.svg.split(">", 1)
+    opening, rest = svg.split(">", 1)
     return f"{opening}>{style}{rest}\n"
 
 
@@ -141,7 +141,6 @@ def documents() -> dict[Path, str]:
     results = read(ARTICLE / RESULTS)
     in_blocks = {
         "README.md": readme_blocks(results),
-        "docs/architecture.md": {"floors": floors.picture()},
         "docs/performance.md": {"bench": speed(), "compile": bench_compile.table()},
         "docs/lab-notes.md": {"lists": real_lists.table(), "masks": reproduced(results)},
         "docs/export.md": {"round-trips": round_trips.round_trips(), "homes": round_trips.homes()},
@@ -149,6 +148,7 @@ def documents() -> dict[Path, str]:
         "zensical.toml": {"rungs": site_pages()},
     }
     whole = {
+        "docs/floors.svg": coloured(floors_picture.svg()),
         "docs/ladder.svg": ladder_picture(),
         "docs/growth.svg": growth_picture(),
         "docs/findings.md": findings_markdown(measured_folders(), peer_loss.FILE),
