@@ -81,7 +81,7 @@ def _ours(name: str) -> bool:
 
 
 def _module(name: str, there: dict[str, Path]) -> str:
-    """The module that an imported name is, or stands in."""
+    """The module that an imported name is, or is defined in."""
     while name not in there:
         name = name.rpartition(".")[0]
     return name

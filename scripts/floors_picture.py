@@ -1,6 +1,6 @@
 """The floors of src/rungwise as a picture, drawn from what the files import. write_docs.py keeps it in docs/floors.svg.
 
-Rooms of a floor stand in a row. An arrow leads down from a room to one that it imports; one that follows from two
+Rooms of a floor are in a row. An arrow leads down from a room to one that it imports; one that follows from two
 others is left out. Where an arrow crosses a floor it has a place of its own there, so that no room hides it.
 """
 
@@ -70,7 +70,7 @@ def positions() -> tuple[dict[Place, tuple[float, float]], list[list[Place]]]:
 
 
 def svg() -> str:
-    """The picture, in the colours of the page that it stands in: var(--ink), var(--quiet), var(--rule), var(--band)."""
+    """The picture, in the colours of the page that shows it: var(--ink), var(--quiet), var(--rule), var(--band)."""
     at, paths = positions()
     n = len(floors.FLOORS) - 1
     title = "The floors of src/rungwise, the highest first; an arrow leads from a room to one that it imports"

@@ -6,7 +6,7 @@ table in docs/lab-notes.md.
 Lists: given-names (bundled), names (the article's), english and ukrainian (Debian's wamerican and wukrainian:
 apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that is
 not on this machine is left out, with a message. The same command goes on where it was stopped; finished lists are only
-read, and with --as-it-stands those that were stopped, too.
+read, and with --no-training those that were stopped, too.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def described(out: Path, listed: words.WordList) -> dict[str, Any]:
 
 
 def last(out: Path, listed: words.WordList) -> dict[str, Any]:
-    """How a run ended; of one that was stopped, where it stands: the test loss of the best weights so far."""
+    """How a run ended; of one that was stopped, the test loss of the best weights so far."""
     lines = files.read_lines(out / run_dir.METRICS)
     if "final_test_loss" in lines[-1]:
         return lines[-1]
@@ -90,12 +90,12 @@ def last(out: Path, listed: words.WordList) -> dict[str, Any]:
     return {"step": lines[-1]["step"], "best_step": best["step"], **losses}
 
 
-def measure(name: str, out: Path, as_it_stands: bool) -> dict[str, Any]:
+def measure(name: str, out: Path, training: bool) -> dict[str, Any]:
     """Train, or go on, or just read; the figures of a row."""
     source = LISTS[name](out.parent)
     listed = words.load(source)
     description = described(out, listed)
-    if not as_it_stands:
+    if training:
         if (out / run_dir.CONFIG).exists():
             run.resume(out)
         else:
@@ -155,13 +155,13 @@ def table() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
-    parser.add_argument("--as-it-stands", action="store_true", help="train nothing: take runs as they were stopped")
+    parser.add_argument("--no-training", action="store_true", help="read runs as they are, stopped ones too")
     parser.add_argument("lists", nargs="*", choices=[*LISTS, []], help=", ".join(LISTS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.lists or LISTS:
         try:
-            keep(name, row := measure(name, arguments.out / name, arguments.as_it_stands))
+            keep(name, row := measure(name, arguments.out / name, not arguments.no_training))
         except UserError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
         else:

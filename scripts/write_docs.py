@@ -44,11 +44,11 @@ def measured_folders() -> list[Path]:
 
 
 def about(results: list[Result]) -> str:
-    """Under a table: what its numbers are."""
+    """The line under a table that says what its numbers are."""
     seeds = {r.seed for r in results}
     return (
         f"\nNats a scored character, protocol {results[0].protocol}, list {results[0].data}; mean over {len(seeds)} "
-        "seeds ± half the 95 % interval; the step is the paired change in test loss against the rung below.\n"
+        "seeds ± 95 % CI; the step is the change in test loss from the rung that it builds on, paired by seed.\n"
     )
 
 
