@@ -149,7 +149,7 @@ def test_the_help_that_an_error_names_is_there():
 
 def test_commands_are_put_together_in_one_place():
     """What is put into a command must be quoted, and hints.py does."""
-    pattern = re.compile(rf"rungwise ({'|'.join(COMMANDS)}) [^.:;]*\0|--out \0")
+    pattern = re.compile(rf"rungwise ({'|'.join(COMMANDS)}) [^.:;]*\0|--(out|data|config|column) \0")
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr) and path.name != "hints.py":
