@@ -107,7 +107,7 @@ def lists() -> dict[str, Any]:
     from rungwise.data import shards, words
     from rungwise.data.shard_stream import ShardStream
 
-    found: dict[str, Any] = {}
+    costs: dict[str, Any] = {}
     rng, letters = np.random.default_rng(0), np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
     for n in WORDS:
         text = letters[rng.integers(26, size=(n, 10))].tobytes().decode()
@@ -126,14 +126,14 @@ def lists() -> dict[str, Any]:
             stream = ShardStream(known[0], 1024, 0)
             steps = range(n // 2 // 1024)
             streamed = common.cpu_seconds(lambda stream=stream, steps=steps: [stream.rows(s, 0, 1024) for s in steps])
-            found[str(n)] = {
+            costs[str(n)] = {
                 "read_us": read / n * 1e6,
                 "survey_us": survey / n * 1e6,
                 "stream_us": streamed / (len(steps) * 1024) * 1e6,
                 "memory_bytes": (listed.codes.nbytes + listed.offsets.nbytes) / n,
                 "disk_bytes": sum(path.stat().st_size for path in folder.glob("*.parquet")) / n,
             }
-    return found
+    return costs
 
 
 def storage() -> float:
@@ -181,15 +181,15 @@ def _rank() -> None:
 
 def sums(dist: Any, torch: Any) -> dict[str, dict[str, float]]:
     """Seconds to add up so many floats, by the clock and of this process."""
-    found: dict[str, dict[str, float]] = {"add_s": {}, "add_cpu_s": {}}
+    times: dict[str, dict[str, float]] = {"add_s": {}, "add_cpu_s": {}}
     for n in FLOATS:
         x = torch.ones(n)
         dist.all_reduce(x)
         repeats = range(max(20, 3_000_000 // n))
-        found["add_s"][str(n)] = min(common.seconds(lambda x=x: dist.all_reduce(x)) for _ in repeats)
+        times["add_s"][str(n)] = min(common.seconds(lambda x=x: dist.all_reduce(x)) for _ in repeats)
         spent = common.cpu_seconds(lambda x=x, repeats=repeats: [dist.all_reduce(x) for _ in repeats])
-        found["add_cpu_s"][str(n)] = spent / len(repeats)
-    return found
+        times["add_cpu_s"][str(n)] = spent / len(repeats)
+    return times
 
 
 def measure(part: str) -> dict[str, Any]:
@@ -201,12 +201,12 @@ def measure(part: str) -> dict[str, Any]:
     if part == "wall":
         return {"checkpoint_bytes_s": storage(), "two": together()}
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"places": {str(b): places(b) for b in (32, 128, 1024)}, "steps": {}}
+    measured: dict[str, Any] = {"places": {str(b): places(b) for b in (32, 128, 1024)}, "steps": {}}
     for engine in ENGINES:
         for point in (*FIT, *CHECK):
-            found["steps"][f"{engine} {point}"] = step_seconds(engine, *point)
-            print(engine, point, f"{found['steps'][f'{engine} {point}'] * 1000:.2f} ms", flush=True)
-    return found | {"lists": lists()}
+            measured["steps"][f"{engine} {point}"] = step_seconds(engine, *point)
+            print(engine, point, f"{measured['steps'][f'{engine} {point}'] * 1000:.2f} ms", flush=True)
+    return measured | {"lists": lists()}
 
 
 def main() -> None:

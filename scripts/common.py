@@ -30,9 +30,9 @@ MAKEMORE_SEED = 3407
 
 def parser(doc: str | None, out: Path | None = None) -> argparse.ArgumentParser:
     """A script's command line: the first line of its docstring, and --out, the file to write."""
-    found = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    found.add_argument("--out", type=Path, default=out, required=out is None)
-    return found
+    arguments = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    arguments.add_argument("--out", type=Path, default=out, required=out is None)
+    return arguments
 
 
 def keep(path: Path, value: Any) -> None:

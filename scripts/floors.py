@@ -34,11 +34,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 def modules() -> dict[str, Path]:
     """Every Python file of the package, by its dotted name."""
-    found = {}
+    paths = {}
     for path in sorted((SRC / PACKAGE).rglob("*.py")):
         parts = path.relative_to(SRC).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
 def room(module: str) -> str:
@@ -89,9 +89,9 @@ def _module(name: str, there: dict[str, Path]) -> str:
 
 def arrows() -> dict[tuple[str, str], set[tuple[str, str]]]:
     """Which rooms import which: {(importing room, imported room): {(importing module, imported module), ...}}."""
-    found: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    pairs: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for module in modules():
         for other in imports(module):
             if room(other) not in ("__init__", room(module)):
-                found.setdefault((room(module), room(other)), set()).add((module, other))
-    return found
+                pairs.setdefault((room(module), room(other)), set()).add((module, other))
+    return pairs

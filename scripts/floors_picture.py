@@ -32,14 +32,14 @@ def needed() -> list[tuple[str, str]]:
 def rows() -> tuple[list[list[Place]], list[list[Place]]]:
     """Places of every floor, the highest floor first, and the places that each arrow runs through."""
     number = {name: n for n, floor in enumerate(floors.FLOORS) for name in floor}
-    found: list[list[Place]] = [[(name,) for name in floor] for floor in floors.FLOORS[:-1]]
+    levels: list[list[Place]] = [[(name,) for name in floor] for floor in floors.FLOORS[:-1]]
     paths: list[list[Place]] = []
     for a, b in needed():
         crossed = [(a, b, str(n)) for n in range(number[a] - 1, number[b], -1)]
         for place in crossed:
-            found[int(place[2])].append(place)
+            levels[int(place[2])].append(place)
         paths.append([(a,), *crossed, (b,)])
-    return found[::-1], paths
+    return levels[::-1], paths
 
 
 def positions() -> tuple[dict[Place, tuple[float, float]], list[list[Place]]]:

@@ -152,12 +152,12 @@ name = next(w for w in (listed[int(i)] for i in parts.test) if len(w) == 8)
 @torch.no_grad()
 def attention(of, tokens):
     """Weights of every head: (layers, heads, T, T)."""
-    x, memory, found = of.embedding(tokens[None]), layers.NoMemory(), []
+    x, memory, kept = of.embedding(tokens[None]), layers.NoMemory(), []
     for block in of.blocks:
         weights, _ = block.attention.f.weights(block.attention.norm(x), memory, 0)
-        found.append(weights[0])
+        kept.append(weights[0])
         x = block(x, memory, 0)
-    return torch.stack(found)
+    return torch.stack(kept)
 
 
 weights = attention(top, torch.from_numpy(listed.vocabulary.encode(name)).long())
@@ -213,21 +213,21 @@ def rung_cells(number: int, rung: Rung) -> list[tuple[str, str]]:
 
 
 def cells() -> list[tuple[str, str]]:
-    found = [("markdown", START), ("code", SETUP), ("markdown", DATA), ("code", READ), ("markdown", VOCABULARY)]
-    found += [("code", ENCODE), ("markdown", NGRAMS), ("code", COUNT), ("markdown", MACHINE), ("code", CLIMB)]
+    parts = [("markdown", START), ("code", SETUP), ("markdown", DATA), ("code", READ), ("markdown", VOCABULARY)]
+    parts += [("code", ENCODE), ("markdown", NGRAMS), ("code", COUNT), ("markdown", MACHINE), ("code", CLIMB)]
     for number, rung in enumerate(select("article"), 1):
-        found += rung_cells(number, rung)
-    return [*found, ("markdown", INSIDE), ("code", ATTEND), ("markdown", SURPRISE), ("code", PREDICT),
+        parts += rung_cells(number, rung)
+    return [*parts, ("markdown", INSIDE), ("code", ATTEND), ("markdown", SURPRISE), ("code", PREDICT),
             ("markdown", NEXT), ("code", OWN)]  # fmt: skip
 
 
 def notebook() -> str:
     """The file's text: nbformat 4.5, no outputs."""
-    found: list[dict[str, Any]] = []
+    all_cells: list[dict[str, Any]] = []
     for number, (kind, text) in enumerate(cells(), 1):
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": text.splitlines(keepends=True)}
-        found.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
+        all_cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    whole = {"cells": found, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+    whole = {"cells": all_cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"

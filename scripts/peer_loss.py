@@ -51,9 +51,9 @@ def main() -> None:
     parser.add_argument("makemore", type=Path)
     parser.add_argument("--steps", type=int, default=5000)
     options = parser.parse_args()
-    found = measure(options.makemore, options.steps)
-    common.keep(options.out, {"makemore": found})
-    print(json.dumps(found, indent=1))
+    measured = measure(options.makemore, options.steps)
+    common.keep(options.out, {"makemore": measured})
+    print(json.dumps(measured, indent=1))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ table in docs/lab-notes.md.
 
 Lists: given-names (bundled), names (the article's), english and ukrainian (Debian's wamerican and wukrainian:
 apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that is
-not on this machine is left out, with a message. The same command goes on where it was stopped; finished lists are only
+not on this machine is left out, with a message. The same command resumes where it was stopped; finished lists are only
 read, and with --no-training those that were stopped, too.
 """
 
@@ -91,7 +91,7 @@ def last(out: Path, listed: words.WordList) -> dict[str, Any]:
 
 
 def measure(name: str, out: Path, training: bool) -> dict[str, Any]:
-    """Train, or go on, or just read; the figures of a row."""
+    """Train, resume or only read a run; the figures of its row."""
     source = LISTS[name](out.parent)
     listed = words.load(source)
     description = described(out, listed)

@@ -116,7 +116,7 @@ def to_tokenizers(listed: WordList, what: str) -> Row:
 
     tokenizer = native(listed.vocabulary, start_token=True)
     spelled = list(listed)
-    encoded = [found.ids for found in tokenizer.encode_batch(spelled)]
+    encoded = [encoding.ids for encoding in tokenizer.encode_batch(spelled)]
     back = tokenizer.decode_batch(encoded, skip_special_tokens=True)
     expected = ([END, *listed.vocabulary.encode(word)] for word in spelled)
     wrong = sum(a != b or x != y for a, b, x, y in zip(spelled, back, encoded, expected, strict=True))
@@ -135,10 +135,10 @@ def to_tensorboard(folder: Path) -> Row:
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     metrics = read_lines(folder / run_dir.METRICS)
-    told = {(name, e.step): e.value for name in events.Tags()["scalars"] for e in events.Scalars(name)}
-    kept = {(name, line["step"]): line[name] for name, _ in told for line in metrics if name in line}
-    assert told.keys() == kept.keys()
-    return row("TensorBoard", "tensorboard", "losses", len(kept), max(abs(told[key] - kept[key]) for key in kept))
+    written = {(name, e.step): e.value for name in events.Tags()["scalars"] for e in events.Scalars(name)}
+    kept = {(name, line["step"]): line[name] for name, _ in written for line in metrics if name in line}
+    assert written.keys() == kept.keys()
+    return row("TensorBoard", "tensorboard", "losses", len(kept), max(abs(written[key] - kept[key]) for key in kept))
 
 
 class AsOurs(nn.Module):

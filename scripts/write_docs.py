@@ -125,7 +125,7 @@ def fill(text: str, generated: dict[str, str]) -> str:
     """The text with every generated block in its place."""
     for name, block in generated.items():
         pattern = re.compile(rf"((?:<!--|#) begin {name}(?: -->)?\n).*?((?:<!--| *#) end {name})", re.DOTALL)
-        text = pattern.sub(lambda found, block=block: found[1] + block + found[2], text)
+        text = pattern.sub(lambda match, block=block: match[1] + block + match[2], text)
     return text
 
 
