@@ -27,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rungwise.errors import UserError, closest
 from rungwise.util.files import atomic, make_folder
+from rungwise.util.hints import quoted
 from rungwise.util.machine import cached
 
 try:
@@ -72,7 +73,8 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
         if path.is_file():
             if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
                 raise UserError(
-                    f"{path} is not the article's list (SHA-256 differs); remove it, or give it as --data {path}."
+                    f"{path} is not the article's list (SHA-256 differs); remove it, or give it as "
+                    f"{quoted('--data', path)}"
                 )
             return path
     path = cached("names.txt")
