@@ -7,7 +7,6 @@ test holds them to this.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,10 @@ from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import markdown, show
 from rungwise.bench.summary import tell
 from rungwise.config import ModelConfig
-from rungwise.engine.native import shapes
 from rungwise.experiment import baselines
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses, read
 from rungwise.ladder import RUNGS, select
+from rungwise.model.cost import n_parameters
 from rungwise.report import plots
 from rungwise.report.build import findings_markdown
 from rungwise.report.document import Figure
@@ -151,7 +150,6 @@ def lists_table() -> str:
     head = ("list", "lines", "distinct", "characters", "bigram", "5-gram", "best counted (order)", "transformer")
     lines = ["| " + " | ".join([*head, "parameters", "epochs"]) + " |", "|---|" + "--:|" * 9]
     for name, row in json.loads(LISTS.read_text(encoding="utf-8")).items():
-        n_parameters = sum(math.prod(shape) for shape in shapes(ModelConfig(**row["model"])).values())
         bold = "**" * (row["test_loss"] < row["kneser_ney_best"])
         cells = (
             name,
@@ -159,7 +157,7 @@ def lists_table() -> str:
             *(f"{row[key]:.3f}" for key in ("bigram", "kneser_ney_5")),
             f"{row['kneser_ney_best']:.3f} ({row['kneser_ney_order']})",
             f"{bold}{row['test_loss']:.3f}{bold}",
-            f"{n_parameters:,}",
+            f"{n_parameters(ModelConfig(**row['model'])):,}",
             f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}" + stopped(row),
         )
         lines.append("| " + " | ".join(cells) + " |")

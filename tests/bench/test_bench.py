@@ -14,6 +14,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape
 from rungwise.data.words import END
 from rungwise.errors import UserError
+from rungwise.model.cost import flop
 
 
 def test_it_runs_and_tells(tmp_path):
@@ -79,7 +80,7 @@ def test_the_arithmetic_of_a_step_by_hand():
     assert work.attended == 1 + 2 + 3 + 3
     model = ModelConfig(vocab_size=5, block_size=4, n_layer=1, n_head=1, n_embd=7, mlp="none", position="none")
     linear = 5 * 7 * 21 + 4 * 7 * 7 + 4 * 7 * 5  # queries, keys and values of five tokens; projection; head
-    assert work.flop(model) == 3 * 2 * (linear + 2 * 9 * 7)
+    assert flop(model, work.rows, work.attended) == 3 * 2 * (linear + 2 * 9 * 7)
 
 
 def test_the_memory_of_a_family():

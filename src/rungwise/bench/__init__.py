@@ -25,7 +25,7 @@ from rungwise.data import words
 from rungwise.engine.select import choose_engine
 from rungwise.errors import UserError
 from rungwise.ladder import get_rung
-from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.model.cost import flop, n_parameters
 from rungwise.util import files, progress
 from rungwise.util.machine import cores
 
@@ -162,7 +162,7 @@ def _once(
 
     def limits() -> None:
         once["limits"] = workers.limits(model, work)
-        once["mflop"] = work.flop(model) / 1e6
+        once["mflop"] = flop(model, work.rows, work.attended) / 1e6
 
     def start_up() -> None:
         once["help_cpu_seconds"] = ours.help_seconds(sizes.helps)
@@ -222,4 +222,4 @@ def _a_round(
 
 
 def _n_params(rung: str, data: str) -> int:
-    return count_parameters(Transformer(ours.model_config(rung, data)))
+    return n_parameters(ours.model_config(rung, data))

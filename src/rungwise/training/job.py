@@ -22,9 +22,7 @@ from rungwise.engine.ddp import DistributedEngine, check_batch
 from rungwise.engine.loop import Engine
 from rungwise.engine.native_engine import NativeEngine
 from rungwise.engine.process_group import RankLost, World
-from rungwise.engine.select import choose_device, make_engine
-from rungwise.engine.select import choose_engine as known_engine
-from rungwise.engine.torch_engine import TorchEngine
+from rungwise.engine.select import choose_engine, make_engine
 from rungwise.errors import UserError
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
@@ -39,7 +37,7 @@ N_SAMPLES = 20
 Say = Callable[[str], None]
 
 
-def choose_engine(asked: Settings, world: World | None) -> str:
+def engine_for(asked: Settings, world: World | None) -> str:
     """`native`, `torch` or `distributed`: the last where nothing else can do what is asked for."""
     how, reasons = asked.run, []
     if world and world.size > 1:
@@ -48,16 +46,7 @@ def choose_engine(asked: Settings, world: World | None) -> str:
         reasons.append(f"accumulate={how.accumulate}")
     if are_meant(asked.list.data):
         reasons.append("a list in shards")
-    if how.engine != DistributedEngine.name and not reasons:
-        return known_engine(how)
-    if how.engine == NativeEngine.name:
-        raise UserError(f"Engine native cannot do {reasons[0]}; leave out --engine.")
-    if how.engine != DistributedEngine.name:
-        known_engine(how)  # refuses what is not known
-    choose_device(how.device)
-    if how.compile == "on":
-        raise UserError("Engine distributed does not compile its steps; leave out --compile.")
-    return DistributedEngine.name
+    return choose_engine(how, reasons)
 
 
 def own_threads(world: World | None) -> int:
@@ -92,8 +81,7 @@ class Job:
             self.engine = self._make_engine(str(name), asked)
         except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
             raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
-        if isinstance(self.engine, TorchEngine):
-            configs.info["compiled"] = self.engine.compiled is not None
+        configs.info["compiled"] = self.engine.compiled
         self.session = Session(out, self.engine, configs.model, configs.train, asked, of.looked_at(configs.word_start))
         self.session.go_on = self.go_on
 
@@ -145,8 +133,7 @@ class Job:
             ):
                 self.session.train(advance)
         finally:
-            if isinstance(self.engine, DistributedEngine):
-                self.engine.close()
+            self.engine.close()
 
     def _finish(self, seconds: float) -> Run:
         """Score the weights that are kept, draw some words, and tell."""

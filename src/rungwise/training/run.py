@@ -23,7 +23,7 @@ from rungwise.inference.sample import Sampling, Word
 from rungwise.inference.sample import generate as draw_words
 from rungwise.ladder import get_rung
 from rungwise.training import run_dir, trackers
-from rungwise.training.job import Job, Say, choose_engine, own_threads
+from rungwise.training.job import Job, Say, engine_for, own_threads
 from rungwise.training.run_dir import CONFIG, SAMPLES, VOCABULARY, Run, Weights
 from rungwise.training.run_dir import load as load_run
 from rungwise.util.files import contents, lock, make_folder
@@ -41,7 +41,7 @@ def start(
         return resume(out, None, track, say)
     protocol = get_protocol(asked.run.protocol)
     rung = get_rung(asked.run.rung or "final")
-    engine_name = choose_engine(asked, world)
+    engine_name = engine_for(asked, world)
     trackers.require(track, out)
     if world and world.size > 1 and asked.list.data == "-":
         raise UserError(f"Standard input reaches one process of {world.size} only: give a file.")

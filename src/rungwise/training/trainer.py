@@ -118,7 +118,6 @@ class Session:
     def train(self, advance: Callable[[int, str], None]) -> None:
         """To the end, or until somebody stops it; Stopped is raised once everything is saved."""
         saved, began, first = time.monotonic(), time.monotonic(), self.standing.step
-        a_step = self.config.batch_size * self._tokens_a_sequence()
         with _stop_signals() as asked:
             while not self.finished:
                 step = self.standing.step
@@ -132,17 +131,13 @@ class Session:
                     ) from None
                 if until == look or until == self.config.steps:
                     self._look()
-                speed = (self.standing.step - first) * a_step / (time.monotonic() - began)
+                speed = (self.standing.step - first) * self.engine.tokens_per_step / (time.monotonic() - began)
                 advance(self.standing.step, f"{self._losses()}, {speed:,.0f} tokens/s")
                 if asked or time.monotonic() - saved >= self.run.save_every or self.finished:
                     self.save()
                     saved = time.monotonic()
                 if asked and not self.finished:
                     self._stop(asked[0])
-
-    def _tokens_a_sequence(self) -> float:
-        source = self.engine.tape  # type: ignore[attr-defined]
-        return source.mean_length if self.config.batching == "words" else self.config.window
 
     def _after_block(self, step: int, losses: np.ndarray) -> None:
         self.standing.step = step
