@@ -1,4 +1,4 @@
-# The verbs. `make climb` and `make test` work from a fresh clone: they make .venv and install the rest.
+# `make climb` and `make test` work from a fresh clone: they make .venv and install the rest.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
@@ -26,12 +26,12 @@ check: .venv/installed  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-docs: .venv/installed  ## the site, in site/: chapters, the map, the log, and the page of the latest climb
+docs: .venv/installed  ## generated documentation and the site, in site/, with the page of the latest climb
 	$(BIN)/python -m scripts.write_docs
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
 	$(BIN)/zensical build
 
-bench: .venv/installed  ## how fast; beside others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
+bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
 	$(BIN)/rungwise bench $(if $(MAKEMORE),--makemore $(MAKEMORE)) $(if $(MICROGPT_C),--microgpt-c $(MICROGPT_C)) $(ARGS)
 
 clean:

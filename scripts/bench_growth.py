@@ -1,29 +1,27 @@
-"""How the cost of a step grows, on both engines, one thread: python -m scripts.bench_growth --out results/performance
+"""How the cost of a step grows, on both engines, one thread: python -m scripts.bench_growth
 
 Sweeps replicas, n_embd, n_layer, the length of words and of the list, one at a time from the article's final model
-without dropout; writes growth.json, of which write_docs.py makes docs/growth.svg. All points of a round are measured
-one after the other; the figures are medians over rounds, in CPU time, which other programs disturb least.
+without dropout; writes results/performance/growth.json, of which write_docs.py makes docs/growth.svg. All points of a
+round are measured one after the other; the figures are medians over rounds, in CPU time, which other programs disturb
+least.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import statistics
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig, get_protocol
 from rungwise.data import words
-from rungwise.data.batches import Tape
 from rungwise.engine.loop import models
 from rungwise.engine.select import make_engine
 from rungwise.inference.score import score
+from scripts import common
 
+FILE = common.PERFORMANCE / "growth.json"
 SWEEPS = {
     "replicas": (1, 2, 4, 8, 16),
     "n_embd": (16, 32, 64, 128),
@@ -47,30 +45,23 @@ def make_list(n: int, length: int) -> words.WordList:
 
 def measure(point: dict[str, int], engine_name: str, listed: words.WordList) -> tuple[float, float]:
     """ms a step and replica, and microseconds a token to score the test part."""
-    protocol, replicas = get_protocol("makemore"), point["replicas"]
-    parts = words.split(listed, protocol)
+    protocol, replicas, steps = get_protocol("makemore"), point["replicas"], STEPS[engine_name]
     model_config = ModelConfig(
         len(listed.vocabulary), listed.block_size, point["n_layer"], 4, point["n_embd"], dropout=0.0
     )
-    config = TrainConfig(schedule="constant")
-    how = EngineConfig(engine_name, compile="off")
-    engine = make_engine(model_config, config, Tape.of(listed, parts.train, protocol), range(replicas), how)
+    config, how = TrainConfig(schedule="constant"), EngineConfig(engine_name, compile="off")
+    engine = make_engine(model_config, config, common.tape(listed, protocol), range(replicas), how)
     engine.run(0, [1e-3] * 2)
-    steps = STEPS[engine_name]
-    began = time.process_time()
-    engine.run(2, [1e-3] * steps)
-    ms = (time.process_time() - began) * 1000 / steps / replicas
-    test = Tape.of(listed, parts.test, protocol)
+    stepping = common.cpu_seconds(lambda: engine.run(2, [1e-3] * steps))
+    test = common.tape(listed, protocol, "test")
     model = models(engine, model_config, replicas)[0]
-    began = time.process_time()
-    score(model, test, engine_name)
-    return ms, (time.process_time() - began) * 1e6 / test.n_tokens
+    scoring = common.cpu_seconds(lambda: score(model, test, engine_name))
+    return stepping * 1000 / steps / replicas, scoring * 1e6 / test.n_tokens
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = common.parser(__doc__, FILE)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     steps: dict[tuple[str, str, int], list[float]] = {}
@@ -92,9 +83,8 @@ def main() -> None:
             for what, values in SWEEPS.items()
         }
 
-    options.out.mkdir(parents=True, exist_ok=True)
     about = {"rounds": options.rounds, "base": BASE, "ms_a_step": medians(steps), "us_a_scored_token": medians(scores)}
-    (options.out / "growth.json").write_text(json.dumps(about, indent=1) + "\n")
+    common.keep(options.out, about)
 
 
 if __name__ == "__main__":

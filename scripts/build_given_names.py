@@ -6,16 +6,19 @@ Every given name of every locale, accent-folded to a-z, lower case, distinct, so
 letters a-z alone (other scripts, apostrophes, spaces) and single letters are left out.
 """
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
 import re
 import unicodedata
-from pathlib import Path
 
 import faker
 import faker.providers.person
 
-TARGET = Path(__file__).parent.parent / "src/rungwise/data/given-names.txt"
+from scripts import common
+
+TARGET = common.ROOT / "src/rungwise/data/given-names.txt"
 
 
 def fold(name: str) -> str:
@@ -24,16 +27,16 @@ def fold(name: str) -> str:
 
 
 def main() -> None:
-    found = set()
+    names = set()
     for locale in pkgutil.iter_modules(faker.providers.person.__path__):
         provider = importlib.import_module(f"faker.providers.person.{locale.name}").Provider
         for attribute in dir(provider):
             values = getattr(provider, attribute)
             if re.fullmatch(r"first_names\w*", attribute) and isinstance(values, tuple | list | dict):
-                found.update(map(fold, values))
-    names = sorted(name for name in found if re.fullmatch(r"[a-z]{2,}", name))
-    TARGET.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    print(f"{TARGET.name}: {len(names):,} names from Faker {faker.VERSION}")
+                names.update(map(fold, values))
+    kept = sorted(name for name in names if re.fullmatch(r"[a-z]{2,}", name))
+    TARGET.write_text("".join(f"{name}\n" for name in kept), encoding="utf-8")
+    print(f"{TARGET.name}: {len(kept):,} names from Faker {faker.VERSION}")
 
 
 if __name__ == "__main__":

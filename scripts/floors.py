@@ -1,4 +1,4 @@
-"""The floors of src/rungwise, lowest first, and what its files import: for the test of them, and for the picture.
+"""The floors of src/rungwise, lowest first, and what its files import: for their test and for floors_picture.py.
 
 A room is a folder or a file at the top of the package. A room imports only rooms on floors below its own, and rooms on
 one floor import nothing of each other. Inside a room, files import each other without a circle.
@@ -34,11 +34,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 def modules() -> dict[str, Path]:
     """Every Python file of the package, by its dotted name."""
-    found = {}
+    paths = {}
     for path in sorted((SRC / PACKAGE).rglob("*.py")):
         parts = path.relative_to(SRC).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
 def room(module: str) -> str:
@@ -81,7 +81,7 @@ def _ours(name: str) -> bool:
 
 
 def _module(name: str, there: dict[str, Path]) -> str:
-    """The module that an imported name is, or stands in."""
+    """The module that an imported name is, or is defined in."""
     while name not in there:
         name = name.rpartition(".")[0]
     return name
@@ -89,28 +89,9 @@ def _module(name: str, there: dict[str, Path]) -> str:
 
 def arrows() -> dict[tuple[str, str], set[tuple[str, str]]]:
     """Which rooms import which: {(importing room, imported room): {(importing module, imported module), ...}}."""
-    found: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    pairs: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for module in modules():
         for other in imports(module):
             if room(other) not in ("__init__", room(module)):
-                found.setdefault((room(module), room(other)), set()).add((module, other))
-    return found
-
-
-def picture() -> str:
-    """The floors as a Mermaid graph. An arrow that follows from two others is left out."""
-    pairs = {pair for pair in arrows() if "__init__" not in pair and "__main__" not in pair}
-    below = {name: {b for a, b in pairs if a == name} for floor in FLOORS for name in floor}
-
-    def reach(name: str) -> set[str]:
-        return below[name].union(*(reach(other) for other in below[name]))
-
-    lines = ["```mermaid", "flowchart TD"]
-    for number, floor in reversed(list(enumerate(FLOORS[:-1], 1))):
-        lines += [f'  subgraph floor{number}["{number}"]', "    direction LR"]
-        lines += [f'    {name}["{name}{"/" if (SRC / PACKAGE / name).is_dir() else ".py"}"]' for name in floor]
-        lines += ["  end"]
-    for name, direct in below.items():
-        further = set[str]().union(*(reach(other) for other in direct))
-        lines += [f"  {name} --> {other}" for other in sorted(direct - further)]
-    return "\n".join([*lines, "```"]) + "\n"
+                pairs.setdefault((room(module), room(other)), set()).add((module, other))
+    return pairs

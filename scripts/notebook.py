@@ -1,7 +1,7 @@
 """notebooks/step_by_step.ipynb: the article's ladder, built rung by rung in a notebook.
 
-What a rung is, why, its formula and its code come from the ladder, from chapters.py and from the source; the prose and
-the few lines that train, plot and look inside stand here. It is kept without outputs; a test runs it.
+What a rung is, why, its formula and its code come from the ladder, from chapters.py and from the source. The text and
+the few lines that train, plot and look inside are here. It is kept without outputs; a test runs it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from scripts import chapters
 START = """# A transformer, step by step
 
 We climb from a single attention head to a small transformer in eight steps, on a list of names. Each step adds one
-thing. We see why, read the lines of code that do it, train it with three seeds, and look at two things: the
-**loss** (how surprised the model is by each character of names held out from it, in nats; lower is better), and **ten
-names** that it makes up.
+thing. We see why, read its code, train it with three seeds, and compare two things: the **loss** (the mean of
+-ln of the probability of each character, in nats, on names that the model was not trained on; lower is better), and
+**ten names** that it generates.
 
 The ladder is that of "Building a Language Transformer Step by Step" (Yi, 2026-01-28). To run this notebook:
 
@@ -27,8 +27,8 @@ pip install -e . jupyterlab    # in a checkout of rungwise
 jupyter lab notebooks/step_by_step.ipynb
 ```
 
-It takes about two minutes on two cores with a C++ compiler. Without one PyTorch does the work, many times more
-slowly: set `RUNGWISE_NOTEBOOK_STEPS=500` before you start it."""
+It takes about two minutes on two cores with a C++ compiler. Without a compiler it uses PyTorch and is many times
+slower: set `RUNGWISE_NOTEBOOK_STEPS=500` before you start it."""
 
 SETUP = """import inspect
 import os
@@ -59,9 +59,9 @@ OUT = Path(f"runs/step-by-step-{STEPS}")  # what is there already is not trained
 
 DATA = """## The words
 
-A language model is a bet on what comes next. Ours bets on the next *character* of a name. `words.load` takes any
-file with a word a line; `auto` is the article's 32,033 names if they can be had, else the 18,730 that come with the
-package."""
+A language model predicts what comes next. Ours predicts the next *character* of a name. `words.load` takes any file
+with a word a line; `auto` is the article's 32,033 names if they are on this machine or can be downloaded, otherwise the
+18,730 names that come with the package."""
 
 READ = """protocol = get_protocol("article")  # what is scored, on which words: as in the article
 listed = words.load("auto")
@@ -69,53 +69,53 @@ parts = words.split(listed, protocol)
 print(words.describe(listed, parts))
 print("Some of them:", *(listed[i] for i in parts.train[:12]))"""
 
-VOCABULARY = """Every character has a number. Two more are needed: `END` (1), which says that a word is over, and
-`PAD` (0), which fills short words up to the longest of a batch. A model reads the numbers of a word and predicts, at
-each of them, the next one."""
+VOCABULARY = """Every character has a number. Two more numbers are needed: `END` (1) ends a word, and `PAD` (0)
+fills short words up to the longest of a batch. A model reads the numbers of a word and predicts, at each of them, the
+next one."""
 
 ENCODE = """name = listed[int(parts.train[0])]
 print("alphabet:", listed.vocabulary.characters)
 print(name, "is", listed.vocabulary.encode(name).tolist(), "and then END")"""
 
-COUNTED = """## What counting gives
+NGRAMS = """## n-gram baselines
 
-Before any network: how far does one get by *counting* which character followed which? A 1-gram only knows how common
-each character is; a 2-gram looks at one character before, a 5-gram at four. (Rare contexts fall back on shorter ones:
-interpolated Kneser-Ney.) A model that knows nothing would lose ln V nats a character. These are the figures to beat.
+How good is a model without a network, which only *counts* which character followed which? A 1-gram knows how frequent
+each character is; a 2-gram uses one character before, a 5-gram four. (For rare contexts it uses shorter ones, too:
+interpolated Kneser-Ney.) A uniform guess has a loss of ln V nats a character. A network should be better than these.
 
-The longer contexts are strong here because this list repeats names, so that many test words stand in the training
-words, too: a model that remembers is rewarded. The protocol `strict` of this package takes each word once."""
+Long contexts are strong here because this list repeats names, so many test words are also in the training list: a model
+that remembers them is rewarded. The protocol `strict` of this package takes each word once."""
 
-COUNT = """counted = {int(n): losses["test_loss"] for n, losses in baselines.count(listed, parts, protocol).items()}
-print(f"knowing nothing: {np.log(len(listed.vocabulary)):.3f}")
-for n, loss in counted.items():
+COUNT = """ngrams = {int(n): losses["test_loss"] for n, losses in baselines.count(listed, parts, protocol).items()}
+print(f"uniform guess: {np.log(len(listed.vocabulary)):.3f}")
+for n, loss in ngrams.items():
     print(f"{n}-gram: {loss:.3f}")"""
 
-MACHINE = """## A machine to climb with
+MACHINE = """## Training and comparing
 
-`climb_to(rung)` trains a rung with every seed, on two cores if there are two. The losses are exact: over the whole test
-part, not over a sample of it. A seed meets the same batches on every rung, so that the step from one to the next can be
-taken seed by seed; the ± is half a 95 % interval over the seeds."""
+`climb_to(rung)` trains a rung with every seed, on all cores. The losses are exact: over the whole test part, not over a
+sample of it. A seed meets the same batches on every rung, so the step from one rung to the next is a paired difference;
+± is the 95 % confidence interval over the seeds."""
 
 CLIMB = '''climbed = []
 listed_words = set(listed)
 
 
 def climb_to(rung):
-    """Train a rung (or find what an earlier run left); show the table, the picture, and ten names."""
+    """Train a rung (or read the results of an earlier run); show the table, the picture, and ten names."""
     climbed.append(rung)
     rungs = select(climbed)
     results = run(Climb(listed, protocol, rungs, SEEDS, OUT, STEPS), report=lambda progress: None)
     display(Markdown(markdown(rungs, results)))
     draw(rungs, by_rung(results))
     drawn = rungwise.generate(rungwise.load(OUT / rung / "seed-0"), 10, seed=1)
-    print("Ten names (* stands in the list):", *(w.text + "*" * (w.text in listed_words) for w in drawn))
+    print("Ten names (* is in the list):", *(w.text + "*" * (w.text in listed_words) for w in drawn))
 
 
 def draw(rungs, groups):
-    """Left: the test loss of each rung. Right: how each learned, the training loss of every 256 steps."""
+    """Left: the test loss of each rung. Right: the training loss of every 256 steps."""
     _, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
-    for n, loss in counted.items():
+    for n, loss in ngrams.items():
         if 2 <= n <= 5:
             left.axhline(loss, color="0.8", linewidth=1, zorder=0)
             left.text(7.6, loss, f"{n}-gram", color="0.5", fontsize=8, va="bottom", ha="right")
@@ -128,8 +128,8 @@ def draw(rungs, groups):
         means = np.mean([[line["train_loss"] for line in curve] for curve in curves], axis=0)
         right.plot(steps, means, color=colour, label=rung.title, marker="." if len(steps) < 3 else None)
     left.set_xticks(range(8), [rung.title for rung in select("article")], rotation=35, ha="right")
-    left.set(xlim=(-0.5, 7.7), ylabel="test loss, nats a character", title="Where we stand")
-    right.set(xlabel="step", ylabel="training loss", title="How it learned")
+    left.set(xlim=(-0.5, 7.7), ylabel="test loss, nats a character", title="Test loss by rung")
+    right.set(xlabel="step", ylabel="training loss", title="Learning curves")
     right.legend(fontsize=8)
     plt.show()
 
@@ -141,9 +141,9 @@ def source(*things):
 
 INSIDE = """## A look inside
 
-What does attention look at? We run the last model over a name of the test part that it has not trained on, and keep the
-weights of every head: row *i* says from which characters the prediction after character *i* takes its information. Each
-row sums to 1; nothing lies right of the diagonal, which would be the future."""
+Which characters does attention use? We run the last model on a name of the test part, and keep the weights of every
+head: row *i* shows from which characters the prediction after character *i* takes its information. Each row sums to 1;
+right of the diagonal, in the future, all weights are 0."""
 
 ATTEND = '''top = rungwise.load(OUT / "gelu/seed-0").model
 name = next(w for w in (listed[int(i)] for i in parts.test) if len(w) == 8)
@@ -151,13 +151,13 @@ name = next(w for w in (listed[int(i)] for i in parts.test) if len(w) == 8)
 
 @torch.no_grad()
 def attention(of, tokens):
-    """Who looks at whom: (layers, heads, T, T)."""
-    x, memory, found = of.embedding(tokens[None]), layers.NoMemory(), []
+    """Weights of every head: (layers, heads, T, T)."""
+    x, memory, kept = of.embedding(tokens[None]), layers.NoMemory(), []
     for block in of.blocks:
         weights, _ = block.attention.f.weights(block.attention.norm(x), memory, 0)
-        found.append(weights[0])
+        kept.append(weights[0])
         x = block(x, memory, 0)
-    return torch.stack(found)
+    return torch.stack(kept)
 
 
 weights = attention(top, torch.from_numpy(listed.vocabulary.encode(name)).long())
@@ -170,8 +170,8 @@ for head, row in enumerate(axes):
         ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=9)
 plt.show()'''
 
-SURPRISE = """And what does it bet on? After each character: the one that came (`⏎` is the end) with the probability
-that the model gave it, and the three that it thought likeliest. The loss is the mean of -ln of the first."""
+SURPRISE = """And what does it predict? After each character: the next one (`⏎` is the end) with the probability that
+the model gave it, and the three most likely ones. The loss is the mean of -ln of the first probability."""
 
 PREDICT = """tokens = listed.vocabulary.encode(name)
 with torch.no_grad():
@@ -183,13 +183,14 @@ for i, actual in enumerate([*tokens[1:], words.END]):
 
 NEXT = """## What to try next
 
-- **Your own model.** `rungwise.train` takes any list and any field of the configuration; here 64 numbers a character
-  and 4 heads. `rungwise.generate` draws from it: a prefix, a temperature, only names that are not in the list.
-- **Take a part away** from the full model instead of adding it: `rungwise climb --ablate`.
+- **Your own model.** `rungwise.train` takes any list and any field of the configuration; here n_embd 64 and 4 heads.
+  `rungwise.generate` draws words from it: with a prefix, a temperature, only names that are not in the list.
+- **Remove a part** from the full model instead of adding it: `rungwise climb --ablate`.
 - **More of the ladder**: `rungwise ladder` lists every rung; `rungwise climb --rungs all` climbs to the article's final
-  model (dropout, 20,000 steps, a schedule), which also beats every counted model above.
+  model (dropout, 20,000 steps, a schedule), which is also better than every n-gram above.
 - **Your own list**: `rungwise data towns.txt`, then `rungwise climb --data towns.txt`.
-- **See it move**: `rungwise play RUNS` makes a page in which one types a word and watches; give it the folder below."""
+- **Look inside**: `rungwise play RUNS` makes a page that shows what the models do with a word that you type; give it
+  the folder below."""
 
 OWN = """mine = rungwise.train("auto", steps=STEPS, n_embd=64, n_head=4, rung="gelu", seed=1)
 for word in rungwise.generate(mine, 8, prefix="ma", temperature=0.8, new_only=True, unique=True):
@@ -201,8 +202,8 @@ def rung_cells(number: int, rung: Rung) -> list[tuple[str, str]]:
     """Why, the formula, the code, and the climb."""
     about = chapters.CHAPTERS[rung.name]
     changes = ", ".join(f"`{name}={value!r}`" for name, value in rung.changes.items())
-    stands = f"It stands on *{select([rung.on])[0].title}* and changes" if rung.on else "The configuration:"
-    lines = [f"## {number}. {rung.title}", "", rung.why, "", f"> {about.formula}", "", f"{stands} {changes}."]
+    builds = f"It builds on *{select([rung.on])[0].title}* and changes" if rung.on else "The configuration:"
+    lines = [f"## {number}. {rung.title}", "", rung.why, "", f"> {about.formula}", "", f"{builds} {changes}."]
     code = [f"{part.__module__.rpartition('.')[2]}.{part.__qualname__}" for part in switched_on(rung)]
     return [
         ("markdown", "\n".join(lines)),
@@ -212,21 +213,21 @@ def rung_cells(number: int, rung: Rung) -> list[tuple[str, str]]:
 
 
 def cells() -> list[tuple[str, str]]:
-    found = [("markdown", START), ("code", SETUP), ("markdown", DATA), ("code", READ), ("markdown", VOCABULARY)]
-    found += [("code", ENCODE), ("markdown", COUNTED), ("code", COUNT), ("markdown", MACHINE), ("code", CLIMB)]
+    parts = [("markdown", START), ("code", SETUP), ("markdown", DATA), ("code", READ), ("markdown", VOCABULARY)]
+    parts += [("code", ENCODE), ("markdown", NGRAMS), ("code", COUNT), ("markdown", MACHINE), ("code", CLIMB)]
     for number, rung in enumerate(select("article"), 1):
-        found += rung_cells(number, rung)
-    return [*found, ("markdown", INSIDE), ("code", ATTEND), ("markdown", SURPRISE), ("code", PREDICT),
+        parts += rung_cells(number, rung)
+    return [*parts, ("markdown", INSIDE), ("code", ATTEND), ("markdown", SURPRISE), ("code", PREDICT),
             ("markdown", NEXT), ("code", OWN)]  # fmt: skip
 
 
 def notebook() -> str:
     """The file's text: nbformat 4.5, no outputs."""
-    found: list[dict[str, Any]] = []
+    all_cells: list[dict[str, Any]] = []
     for number, (kind, text) in enumerate(cells(), 1):
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": text.splitlines(keepends=True)}
-        found.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
+        all_cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    whole = {"cells": found, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+    whole = {"cells": all_cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"

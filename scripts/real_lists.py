@@ -1,12 +1,15 @@
-"""Train on real lists, each with the defaults of `rungwise train`; losses beside the counted ones: results/lists.json.
+"""Train on real lists, each with the defaults of `rungwise train`; their losses and n-gram baselines.
 
-Run: python -m scripts.real_lists [--out runs/real] [LIST ...]
+Run: python -m scripts.real_lists [--out runs/real] [LIST ...]. Writes results/lists.json, of which table() makes the
+table in docs/lab-notes.md.
 
 Lists: given-names (bundled), names (the article's), english and ukrainian (Debian's wamerican and wukrainian:
-apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that cannot
-be had is told and left out. The same command goes on where it was stopped; finished lists are only read, and with
---as-it-stands those that were stopped, too. Then `python -m scripts.write_docs` renews the table in docs/log.md.
+apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that is
+not on this machine is left out, with a message. The same command resumes where it was stopped; finished lists are only
+read, and with --no-training those that were stopped, too.
 """
+
+from __future__ import annotations
 
 import argparse
 import importlib
@@ -18,17 +21,18 @@ from typing import Any
 
 import numpy as np
 
+from rungwise.config import ModelConfig
 from rungwise.config.settings import Settings
 from rungwise.data import words
-from rungwise.data.batches import Tape
 from rungwise.data.describe import survey
 from rungwise.errors import UserError
 from rungwise.inference.score import score
-from rungwise.training import run as practice
-from rungwise.training import run_dir
+from rungwise.model.cost import n_parameters
+from rungwise.training import run, run_dir
 from rungwise.util import files
+from scripts import common
 
-RESULTS = Path(__file__).parent.parent / "results/lists.json"
+FILE = common.RESULTS / "lists.json"
 MILLION = 1_000_000
 LOCALES, KINDS = ("de_DE", "en_GB", "es_ES", "fr_FR", "it_IT", "pl_PL"), ("first_names", "last_names")
 DICTIONARIES = Path("/usr/share/dict")
@@ -67,8 +71,8 @@ LISTS: dict[str, Callable[[Path], str]] = {
 }
 
 
-def counted(out: Path, listed: words.WordList) -> dict[str, Any]:
-    """What `rungwise data` tells, kept beside the run."""
+def described(out: Path, listed: words.WordList) -> dict[str, Any]:
+    """What `rungwise data` prints, in a file next to the run."""
     path = out.with_suffix(".json")
     if not path.exists():
         files.write_text(path, json.dumps(survey(listed, words.MAX_LENGTH), ensure_ascii=False))
@@ -76,34 +80,34 @@ def counted(out: Path, listed: words.WordList) -> dict[str, Any]:
 
 
 def last(out: Path, listed: words.WordList) -> dict[str, Any]:
-    """How a run ended; of one that was stopped, where it stands: the test loss of the best weights so far."""
+    """How a run ended; of one that was stopped, the test loss of the best weights so far."""
     lines = files.read_lines(out / run_dir.METRICS)
     if "final_test_loss" in lines[-1]:
         return lines[-1]
-    run, best = run_dir.load(out), min(lines, key=lambda line: line["val_loss"])
-    tape = Tape.of(listed, words.split(listed, run.protocol).test, run.protocol)
-    found = {"train": best["train_loss"], "validation": best["val_loss"], "test": score(run.model, tape).loss}
-    losses = {f"final_{part}_loss": loss for part, loss in found.items()}
+    stopped, best = run_dir.load(out), min(lines, key=lambda line: line["val_loss"])
+    test_loss = score(stopped.model, common.tape(listed, stopped.protocol, "test")).loss
+    by_part = {"train": best["train_loss"], "validation": best["val_loss"], "test": test_loss}
+    losses = {f"final_{part}_loss": loss for part, loss in by_part.items()}
     return {"step": lines[-1]["step"], "best_step": best["step"], **losses}
 
 
-def measure(name: str, out: Path, as_it_stands: bool) -> dict[str, Any]:
-    """Train, or go on, or just read; the figures of a row."""
+def measure(name: str, out: Path, training: bool) -> dict[str, Any]:
+    """Train, resume or only read a run; the figures of its row."""
     source = LISTS[name](out.parent)
     listed = words.load(source)
-    found = counted(out, listed)
-    if not as_it_stands:
+    description = described(out, listed)
+    if training:
         if (out / run_dir.CONFIG).exists():
-            practice.resume(out)
+            run.resume(out)
         else:
-            practice.start(out, Settings.of({"data": source}, "real_lists"))
+            run.start(out, Settings.of({"data": source}, "real_lists"))
     configs, final = run_dir.load_config(out), last(out, listed)
-    beat, train = found["to_beat"], configs.train
+    beat, train = description["to_beat"], configs.train
     return {
-        "sha256": found["sha256"],
-        "lines": found["words"],
-        "distinct": found["distinct"],
-        "characters": len(found["alphabet"]),
+        "sha256": description["sha256"],
+        "lines": description["words"],
+        "distinct": description["distinct"],
+        "characters": len(description["alphabet"]),
         "bigram": beat["bigram"],
         "kneser_ney_5": beat["by_order"]["5"],
         "kneser_ney_best": beat["kneser_ney"],
@@ -121,21 +125,44 @@ def measure(name: str, out: Path, as_it_stands: bool) -> dict[str, Any]:
 
 def keep(name: str, row: dict[str, Any]) -> None:
     """Into the file that the documentation's table is made from, in the order of LISTS."""
-    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    rows = files.read_json(FILE) if FILE.exists() else {}
     rows[name] = row
-    files.write_json(RESULTS, {name: rows[name] for name in LISTS if name in rows})
+    files.write_json(FILE, {name: rows[name] for name in LISTS if name in rows})
+
+
+def table() -> str:
+    """What was measured, a row a list; a loss below the best n-gram baseline is bold."""
+    rows = []
+    for name, row in files.read_json(FILE).items():
+        bold = "**" * (row["test_loss"] < row["kneser_ney_best"])
+        planned = row["train"]["steps"]
+        stopped = "" if row["steps"] == planned else f" (stopped after {row['steps']:,} of {planned:,} steps)"
+        cells = (
+            name,
+            *(f"{row[key]:,}" for key in ("lines", "distinct", "characters")),
+            *(f"{row[key]:.3f}" for key in ("bigram", "kneser_ney_5")),
+            f"{row['kneser_ney_best']:.3f} ({row['kneser_ney_order']})",
+            f"{bold}{row['test_loss']:.3f}{bold}",
+            f"{n_parameters(ModelConfig(**row['model'])):,}",
+            f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}{stopped}",
+        )
+        rows.append(cells)
+    head = ("lines", "distinct", "characters", "bigram", "5-gram", "best n-gram (order)", "transformer")
+    columns = {"list": "---"} | dict.fromkeys([*head, "parameters", "epochs"], "--:")
+    under = "Test losses, protocol strict, nats a character; the defaults of `rungwise train`, seed 0, n = 1; n-grams: "
+    return common.table(columns, rows) + f"\n{under}interpolated Kneser-Ney.\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
-    parser.add_argument("--as-it-stands", action="store_true", help="train nothing: take runs as they were stopped")
+    parser.add_argument("--no-training", action="store_true", help="read runs as they are, stopped ones too")
     parser.add_argument("lists", nargs="*", choices=[*LISTS, []], help=", ".join(LISTS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.lists or LISTS:
         try:
-            keep(name, row := measure(name, arguments.out / name, arguments.as_it_stands))
+            keep(name, row := measure(name, arguments.out / name, not arguments.no_training))
         except UserError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
         else:

@@ -9,15 +9,17 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import FloatRect, ViewportSize, sync_playwright
 
 from rungwise.play.collect import latest
 from rungwise.play.page import play
+from scripts import common
 
-IMAGES = Path(__file__).parent.parent / "docs/images"
-WIDE, PHONE = {"width": 1100, "height": 1180}, {"width": 375, "height": 780}
-SHOTS = {
+IMAGES = common.ROOT / "docs/images"
+WIDE, PHONE = ViewportSize(width=1100, height=1180), ViewportSize(width=375, height=780)
+SHOTS: dict[str, tuple[ViewportSize, Literal["light", "dark"], str]] = {
     "play-climb": (WIDE, "light", "view=climb&rung=rope"),
     "play-predict": (WIDE, "light", "view=predict&word=isabella"),
     "play-attend": (WIDE, "light", "view=attend&word=isabella&head=2.1"),
@@ -42,7 +44,7 @@ def main(climb: Path) -> None:
             page = browser.new_page(viewport=window, color_scheme=scheme)
             page.goto(f"{path.as_uri()}#{fragment}")
             tall = page.evaluate("document.body.offsetHeight")
-            clip = {"x": 0, "y": 0, "width": window["width"], "height": min(tall, window["height"])}
+            clip = FloatRect(x=0, y=0, width=window["width"], height=min(tall, window["height"]))
             page.screenshot(path=IMAGES / f"{name}.png", clip=clip, full_page=True)
             page.close()
         browser.close()

@@ -149,7 +149,7 @@ def test_the_help_that_an_error_names_is_there():
 
 def test_commands_are_put_together_in_one_place():
     """What is put into a command must be quoted, and hints.py does."""
-    pattern = re.compile(rf"rungwise ({'|'.join(COMMANDS)}) [^.:;]*\0|--out \0")
+    pattern = re.compile(rf"rungwise ({'|'.join(COMMANDS)}) [^.:;]*\0|--(out|data|config|column) \0")
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr) and path.name != "hints.py":
@@ -163,3 +163,14 @@ def test_any_argument_comes_through_a_shell(arguments):
     for text in filter(None, arguments):
         out = shlex.split(hints.command("sample", Path(text)))[2]
         assert Path(out) == Path(text) and not out.startswith("-")
+
+
+def test_another_list_of_the_articles_name_is_offered_as_it_can_be_pasted(tmp_path, monkeypatch):
+    folder = tmp_path / "my lists"
+    folder.mkdir()
+    (folder / "names.txt").write_text("\n".join(WORDS))
+    monkeypatch.setenv("RUNGWISE_DATA_DIR", str(folder))
+    refused = command("train", "--data", "names", "--out", tmp_path / "run")
+    assert refused.status == 2 and "SHA-256 differs" in refused.err
+    pasted = shlex.split(refused.err[refused.err.index("--data ") :])
+    assert command("train", *pasted, *flags(**TINY), "--out", tmp_path / "run").status == 0

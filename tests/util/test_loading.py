@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers import WORDS, tiny_run
+from rungwise.util.loading import explain
 
 MIB = 1 << 20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
@@ -84,3 +85,7 @@ def test_a_mistake_of_ours_is_not_blamed_on_a_package(place):
     done = rungwise(place, *SAMPLE, code="import sys; sys.modules['rungwise.training.run'] = None")
     assert done.returncode == 1
     assert done.stderr.startswith("rungwise: internal error: ")
+
+
+def test_memory_that_runs_out_in_a_library_is_one_line():
+    assert explain(RuntimeError("std::bad_alloc")) == "Not enough memory: std::bad_alloc."

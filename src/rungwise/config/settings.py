@@ -111,7 +111,7 @@ def suited(n_words: int) -> dict[str, Any]:
     and too slow a learner: counts hold a number for every context that they met, and beat it. Such lists get four
     times the parameters and, at twice the batch, about twenty characters for each (Hoffmann et al. 2022: what suits
     a fixed budget, here a quarter of an hour on one core); no dropout, because few words are met often; and a higher
-    peak, which a model without dropout takes well (docs/log.md).
+    peak, which a model without dropout takes well (docs/lab-notes.md).
     """
     if n_words < 3_000:
         return {"n_embd": 32, "n_head": 2, "steps": 5_000}

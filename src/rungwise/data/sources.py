@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rungwise.errors import UserError, closest
+from rungwise.util.hints import quoted
 from rungwise.util.machine import cached
 
 try:
@@ -71,7 +72,8 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
         if path.is_file():
             if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
                 raise UserError(
-                    f"{path} is not the article's list (SHA-256 differs); remove it, or give it as --data {path}."
+                    f"{path} is not the article's list (SHA-256 differs); remove it, or give it as "
+                    f"{quoted('--data', path)}"
                 )
             return path
     import pooch  # loads requests: only here

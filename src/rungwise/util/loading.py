@@ -10,7 +10,13 @@ from typing import Any
 
 NEEDED = {"numpy": 160 << 20, "torch": 800 << 20}
 """Bytes of address space (measured) with less of which a library in C may end the process by itself."""
-NO_MEMORY = ("failed to map segment", "annot allocate memory", "Unable to allocate", "can't start new thread")
+NO_MEMORY = (
+    "failed to map segment",
+    "annot allocate memory",
+    "Unable to allocate",
+    "can't start new thread",
+    "bad_alloc",
+)
 
 
 class _Limit(MetaPathFinder):

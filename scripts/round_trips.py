@@ -1,16 +1,12 @@
-"""Round trips, measured: python -m scripts.interop --makemore PATH/TO/makemore --out results/interop.json
+"""Exports, there and back: python -m scripts.round_trips --makemore PATH/TO/makemore
 
-Trains small models of the rungs that other libraries hold, takes them there with `rungwise export`, and compares what
-the libraries themselves compute and spell. docs/interop.md quotes the result. Two minutes or so on two cores.
+Trains small models of the rungs that other libraries can load, exports them with `rungwise export`, and compares what
+the libraries themselves compute and spell. Writes results/round-trips.json, of which docs/export.md has tables.
+Two minutes or so on two cores.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib.util
-import io
-import json
 import runpy
 import tempfile
 from collections.abc import Callable
@@ -22,18 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rungwise.cli.main import main as cli
+from rungwise.cli.main import main as rungwise
 from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.data.words import END, WordList
+from rungwise.export.homes import HOMES
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
+from rungwise.ladder import RUNGS as LADDER
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
-from rungwise.util.files import read_lines
+from rungwise.util.files import read_json, read_lines
+from scripts import common
 
-EXAMPLE = Path(__file__).parent.parent / "docs/examples/onnx_generate.py"
+FILE = common.RESULTS / "round-trips.json"
+EXAMPLE = common.ROOT / "docs/examples/onnx_generate.py"
 RUNGS = ("gelu", "no-head-bias", "tied", "learned-positions", "swiglu")
 """The article's own model, which only ONNX holds, and the rungs that a class of transformers holds."""
 N_WORDS, N_PREFIXES = 1000, 200
@@ -83,7 +83,7 @@ def run_directory(folder: Path, inputs: np.ndarray) -> Row:
 def to_onnx(folder: Path, rung: str, inputs: np.ndarray, begun: list[str]) -> Row:
     import onnxruntime
 
-    cli.main(["export", str(folder), "--format", "onnx"])
+    rungwise(["export", str(folder), "--format", "onnx"])
     path, run = folder / "onnx/model.onnx", run_dir.load(folder)
     session = onnxruntime.InferenceSession(path)
     error = through(run, inputs, lambda x: session.run(["logits"], {"tokens": x})[0])
@@ -97,7 +97,7 @@ def to_onnx(folder: Path, rung: str, inputs: np.ndarray, begun: list[str]) -> Ro
 def to_transformers(folder: Path, rung: str, inputs: np.ndarray, begun: list[str]) -> Row:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    cli.main(["export", str(folder), "--format", "hf"])
+    rungwise(["export", str(folder), "--format", "hf"])
     run = run_dir.load(folder)
     model = AutoModelForCausalLM.from_pretrained(folder / "hf")
     tokenizer = AutoTokenizer.from_pretrained(folder / "hf")
@@ -116,7 +116,7 @@ def to_tokenizers(listed: WordList, what: str) -> Row:
 
     tokenizer = native(listed.vocabulary, start_token=True)
     spelled = list(listed)
-    encoded = [found.ids for found in tokenizer.encode_batch(spelled)]
+    encoded = [encoding.ids for encoding in tokenizer.encode_batch(spelled)]
     back = tokenizer.decode_batch(encoded, skip_special_tokens=True)
     expected = ([END, *listed.vocabulary.encode(word)] for word in spelled)
     wrong = sum(a != b or x != y for a, b, x, y in zip(spelled, back, encoded, expected, strict=True))
@@ -131,14 +131,14 @@ def to_tensorboard(folder: Path) -> Row:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     line = ["train", "--data", "given-names", "--steps", "200", "--eval-every", "20", "--out", str(folder)]
-    cli.main([*line, "--tensorboard"])
+    rungwise([*line, "--tensorboard"])
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     metrics = read_lines(folder / run_dir.METRICS)
-    told = {(name, e.step): e.value for name in events.Tags()["scalars"] for e in events.Scalars(name)}
-    kept = {(name, line["step"]): line[name] for name, _ in told for line in metrics if name in line}
-    assert told.keys() == kept.keys()
-    return row("TensorBoard", "tensorboard", "losses", len(kept), max(abs(told[key] - kept[key]) for key in kept))
+    written = {(name, e.step): e.value for name in events.Tags()["scalars"] for e in events.Scalars(name)}
+    kept = {(name, line["step"]): line[name] for name, _ in written for line in metrics if name in line}
+    assert written.keys() == kept.keys()
+    return row("TensorBoard", "tensorboard", "losses", len(kept), max(abs(written[key] - kept[key]) for key in kept))
 
 
 class AsOurs(nn.Module):
@@ -155,16 +155,7 @@ class AsOurs(nn.Module):
 
 def to_makemore(folder: Path) -> list[Row]:
     """Its own reading of the article's list, and its own loss, against ours of the same words and the same model."""
-    spec = importlib.util.spec_from_file_location("makemore", folder / "makemore.py")
-    assert spec
-    assert spec.loader
-    makemore = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(makemore)
-    torch.manual_seed(3407)
-    with contextlib.redirect_stdout(io.StringIO()):
-        train, test = makemore.create_datasets(str(words.names_path()))
-    config = makemore.ModelConfig(vocab_size=test.get_vocab_size(), block_size=test.get_output_length())
-    model = makemore.Transformer(config).eval()
+    model, train, test = common.makemore(folder)
     names = words.load("names")
     theirs = sorted(train.words + test.words)
     wrong = sum(
@@ -193,7 +184,7 @@ def measure(makemore: Path | None, steps: int = 1000) -> dict[str, Any]:
         for rung in RUNGS:
             folder = Path(place) / rung
             line = ["train", "--data", "given-names", "--rung", rung, "--steps", str(steps), "--out", str(folder)]
-            cli.main(line)
+            rungwise(line)
             rows += [run_directory(folder, inputs)] if rung == RUNGS[0] else []
             rows += [to_onnx(folder, rung, inputs, begun)]
             rows += [to_transformers(folder, rung, inputs, begun)] if rung != RUNGS[0] else []
@@ -205,15 +196,55 @@ def measure(makemore: Path | None, steps: int = 1000) -> dict[str, Any]:
     return {"data": listed.name, "steps": steps, **run_dir.provenance(), "date": run_dir.now(), "rows": rows}
 
 
+# ------------------------------------------------------------------------------------------------- tables
+
+
+def round_trips() -> str:
+    """What was measured, a row each."""
+
+    def number(value: float) -> str:
+        return f"{int(value):,}" if value == int(value) else f"{value:.1e}"
+
+    measured = read_json(FILE)
+    rows = (
+        (
+            *(r[name] for name in ("to", "by", "compared")),
+            f"{r['n']:,}",
+            number(r["error"]),
+            f"{r['spelled'][0]} of {r['spelled'][1]}" if r["spelled"] else "",
+        )
+        for r in measured["rows"]
+    )
+    columns = {"goes to": "---", "read by": "---", "what is compared": "---", "how many": "--:"}
+    return common.table(columns | {"largest difference": "--:", "greedy words equal": "--:"}, rows) + (
+        f"\nModels of these rungs after {measured['steps']:,} steps on {measured['data']}; logits of every position of "
+        "that many test words. One run; `python -m scripts.round_trips` measures it again. The same figures come up "
+        "again because float32 is coarse: between 4 and 8, where the largest logits lie, neighbours are 4.8e-7 apart.\n"
+    )
+
+
+def homes() -> str:
+    """What each class of transformers takes, and the rungs that fit."""
+    rows = (
+        (
+            home.name,
+            ", ".join(f"{field} {' or '.join(map(str, ok))}" for field, ok in home.needs.items())
+            + ("; heads of any size" if home.any_head_size else "; heads of n_embd / n_head"),
+            ", ".join(name for name, rung in LADDER.items() if not home.unmet(rung.model)),
+        )
+        for home in HOMES
+    )
+    return common.table(dict.fromkeys(("class", "what a model must be", "rungs"), "---"), rows)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = common.parser(__doc__, FILE)
     parser.add_argument("--makemore", type=Path, help="its checkout; without it, its rows are left out")
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    found = measure(options.makemore, options.steps)
-    options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for line in found["rows"]:
+    measured = measure(options.makemore, options.steps)
+    common.keep(options.out, measured)
+    for line in measured["rows"]:
         print(line)
 
 

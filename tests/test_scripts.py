@@ -1,0 +1,68 @@
+"""What maintains the project runs, is written once, and reads back what users' directories hold."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scripts import bench_scale, common, keep_results, scale_model
+
+from rungwise.config import ModelConfig
+from rungwise.experiment.results import RESULTS
+from rungwise.model.transformer import Transformer, count_parameters
+
+SCRIPTS = sorted(path.stem for path in (common.ROOT / "scripts").glob("[a-z]*.py"))
+CLIMB = common.ROOT / "tests/version_0_1_0/climb"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_is_a_module_that_says_what_it_does(name: str) -> None:
+    module = importlib.import_module(f"scripts.{name}")
+    assert module.__doc__
+    if hasattr(module, "main"):
+        assert f"python -m scripts.{name}" in module.__doc__
+
+
+def test_nothing_changes_the_import_path() -> None:
+    """Scripts are a package, and pytest's pythonpath holds the tests' helpers."""
+    files = [*(common.ROOT / "scripts").rglob("*.py"), *(common.ROOT / "tests").rglob("*.py")]
+    changing = re.compile(r"^\s*sys\.path\.(insert|append|extend)", re.MULTILINE)
+    assert [path.name for path in files if changing.search(path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("layers, width", [(1, 28), (4, 140)])
+def test_the_parameters_of_the_cost_model_are_the_models(layers: int, width: int) -> None:
+    assert scale_model.parameters(layers, width) == count_parameters(
+        Transformer(ModelConfig(28, 16, layers, n_head=1, n_embd=width))
+    )
+
+
+def test_the_cost_model_finds_the_constants_that_made_its_measurements(capsys) -> None:
+    constants = np.array([1e-4, 2e-5, 1e-9, 3e-12, 4e-9])
+    places = {str(batch): {"native": 5.0 * batch} for batch in (32, 128)}
+    steps = {
+        f"native {point}": float(scale_model.terms(*point[:2], places[str(point[2])]["native"]) @ constants)
+        for point in bench_scale.FIT
+    }
+    assert scale_model.fit({"places": places, "steps": steps}, "native") == pytest.approx(constants, rel=1e-6)
+    scale_model.main()  # over what is committed
+    assert "one of two processes" in capsys.readouterr().out
+
+
+def test_a_measurement_runs_in_a_process_of_its_own() -> None:
+    """Most of a process with PyTorch is PyTorch: more than 100 MB, less than 2 GB."""
+    assert 1e8 < bench_scale.peak_bytes("torch", 1, 16, 32) < 2e9
+
+
+def test_a_climb_that_is_taken_in_twice_changes_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
+    climb, kept = (Path(shutil.copytree(CLIMB, tmp_path / name)) for name in ("climb", "kept"))
+    n = len((climb / RESULTS).read_text().splitlines())
+    monkeypatch.setattr(sys, "argv", ["keep_results", str(climb), str(kept)])
+    keep_results.main()
+    assert f'"taken": {n}' in capsys.readouterr().out
+    assert sorted((kept / RESULTS).read_text().splitlines()) == sorted((climb / RESULTS).read_text().splitlines())
