@@ -22,7 +22,7 @@ from rungwise.engine.process_group import World
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
 from rungwise.ladder import RUNGS, select
-from rungwise.training import run as practice
+from rungwise.training import run as training
 from rungwise.training import run_dir
 from rungwise.util.files import read_lines, read_tensors
 
@@ -103,7 +103,7 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
 
 
 def begin(out: Path, listed: Path, **fields) -> None:
-    practice.start(out, Settings.of({**RUN, "data": str(listed), **fields}, "test"), say=lambda line: None)
+    training.start(out, Settings.of({**RUN, "data": str(listed), **fields}, "test"), log=lambda line: None)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ vocabulary.json    the characters, and how often each begins a word
 model.safetensors  the weights: the best on the validation words, where there are any, else the last
 metrics.jsonl      losses as training went on
 samples.txt        some words
-`rungwise train` also leaves known.safetensors (which words the list holds, as hashes: known.py) and
-checkpoint.safetensors (the last weights, the optimiser's state, and where training stands: session.py).
+`rungwise train` also leaves known.safetensors (which words the list holds, as hashes: known_words.py) and
+checkpoint.safetensors (the last weights, the optimiser's state, and how far training is: trainer.py).
 """
 
 from __future__ import annotations
