@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,4 +105,4 @@ def test_programs_that_print_something_else_are_refused():
     with pytest.raises(UserError, match="another version"):
         peers.found(r"step time ([\d.]+)ms", "step 0 took 12 ms", "makemore")
     with pytest.raises(UserError, match=r"failed in .*: boom"):
-        peers.run([sys.executable, "-c", "import sys; sys.exit('boom')"], machine.CACHES.parent)
+        peers.run([sys.executable, "-c", "import sys; sys.exit('boom')"], Path(sys.executable).parent)

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from rungwise.bench import machine, ours
+from rungwise.bench import ours
 from rungwise.bench.limits import Work
 from rungwise.bench.peers import Makemore, MicrogptC
 from rungwise.bench.summary import WHOLE, ratios, tell
@@ -28,6 +28,7 @@ from rungwise.ladder import get_rung
 from rungwise.model.cost import flop, n_parameters
 from rungwise.util import files, progress
 from rungwise.util.machine import cores
+from rungwise.util.provenance import describe_machine
 
 TRAINED = {
     "scaled_8": ("scaled", 8),
@@ -106,7 +107,7 @@ def measure(request: Request) -> dict[str, Any]:
                 advance(i, what)
                 task()
         return {
-            "machine": machine.describe(),
+            "machine": describe_machine(),
             "engine": engine,
             "data": listed.name,
             "protocol": ours.PROTOCOL,

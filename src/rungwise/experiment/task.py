@@ -24,6 +24,7 @@ from rungwise.model.transformer import Transformer, count_parameters
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util import files
+from rungwise.util.provenance import now
 
 N_SAMPLES = 10
 
@@ -67,7 +68,7 @@ def measure(climb: Climb, parts: Split, task: Task, tell: Callable[[float], None
             protocol=climb.protocol.name,
             tokens_per_s=round(engine.tokens_per_step / ms_per_step * 1000),
             ms_per_step=round(ms_per_step, 4),
-            date=run_dir.now(),
+            date=now(),
             engine=engine.name,
             split_seed=climb.split_seed,
             model=model_config.to_dict(),

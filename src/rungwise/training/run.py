@@ -38,6 +38,7 @@ from rungwise.training.trainer import Event, Observe, Trainer
 from rungwise.util import files, hints, machine
 from rungwise.util.files import contents, lock, make_folder
 from rungwise.util.progress import bar
+from rungwise.util.provenance import now, provenance
 
 N_SAMPLES = 20
 
@@ -98,7 +99,7 @@ def start(
         "split_seed": 0,
         "engine": engine_name,
         "threads": own_threads(world),
-        "started": run_dir.now(),
+        "started": now(),
         **({"launcher": world.launcher} if world else {}),
         **run_dir.origin(dataset),
         "list": source.to_dict(),
@@ -335,7 +336,7 @@ def _section(out: Path, configs: Configs, name: str) -> Any:
 
 def _warn_of_versions(configs: Configs) -> None:
     """Going on bit for bit takes the same arithmetic."""
-    then, now = configs.info.get("versions"), run_dir.provenance()["versions"]
-    if isinstance(then, dict) and (other := [name for name in now if then.get(name) != now[name]]):
-        changes = ", ".join(f"{name} {then.get(name)} then, {now[name]} now" for name in other)
+    then, here = configs.info.get("versions"), provenance()["versions"]
+    if isinstance(then, dict) and (other := [name for name in here if then.get(name) != here[name]]):
+        changes = ", ".join(f"{name} {then.get(name)} then, {here[name]} now" for name in other)
         print(f"Begun with other versions ({changes}): the last bits may differ.", file=sys.stderr)
