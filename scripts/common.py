@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import io
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rungwise.config import ModelConfig, Protocol
+from rungwise.config import Protocol
 from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.data.words import WordList
@@ -65,13 +64,6 @@ def in_a_process(script: str, *arguments: object, launcher: Sequence[str] = (), 
 def tape(listed: WordList, protocol: Protocol, part: str = "train") -> Tape:
     """The words of one part of the protocol's split."""
     return Tape.of(listed, getattr(words.split(listed, protocol), part), protocol)
-
-
-def n_parameters(config: ModelConfig) -> int:
-    """Counted from the shapes: no model is built."""
-    from rungwise.engine.native.library import shapes
-
-    return sum(math.prod(shape) for shape in shapes(config).values())
 
 
 def makemore(folder: Path) -> tuple[Any, Any, Any]:

@@ -27,6 +27,7 @@ from rungwise.data import words
 from rungwise.data.describe import survey
 from rungwise.errors import UserError
 from rungwise.inference.score import score
+from rungwise.model.cost import n_parameters
 from rungwise.training import run, run_dir
 from rungwise.util import files
 from scripts import common
@@ -142,7 +143,7 @@ def table() -> str:
             *(f"{row[key]:.3f}" for key in ("bigram", "kneser_ney_5")),
             f"{row['kneser_ney_best']:.3f} ({row['kneser_ney_order']})",
             f"{bold}{row['test_loss']:.3f}{bold}",
-            f"{common.n_parameters(ModelConfig(**row['model'])):,}",
+            f"{n_parameters(ModelConfig(**row['model'])):,}",
             f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}{stopped}",
         )
         rows.append(cells)

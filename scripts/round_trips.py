@@ -30,6 +30,7 @@ from rungwise.ladder import RUNGS as LADDER
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util.files import read_json, read_lines
+from rungwise.util.provenance import now, provenance
 from scripts import common
 
 FILE = common.RESULTS / "round-trips.json"
@@ -193,7 +194,7 @@ def measure(makemore: Path | None, steps: int = 1000) -> dict[str, Any]:
         rows.append(to_tensorboard(Path(place) / "events"))
     if makemore:
         rows += to_makemore(makemore)
-    return {"data": listed.name, "steps": steps, **run_dir.provenance(), "date": run_dir.now(), "rows": rows}
+    return {"data": listed.name, "steps": steps, **provenance(), "date": now(), "rows": rows}
 
 
 # ------------------------------------------------------------------------------------------------- tables

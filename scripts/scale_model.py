@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rungwise.config import ModelConfig
+from rungwise.model.cost import n_parameters
 from rungwise.util.files import read_json
 from scripts import common
 from scripts.bench_scale import CHECK, ENGINES, FILE, FIT, FLOATS, PEAKS, WORDS
@@ -40,7 +41,7 @@ NAMES = {
 
 def parameters(layers: int, width: int) -> int:
     """Of the article's final model of this size, with 28 tokens."""
-    return common.n_parameters(ModelConfig(28, 1, layers, n_head=1, n_embd=width))
+    return n_parameters(ModelConfig(28, 1, layers, n_head=1, n_embd=width))
 
 
 def terms(layers: int, width: int, n_places: float) -> np.ndarray:

@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 
@@ -14,10 +13,8 @@ from rungwise.data.batches import Tape
 from rungwise.data.words import split
 from rungwise.engine.select import make_engine
 from rungwise.ladder import get_rung
-from rungwise.training import run as practice
-from rungwise.training import run_dir
-from rungwise.training import trainer as session
-from rungwise.training.trainer import Session
+from rungwise.training import run as training
+from rungwise.training import run_dir, trainer
 from rungwise.util.files import read_tensors
 
 
@@ -36,36 +33,34 @@ def same_losses(name, **changes):
 
 def resumed(folder):
     """A run that was begun with compiled steps goes on with them, bit for bit; where it cannot, it says so."""
-    folder, lines, honest = Path(folder), [], Session._after_block
+    folder, lines = Path(folder), []
 
-    def begin(out):
+    def begin(out, *observers):
         asked = Settings.of({**TINY, "rung": "baseline", "compile": "on", "save_every": 0, "eval_every": 20}, "test")
-        return practice.start(out, asked, say=lines.append, listed=listed())
+        return training.start(out, asked, log=lines.append, listed=listed(), observers=observers)
 
-    def stop(self, step, losses):
-        honest(self, step, losses)
-        if step == 14:
+    def stop(event):
+        if event.kind == "block" and event.step == 14:
             raise KeyboardInterrupt
 
-    session.STEPS_AT_ONCE = 7
+    trainer.STEPS_AT_ONCE = 7
     begin(folder / "whole")
     assert "Steps are compiled, as asked." in lines
-    with mock.patch.object(Session, "_after_block", stop):
-        try:
-            begin(folder / "cut")
-        except KeyboardInterrupt:
-            pass
-        else:
-            raise AssertionError("was not stopped")
+    try:
+        begin(folder / "cut", stop)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("was not stopped")
     assert run_dir.load_config(folder / "cut").info["compiled"] is True
     shutil.copytree(folder / "cut", folder / "elsewhere")
-    practice.resume(folder / "cut", say=lines.append, listed=listed())
+    training.resume(folder / "cut", log=lines.append, listed=listed())
     assert "Going on after 7 steps." in lines
     whole, cut = (read_tensors(folder / name / run_dir.CHECKPOINT)[0] for name in ("whole", "cut"))
     assert all((whole[name] == cut[name]).all() for name in whole)
     lines.clear()
     os.environ["CXX"] = "no-such-compiler"
-    practice.resume(folder / "elsewhere", say=lines.append, listed=listed())
+    training.resume(folder / "elsewhere", log=lines.append, listed=listed())
     assert lines[1] == (
         "Steps cannot be compiled: the compiler $CXX, 'no-such-compiler', was not found. "
         "The run was begun with compiled steps: the last bits may differ."

@@ -15,6 +15,7 @@ from rungwise.ladder import RUNGS
 from rungwise.model.transformer import Transformer
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
+from rungwise.util.provenance import provenance
 
 CHARACTERS = " .<>adenpé日🙂"
 BLOCK_SIZE = 13
@@ -35,7 +36,7 @@ def random_run(config: ModelConfig, protocol: str = "strict", seed: int = 0) -> 
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     firsts = np.array([0, 0, *range(1, config.vocab_size - 1)])
-    info = {"data": "made-up", "data_sha256": "0" * 64, "seed": seed, "engine": "torch", **run_dir.provenance()}
+    info = {"data": "made-up", "data_sha256": "0" * 64, "seed": seed, "engine": "torch", **provenance()}
     return Run(model, Vocabulary(CHARACTERS), get_protocol(protocol), firsts, TrainConfig(), info)
 
 

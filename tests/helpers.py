@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -24,8 +27,9 @@ from rungwise.data.words import END, NAMES_SHA256, WordList
 from rungwise.engine import native
 from rungwise.experiment.results import Result
 from rungwise.ladder import get_rung
-from rungwise.training import run as practice
+from rungwise.training import run as training
 from rungwise.training import run_dir
+from rungwise.training.trainer import Event
 from rungwise.util.files import read_tensors
 
 torch.set_num_threads(1)
@@ -61,6 +65,24 @@ def command(*arguments: object, stdin: bytes = b"", encoding: str = "utf-8") -> 
     return Outcome(status, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
+@contextlib.contextmanager
+def observed(observe: Callable[[Event], object]) -> Iterator[None]:
+    """Runs that start or go on meanwhile, by a command too, are observed."""
+    begin, go_on = (functools.partial(what, observers=[observe]) for what in (training.start, training.resume))
+    with mock.patch.multiple(training, start=begin, resume=go_on):
+        yield
+
+
+def ctrl_c(at: int = 1, number: int = signal.SIGINT) -> Callable[[Event], None]:
+    """An observer that sends this process a signal after the first block of steps that ends at step `at` or later."""
+
+    def observe(event: Event) -> None:
+        if event.kind == "block" and event.step >= at:
+            os.kill(os.getpid(), number)
+
+    return observe
+
+
 def listed(some: object = WORDS, name: str = "some") -> WordList:
     return words.from_words(some, name)  # type: ignore[arg-type]
 
@@ -73,7 +95,7 @@ def flags(**fields: object) -> list[str]:
 def _made(protocol: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rungwise-tests-")) / "run"
     asked = Settings.of({**TINY, "protocol": protocol}, "test")
-    practice.start(folder, asked, say=lambda line: None, listed=listed())
+    training.start(folder, asked, log=lambda line: None, listed=listed())
     return folder
 
 

@@ -22,6 +22,7 @@ from rungwise.model.transformer import Transformer, count_parameters
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util import files
+from rungwise.util.provenance import now
 
 SYLLABLES = ("ka", "el", "mi", "ro", "an", "sha", "tu", "ri", "na", "bo")
 
@@ -76,7 +77,7 @@ def small_climb(
             Result(
                 rung=rung.name, seed=seed, n_params=count_parameters(model), steps=rung.train.steps, protocol=protocol,
                 train_loss=loss, val_loss=None, test_loss=loss, tokens_per_s=1.0, ms_per_step=1.0, data=words.name,
-                data_sha256=words.sha256, versions={}, git_revision=None, date=run_dir.now(), engine="none",
+                data_sha256=words.sha256, versions={}, git_revision=None, date=now(), engine="none",
                 split_seed=0,
                 model=model.config.to_dict(), train=rung.train.to_dict(), detail={},
             ),

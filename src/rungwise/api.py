@@ -42,7 +42,7 @@ def train(data: str | Path | Iterable[str] = "auto", out: str | Path | None = No
     listed = None if by_name else words.from_words(data, max_length=asked.list.max_length)
     with contextlib.ExitStack() as stack:
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
-        return start(folder, asked, say=lambda line: None, listed=listed)
+        return start(folder, asked, log=lambda line: None, listed=listed)
 
 
 def generate(run: Run, n: int = 20, *, seed: int = 0, **sampling: Unpack[SamplingFields]) -> Iterator[Word]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape
 from rungwise.data.words import END
 from rungwise.errors import UserError
+from rungwise.model.cost import flop
 
 
 def test_it_runs_and_tells(tmp_path):
@@ -79,7 +81,7 @@ def test_the_arithmetic_of_a_step_by_hand():
     assert work.attended == 1 + 2 + 3 + 3
     model = ModelConfig(vocab_size=5, block_size=4, n_layer=1, n_head=1, n_embd=7, mlp="none", position="none")
     linear = 5 * 7 * 21 + 4 * 7 * 7 + 4 * 7 * 5  # queries, keys and values of five tokens; projection; head
-    assert work.flop(model) == 3 * 2 * (linear + 2 * 9 * 7)
+    assert flop(model, work.rows, work.attended) == 3 * 2 * (linear + 2 * 9 * 7)
 
 
 def test_the_memory_of_a_family():
@@ -103,4 +105,4 @@ def test_programs_that_print_something_else_are_refused():
     with pytest.raises(UserError, match="another version"):
         peers.numbers(r"step time ([\d.]+)ms", "step 0 took 12 ms", "makemore")
     with pytest.raises(UserError, match=r"failed in .*: boom"):
-        peers.run([sys.executable, "-c", "import sys; sys.exit('boom')"], machine.CACHES.parent)
+        peers.run([sys.executable, "-c", "import sys; sys.exit('boom')"], Path(sys.executable).parent)

@@ -15,7 +15,7 @@ import pytest
 
 from helpers import TINY, WORDS, assert_same
 from rungwise.config.settings import Settings
-from rungwise.training import run as practice
+from rungwise.training import run as training
 from rungwise.training import run_dir
 from rungwise.util.files import read_lines
 
@@ -30,9 +30,9 @@ def train(folder: str, words: str) -> None:
     torch.set_num_threads(1)
     out = Path(folder)
     if (out / run_dir.CONFIG).exists():
-        practice.resume(out, say=lambda line: None)
+        training.resume(out, log=lambda line: None)
     else:
-        practice.start(out, Settings.of({**RUN, "data": words}, "test"), say=lambda line: None)
+        training.start(out, Settings.of({**RUN, "data": words}, "test"), log=lambda line: None)
 
 
 def climb(folder: str, words: str, rungs: str = "baseline,2-heads", processes: int = 2) -> None:

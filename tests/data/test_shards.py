@@ -1,8 +1,6 @@
 """Lists in Parquet shards: every word once an epoch, the same batches however they are cut, in flat memory."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,16 +16,16 @@ from helpers import (  # noqa: E402
     TINY,
     assert_same,
     command,
+    ctrl_c,
     flags,
+    observed,
 )
 from rungwise.config import ListConfig  # noqa: E402
 from rungwise.data import dataset, shards  # noqa: E402
 from rungwise.data.shard_stream import ShardStream  # noqa: E402
 from rungwise.data.words import PAD, Dropped  # noqa: E402
 from rungwise.errors import UserError  # noqa: E402
-from rungwise.training import run_dir  # noqa: E402
-from rungwise.training import trainer as session  # noqa: E402
-from rungwise.training.trainer import Session  # noqa: E402
+from rungwise.training import run_dir, trainer  # noqa: E402
 from rungwise.util.files import read_lines, read_tensors  # noqa: E402
 
 
@@ -148,16 +146,9 @@ def test_a_run_goes_on_bit_for_bit_and_keeps_what_it_needs(folder, tmp_path, mon
     assert done.status == 0, done.err
     assert "1,999 words in 3 shards" in done.out
     assert "engine distributed;" in done.out
-    honest, cut = Session._after_block, tmp_path / "cut"
-
-    def interrupt(self, step, losses):
-        honest(self, step, losses)
-        if step == 71:  # of 66 or so steps an epoch
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(session, "STEPS_AT_ONCE", 11)
-        patched.setattr(Session, "_after_block", interrupt)
+    cut = tmp_path / "cut"
+    with monkeypatch.context() as patched, observed(ctrl_c(at=71)):  # of 66 or so steps an epoch
+        patched.setattr(trainer, "STEPS_AT_ONCE", 11)
         assert command(*begin, cut).status == 130
     (tmp_path / "moved").mkdir()
     for path in folder.iterdir():

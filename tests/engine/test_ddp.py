@@ -22,7 +22,7 @@ from rungwise.engine.process_group import World
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
 from rungwise.ladder import RUNGS, select
-from rungwise.training import run as practice
+from rungwise.training import run as training
 from rungwise.training import run_dir
 from rungwise.util.files import read_lines, read_tensors
 
@@ -103,7 +103,7 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
 
 
 def begin(out: Path, listed: Path, **fields) -> None:
-    practice.start(out, Settings.of({**RUN, "data": str(listed), **fields}, "test"), say=lambda line: None)
+    training.start(out, Settings.of({**RUN, "data": str(listed), **fields}, "test"), log=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -172,16 +172,17 @@ def test_thirty_short_runs_end_well(listed, tmp_path):
 KILLED = """
 import os, signal, sys
 from rungwise.cli.main import main
-from rungwise.engine.ddp import DistributedEngine
+from rungwise.data.batches import Drawn
 
-honest, (rank, step), first_start = DistributedEngine._steps, {when}, os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+rows, (rank, when) = Drawn.rows, {when}
+ours = os.environ["RANK"] == str(rank) and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
 
-def steps(self, first_step, rates):
-    if first_start and self.rank == rank and first_step >= step:
+def read(self, step, first, last):
+    if ours and step >= when:
         os.kill(os.getpid(), signal.SIGKILL)
-    return honest(self, first_step, rates)
+    return rows(self, step, first, last)
 
-DistributedEngine._steps = steps
+Drawn.rows = read
 main(sys.argv[1:])
 """
 

@@ -11,8 +11,9 @@ from helpers import ENGINES
 from rungwise.config import EngineConfig, TrainConfig, get_protocol
 from rungwise.data.batches import Tape, draw
 from rungwise.data.words import split
+from rungwise.engine.device import choose_device
 from rungwise.engine.loop import learning_rate, models, train
-from rungwise.engine.select import choose_device, choose_engine, describe_engine, make_engine, replicas_together
+from rungwise.engine.select import choose_engine, describe_engine, make_engine, replicas_together
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
 from rungwise.ladder import RUNGS, get_rung

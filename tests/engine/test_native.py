@@ -17,6 +17,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.words import PAD
 from rungwise.engine import native
 from rungwise.ladder import RUNGS
+from rungwise.model.cost import shapes
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer
 
@@ -324,7 +325,7 @@ def test_a_diverged_run_shows_as_nan(engine):
 @every_config
 def test_shapes_are_the_models(config):
     expected = {name: tuple(parameter.shape) for name, parameter in Transformer(config).named_parameters()}
-    assert list(native.shapes(config).items()) == list(expected.items())
+    assert list(shapes(config).items()) == list(expected.items())
 
 
 @pytest.mark.parametrize("spoil", ["name", "shape", "dtype", "order", "token", "length", "target"])

@@ -12,23 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import ENGINES, TINY, WORDS, assert_same, command, flags, listed
+from helpers import ENGINES, TINY, WORDS, assert_same, command, ctrl_c, flags, listed, observed
 from rungwise.config.settings import Settings
 from rungwise.data.known_words import KNOWN
 from rungwise.errors import UserError
-from rungwise.training import run as practice
+from rungwise.training import run as training
 from rungwise.training import run_dir
-from rungwise.training import trainer as session
-from rungwise.training.trainer import Session, Stopped
+from rungwise.training import trainer as trainers
+from rungwise.training.trainer import Event, Stopped, Trainer
 from rungwise.util.files import read_lines, read_tensors
 
 
 def quiet(line: str) -> None: ...
 
 
-def begin(out: Path, **fields) -> run_dir.Run:
+def begin(out: Path, *observers, **fields) -> run_dir.Run:
     asked = Settings.of({**TINY, "steps": 60, "dropout": 0.2, **fields}, "test")
-    return practice.start(out, asked, say=quiet, listed=listed())
+    return training.start(out, asked, log=quiet, listed=listed(), observers=observers)
 
 
 class Killed(Exception):
@@ -38,27 +38,25 @@ class Killed(Exception):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("protocol", ["strict", "article"])
 def test_a_run_that_was_cut_anywhere_ends_the_same(tmp_path, monkeypatch, engine, protocol):
-    monkeypatch.setattr(session, "STEPS_AT_ONCE", 7)
+    monkeypatch.setattr(trainers, "STEPS_AT_ONCE", 7)
     fields = {"engine": engine, "protocol": protocol, "save_every": 0, "eval_every": 10}
     begin(tmp_path / "whole", **fields)
     at = np.random.default_rng(5)
-    honest, patience = Session._after_block, [0]
+    patience = [0]
 
-    def sudden(self, step, losses):
-        honest(self, step, losses)
-        patience[0] -= 1
+    def sudden(event):
+        patience[0] -= event.kind == "block"
         if not patience[0]:
             raise Killed
 
-    monkeypatch.setattr(Session, "_after_block", sudden)
     out, cuts = tmp_path / "cut", 0
     while not (out / run_dir.SAMPLES).exists():
         patience[0] = int(at.integers(2, 5))
         try:
             if (out / run_dir.CONFIG).exists():
-                practice.resume(out, say=quiet, listed=listed())
+                training.resume(out, log=quiet, listed=listed(), observers=[sudden])
             else:
-                begin(out, **fields)
+                begin(out, sudden, **fields)
         except Killed:
             cuts += 1
     assert cuts >= 2
@@ -66,62 +64,70 @@ def test_a_run_that_was_cut_anywhere_ends_the_same(tmp_path, monkeypatch, engine
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch, number):
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     begin(tmp_path / "whole")
-    before, honest = signal.getsignal(signal.SIGINT), Session._after_block
-
-    def interrupt(self, step, losses):
-        honest(self, step, losses)
-        if step == 33:
-            os.kill(os.getpid(), number)
-
-    out = tmp_path / "stopped"
-    monkeypatch.setattr(Session, "_after_block", interrupt)
+    before, out = signal.getsignal(signal.SIGINT), tmp_path / "stopped"
     with pytest.raises(Stopped) as stopped:
-        begin(out)
+        begin(out, ctrl_c(33, number))
     assert str(stopped.value) == (
         "Stopped after 33 of 60 steps; everything is saved. Go on, with the list on standard input: "
         f"rungwise train --out {out} --resume --data -"
     )
     assert stopped.value.exit_status == 128 + number
-    monkeypatch.undo()
     assert signal.getsignal(signal.SIGINT) is before
-    practice.resume(out, say=quiet, listed=listed())
+    training.resume(out, log=quiet, listed=listed())
     assert_same(tmp_path / "whole", out)
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
     """Not one that comes with the first: torchrun passes on what its processes have heard themselves."""
 
-    def interrupt(self, step, losses):
+    def interrupt(event):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(session.AGAIN)
+        time.sleep(trainers.AGAIN)
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("it went on")
 
-    monkeypatch.setattr(Session, "_after_block", interrupt)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt) as stopped:
-        begin(tmp_path / "stopped")
+        begin(tmp_path / "stopped", interrupt)
     assert not isinstance(stopped.value, Stopped)
-    assert time.monotonic() - began >= session.AGAIN
+    assert time.monotonic() - began >= trainers.AGAIN
 
 
-def test_the_command_ends_with_130_after_ctrl_c(tmp_path, monkeypatch):
-    honest = Session._after_block
-
-    def interrupt(self, step, losses):
-        honest(self, step, losses)
-        os.kill(os.getpid(), signal.SIGINT)
-
+def test_the_command_ends_with_130_after_ctrl_c(tmp_path):
     (tmp_path / "l").write_text("\n".join(WORDS))
-    monkeypatch.setattr(Session, "_after_block", interrupt)
-    done = command("train", "--data", tmp_path / "l", "--out", tmp_path / "r", *flags(**{**TINY, "steps": 99}))
+    with observed(ctrl_c()):
+        done = command("train", "--data", tmp_path / "l", "--out", tmp_path / "r", *flags(**{**TINY, "steps": 99}))
     assert done.status == 130
     assert done.err.splitlines()[-1].startswith("rungwise: Stopped after 4 of 99 steps; everything is saved. Go on: ")
     sampled = command("sample", tmp_path / "r", "-n", 2)  # the best so far can be used
     assert (sampled.status, len(sampled.out.splitlines())) == (0, 2)
+
+
+def test_observers_are_told_blocks_evaluations_and_checkpoints(tmp_path):
+    """What they are told is what the directory holds."""
+    events: list[Event] = []
+    begin(tmp_path / "r", events.append, eval_every=20, save_every=0, learning_rate=0.02)
+    assert [event.step for event in events if event.kind == "block"] == [20, 40, 60]
+    lines = [line for line in read_lines(tmp_path / "r" / run_dir.METRICS) if "train_loss" in line]
+    assert [{"step": e.step, **e.values} for e in events if e.kind == "evaluation"] == lines
+    assert [event.step for event in events if event.kind == "checkpoint"] == [20, 40, 60]
+    assert [event.kind for event in events] == ["block", "evaluation", "checkpoint"] * 3
+    for before, event in zip([None, *lines], [e for e in events if e.kind == "block"], strict=False):
+        assert event.values["tokens_per_s"] > 0
+        assert event.values.get("best_val_loss") == (before and before["val_loss"])  # it falls, in so few steps
+
+
+def test_what_an_observer_raises_ends_training(tmp_path):
+    def observe(event: Event) -> None:
+        if event.kind == "evaluation":
+            raise Killed
+
+    with pytest.raises(Killed):
+        begin(tmp_path / "r", observe)
+    assert not (tmp_path / "r" / run_dir.SAMPLES).exists()
 
 
 def test_another_thread_trains_without_signals(tmp_path):
@@ -133,7 +139,7 @@ def test_another_thread_trains_without_signals(tmp_path):
 
 def losses_in_order(monkeypatch, values):
     """Validation losses as a test wants them."""
-    given, honest = iter(values), session.score
+    given, honest = iter(values), trainers.score
 
     class Told:
         loss = 0.0
@@ -144,7 +150,7 @@ def losses_in_order(monkeypatch, values):
         told.loss = next(given)
         return told
 
-    monkeypatch.setattr(session, "score", score)
+    monkeypatch.setattr(trainers, "score", score)
 
 
 def test_patience_stops_and_the_best_weights_are_kept(tmp_path, monkeypatch):
@@ -159,19 +165,19 @@ def test_patience_stops_and_the_best_weights_are_kept(tmp_path, monkeypatch):
     monkeypatch.undo()
     # The same steps without patience: what was kept is what stood there after ten.
     cut = tmp_path / "cut"
-    monkeypatch.setattr(Session, "finished", property(lambda self: self.standing.step >= 10))
+    monkeypatch.setattr(Trainer, "finished", property(lambda self: self.state.step >= 10))
     begin(cut, eval_every=5)
     last = read_tensors(cut / run_dir.CHECKPOINT)[0]
     for name, value in best.items():
         np.testing.assert_array_equal(value, last[f"param/{name}"][0])
 
 
-def test_looks_come_as_often_as_asked(tmp_path):
+def test_evaluations_come_as_often_as_asked(tmp_path):
     begin(tmp_path / "a", eval_every=25)
     assert [line["step"] for line in read_lines(tmp_path / "a" / run_dir.METRICS)] == [25, 50, 60, 60]
     begin(tmp_path / "b", protocol="article")
     lines = read_lines(tmp_path / "b" / run_dir.METRICS)
-    assert len(lines) == 21  # twenty looks, though there is nothing to look at, and the end
+    assert len(lines) == 21  # twenty evaluations, though there are no validation words, and the end
     assert all("val_loss" not in line for line in lines)
 
 
@@ -191,17 +197,10 @@ def test_the_model_learns(tmp_path):
 
 
 @pytest.fixture
-def half(tmp_path, monkeypatch):
+def half(tmp_path):
     """A run of a file's words that was stopped half-way."""
     (tmp_path / "list.txt").write_text("\n".join(WORDS))
-    honest = Session._after_block
-
-    def interrupt(self, step, losses):
-        honest(self, step, losses)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Session, "_after_block", interrupt)
+    with observed(ctrl_c()):
         done = command("train", "--data", tmp_path / "list.txt", "--out", tmp_path / "r", *flags(**TINY))
     assert done.status == 130
     return tmp_path / "r"
@@ -286,7 +285,7 @@ def test_other_versions_are_told(half):
 
 
 def test_a_run_in_use_is_refused(half):
-    with practice.lock(half):
+    with training.lock(half):
         done = command("train", "--out", half, "--resume")
     assert done.status == 2
     assert f"Another process (id {os.getpid()}) is at work in {half}" in done.err

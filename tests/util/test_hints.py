@@ -1,10 +1,8 @@
 """Commands that messages print: each is taken as it was printed, split as a shell splits it, and run."""
 
 import ast
-import os
 import re
 import shlex
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rungwise
-from helpers import TINY, WORDS, command, flags, listed
+from helpers import TINY, WORDS, command, ctrl_c, flags, listed, observed
 from rungwise.cli.main import COMMANDS, DESCRIPTION, parse
 from rungwise.config.settings import Settings
-from rungwise.training import run as practice
+from rungwise.training import run as training
 from rungwise.training import run_dir
-from rungwise.training.trainer import Session, Stopped
+from rungwise.training.trainer import Stopped
 from rungwise.util import hints
 
 SOURCE = Path(rungwise.__file__).parent
@@ -40,17 +38,11 @@ def after(marker: str, text: str) -> str:
 
 
 @pytest.fixture
-def stopped_at(monkeypatch):
+def stopped_at():
     """Training that gets a Ctrl-C at its first block of steps."""
-    honest = Session._after_block
-
-    def interrupt(self, step, losses):
-        honest(self, step, losses)
-        os.kill(os.getpid(), signal.SIGINT)
 
     def once(*arguments, **how):
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(Session, "_after_block", interrupt)
+        with observed(ctrl_c()):
             return command(*arguments, *flags(**{**TINY, "steps": 40, "eval_every": 2}), **how)
 
     return once
@@ -83,9 +75,7 @@ def test_a_list_that_was_moved_is_named_again(tmp_path, monkeypatch, stopped_at)
     Path("old").write_text(TEXT)
     stopped_at("train", "--data", "old", "--out", "r")
     Path("old").rename("new place")
-    with monkeypatch.context() as patched:
-        honest = Session._after_block
-        patched.setattr(Session, "_after_block", lambda s, *a: (honest(s, *a), os.kill(os.getpid(), signal.SIGINT)))
+    with observed(ctrl_c()):
         again = command("train", "--out", "r", "--resume", "--data", "new place")
     assert again.status == 130
     assert run(after("Go on: ", again.err)).status == 0
@@ -100,13 +90,10 @@ def test_a_run_that_is_watched_goes_on_being_watched(tmp_path, stopped_at):
     assert run(printed).status == 0
 
 
-def test_words_that_python_gave_are_given_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(Session, "finished", property(lambda self: False))
-    honest = Session._after_block
-    monkeypatch.setattr(Session, "_after_block", lambda s, *a: (honest(s, *a), os.kill(os.getpid(), signal.SIGINT)))
+def test_words_that_python_gave_are_given_again(tmp_path):
+    asked, how = Settings.of({**TINY, "eval_every": 4}, "test"), {"log": lambda line: None, "observers": [ctrl_c()]}
     with pytest.raises(Stopped) as stopped:
-        practice.start(tmp_path / "r", Settings.of(TINY, "test"), say=lambda line: None, listed=listed())
-    monkeypatch.undo()
+        training.start(tmp_path / "r", asked, listed=listed(), **how)
     assert run(after("standard input: ", str(stopped.value)), stdin=f"{TEXT}\n".encode()).status == 0
 
 

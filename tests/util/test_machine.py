@@ -13,7 +13,7 @@ import torch
 from helpers import SOURCE, WORDS
 from rungwise.data.words import names_path
 from rungwise.engine.process_group import World
-from rungwise.training.job import own_threads
+from rungwise.training.run import own_threads
 from rungwise.util import machine
 
 HERE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

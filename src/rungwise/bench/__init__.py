@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from rungwise.bench import machine, ours
+from rungwise.bench import ours
 from rungwise.bench.limits import Work
 from rungwise.bench.peers import Makemore, MicrogptC
 from rungwise.bench.summary import WHOLE, ratios, text
@@ -25,9 +25,10 @@ from rungwise.data import words
 from rungwise.engine.select import choose_engine
 from rungwise.errors import UserError
 from rungwise.ladder import get_rung
-from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.model.cost import flop, n_parameters
 from rungwise.util import files, progress
 from rungwise.util.machine import cores
+from rungwise.util.provenance import describe_machine
 
 TRAINED = {
     "scaled_8": ("scaled", 8),
@@ -106,7 +107,7 @@ def measure(request: Request) -> dict[str, Any]:
                 advance(i, what)
                 task()
         return {
-            "machine": machine.describe(),
+            "machine": describe_machine(),
             "engine": engine,
             "data": listed.name,
             "protocol": ours.PROTOCOL,
@@ -162,7 +163,7 @@ def _once(
 
     def limits() -> None:
         once["limits"] = workers.limits(model, work)
-        once["mflop"] = work.flop(model) / 1e6
+        once["mflop"] = flop(model, work.rows, work.attended) / 1e6
 
     def start_up() -> None:
         once["help_cpu_seconds"] = ours.help_seconds(sizes.helps)
@@ -222,4 +223,4 @@ def _a_round(
 
 
 def _n_params(rung: str, data: str) -> int:
-    return count_parameters(Transformer(ours.model_config(rung, data)))
+    return n_parameters(ours.model_config(rung, data))

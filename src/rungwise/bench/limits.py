@@ -14,6 +14,7 @@ import torch
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape, draw
+from rungwise.model.cost import products
 
 REPEATS = 12
 BIG = 1024
@@ -45,20 +46,6 @@ class Work:
             rows, attended = rows + len(begins), attended + sum(begins.values())
         return cls(float(lengths.sum()) / len(lengths), rows / len(lengths), attended / len(lengths))
 
-    def products(self, m: ModelConfig) -> list[tuple[int, int, int, int]]:
-        """(how often, rows, inner, columns) of the linear layers' products, forward: as often again for the
-        gradients of inputs and of weights."""
-        n, d, a, hidden = round(self.rows), m.n_embd, m.attention_width, m.mlp_ratio * m.n_embd
-        found = [(1, m.vocab_size, d, 3 * a), (m.n_layer - 1, n, d, 3 * a)]  # the first block reads bare characters
-        found += [(m.n_layer, n, a, d)] * m.projection
-        found += [(m.n_layer, n, d, hidden), (m.n_layer, n, hidden, d)] * (m.mlp != "none")
-        return [*found, (1, n, m.output_width, m.vocab_size)]
-
-    def flop(self, m: ModelConfig) -> float:
-        """Floating-point operations of a step's products, forward and backward, attention's too."""
-        linear = sum(times * n * inner * columns for times, n, inner, columns in self.products(m))
-        return 3 * 2 * (linear + 2 * m.n_layer * self.attended * m.attention_width)
-
 
 def best_seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
     """The shortest of several runs: what the machine can do when nothing disturbs it."""
@@ -79,7 +66,7 @@ def peak_gflops() -> float:
 def products_ms(work: Work, m: ModelConfig) -> float:
     """The linear layers' products of one step alone, in their own shapes, by torch: forward and both gradients."""
     total = 0.0
-    for times, n, inner, columns in work.products(m):
+    for times, n, inner, columns in products(m, round(work.rows)):
         x, w, dy = torch.rand(n, inner), torch.rand(columns, inner), torch.rand(n, columns)
         y, dx, dw = torch.empty(n, columns), torch.empty(n, inner), torch.empty(columns, inner)
 

@@ -1,56 +1,11 @@
-"""What a benchmark ran on: the machine, the versions, and memory in use. No torch."""
+"""Memory that a process and its family hold. No torch."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from rungwise.util.machine import cores, memory
-
-PACKAGES = ("rungwise", "torch", "numpy")
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-
-
-def describe() -> dict[str, Any]:
-    """The machine and the versions; what this system does not report is left empty."""
-    return {
-        "cpu": _cpu(),
-        "cores": cores(),
-        "caches": _caches(),
-        "memory_gb": round(memory() / 2**30, 1),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in PACKAGES},
-    }
-
-
-def _cpu() -> str:
-    """The processor's name, and the widest vectors that it knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = values.get("flags", "").split()
-    name = values.get("model name") or platform.machine()
-    if "cpu family" in values:  # "AMD EPYC" alone is many processors
-        name += f", family {values['cpu family']} model {values.get('model')}"
-    return name + next((f", {kind}" for flag, kind in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
-
-
-def _caches() -> list[str]:
-    """L1d 32K, L2 512K, ... of the first core."""
-    found = []
-    for index in sorted(CACHES.glob("index*")):
-        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
-        if kind != "Instruction":
-            found.append(f"L{level}{'d' if kind == 'Data' else ''} {size}")
-    return found
 
 
 def peak_mb() -> float:

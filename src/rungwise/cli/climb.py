@@ -38,7 +38,7 @@ def climb(request: ClimbCommand) -> None:
     console = Console(stderr=request.json, soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    from rungwise.engine.select import describe_engine  # torch: only where something is trained
+    from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
 
     rungs, plan, out = prepare(request)
     console.print(words.describe(plan.words, plan.parts), markup=False)
@@ -65,7 +65,7 @@ def climb(request: ClimbCommand) -> None:
     if request.tune:
         console.print(tuning_table(rungs, results))
     show_samples(console, rungs, results)
-    if line := compiled_line(results):
+    if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
         console.print(line, markup=False)
     path = out / RESULTS
     console.print(
@@ -136,12 +136,13 @@ def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
 
 
 def compiled_line(results: Sequence[Result]) -> str | None:
-    """On which rungs engine torch compiled its steps; None where another engine trained."""
-    rungs: dict[str, list[str]] = {"compiled": [], "plain": []}
-    for rung, engine in dict.fromkeys((r.rung, r.engine) for r in results if r.engine.startswith("torch")):
-        rungs["compiled" if engine.endswith(" compiled") else "plain"].append(rung)
-    told = [f"{how} on {', '.join(on)}" for how, on in rungs.items() if on]
-    return f"Steps were {'; '.join(told)}." if told else None
+    """On which rungs steps were compiled, and on which not; None where no result tells."""
+    rungs: dict[bool, list[str]] = {True: [], False: []}
+    for rung, compiled in dict.fromkeys((r.rung, r.detail.get("compiled")) for r in results):
+        if compiled is not None:
+            rungs[compiled].append(rung)
+    parts = [f"{'compiled' if how else 'plain'} on {', '.join(on)}" for how, on in rungs.items() if on]
+    return f"Steps were {'; '.join(parts)}." if parts else None
 
 
 def ablation_table(results: Sequence[Result]) -> Table:

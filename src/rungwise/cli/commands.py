@@ -39,12 +39,12 @@ def _train(asked: TrainCommand) -> None:
     if asked.config:
         values, where = read_file(asked.config) | values, str(asked.config)
     settings = Settings.of(values, where)
-    from rungwise.training import job
+    from rungwise.training import follower
     from rungwise.training import run as training
 
     track = [name for name in ("tensorboard", "trackio") if getattr(asked, name)]
     if is_follower():
-        job.follow()
+        follower.follow()
     elif asked.resume:
         training.resume(asked.out, values.get("data"), track)
     else:
@@ -52,15 +52,15 @@ def _train(asked: TrainCommand) -> None:
 
 
 def _sample(asked: SampleCommand) -> None:
+    from rungwise.cli.sample import sample
     from rungwise.inference.sample import Sampling
-    from rungwise.training import run as training
     from rungwise.util.files import portable
 
     prefix = portable(asked.prefix)
     sampling = Sampling(
         asked.temperature, asked.top_k, asked.top_p, prefix, asked.max_length, asked.unique, asked.new_only
     )
-    training.sample(asked.run_dir, asked.n, sampling, asked.seed, asked.json, asked.weights)
+    sample(asked.run_dir, asked.n, sampling, asked.seed, asked.json, asked.weights)
 
 
 def _eval(asked: EvalCommand) -> None:

@@ -52,3 +52,7 @@ class TrainConfig(Config):
             self._require(field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
         self._require_choice("schedule", Schedule)
         self._require_choice("batching", Batching)
+
+    def tokens_per_step(self, mean_length: float) -> float:
+        """Real tokens that one replica reads in a step, in the mean; `mean_length`: tokens of a word."""
+        return self.batch_size * (mean_length if self.batching == "words" else self.window)

@@ -1,4 +1,4 @@
-"""What a run trains on and is scored on: a list in memory, or shards on disk. For practice.py both look the same."""
+"""What a run trains on and is scored on: a list in memory, or shards on disk, behind one contract."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
+from typing import Protocol as Interface
 
 import numpy as np
 
@@ -15,70 +16,102 @@ from rungwise.data.batches import Drawn, Source, Tape
 from rungwise.data.known_words import KNOWN, KnownWords
 from rungwise.data.shard_stream import ShardStream
 from rungwise.data.shards import Shards
-from rungwise.data.words import WordList
+from rungwise.data.words import Vocabulary, WordList
 from rungwise.errors import UserError
 from rungwise.util.files import local, portable, read_json, read_tensors, write_json, write_tensors
 
-LOOKED_AT = 20_000
-"""Validation words that are scored again and again while training: so many at most, a fixed random part."""
-SCORED = 200_000
-"""Training words whose loss is told at the end: so many at most, a fixed random part. Held-out words: always all."""
+EVALUATION_WORDS = 20_000
+"""Validation words of each evaluation while training: so many at most, a fixed random part."""
+SCORED_TRAIN_WORDS = 200_000
+"""Training words that are scored at the end: so many at most, a fixed random part. Held-out words: always all."""
 SHARDS, HELD_OUT = "shards.json", "held-out.safetensors"
 FILES = {KNOWN, SHARDS, HELD_OUT}
-"""What a run directory may hold of its material before there is a config.json."""
+"""What a run directory may hold of its dataset before there is a config.json."""
 
 
-class Listed:
+class Dataset(Interface):
+    """A list of words, split: what a run trains on, what its evaluations score, and what is scored at the end."""
+
+    name: str
+    sha256: str
+    vocabulary: Vocabulary
+    protocol: Protocol
+    block_size: int
+    """The longest sequence: characters and END."""
+    n_train: int
+    """Training words."""
+    firsts: np.ndarray
+    """(V,) how often each token id begins a training word."""
+    tape: Tape | None
+    """The training words; None where they are streamed from disk."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        ...
+
+    def batches(self, config: TrainConfig, seed: int) -> Source:
+        """What the distributed engine reads."""
+        ...
+
+    def validation_tape(self, start: WordStart) -> Tape | None:
+        """The validation words of an evaluation; None where the protocol has none."""
+        ...
+
+    def scored_tape(self, part: str, start: WordStart) -> Tape | None:
+        """The words of a part, "train", "validation" or "test", that are scored at the end; None where it is empty."""
+        ...
+
+    def save(self, out: Path) -> None:
+        """Write into a run directory what a resumed run and new words need to know of the list."""
+        ...
+
+    def description(self) -> dict[str, Any]:
+        """What another process needs to read the same batches, beside the list's configuration: JSON values."""
+        ...
+
+
+class ListDataset:
     """A list in memory, split as the protocol says."""
-
-    streams = False
 
     def __init__(self, listed: WordList, protocol: Protocol) -> None:
         self.listed, self.protocol, self.parts = listed, protocol, words.split(listed, protocol)
         self.name, self.sha256, self.vocabulary = listed.name, listed.sha256, listed.vocabulary
         self.block_size, self.n_train = listed.block_size, len(self.parts.train)
         self.firsts = listed.first_counts(self.parts.train)
-        self.tape = Tape.of(listed, self.parts.train, protocol)
+        self.train_tape = Tape.of(listed, self.parts.train, protocol)
+        self.tape: Tape | None = self.train_tape
 
     def describe(self) -> str:
         return words.describe(self.listed, self.parts)
 
-    def source(self, config: TrainConfig, seed: int) -> Source:
-        return Drawn(self.tape, config, seed)
+    def batches(self, config: TrainConfig, seed: int) -> Source:
+        return Drawn(self.train_tape, config, seed)
 
-    def looked_at(self, start: WordStart) -> Tape | None:
-        """The validation words of a look; None where the protocol has none."""
-        part = self.parts.validation[:LOOKED_AT]
-        return Tape.of(self.listed, part, start) if len(part) else None
+    def validation_tape(self, start: WordStart) -> Tape | None:
+        return self._tape(self.parts.validation[:EVALUATION_WORDS], start)
 
-    def scored(self, part: str, start: WordStart) -> Tape | None:
-        """The words of a part that are scored at the end."""
+    def scored_tape(self, part: str, start: WordStart) -> Tape | None:
         indices = getattr(self.parts, part)
-        if part == "train":
-            indices = indices[:SCORED]
+        return self._tape(indices[:SCORED_TRAIN_WORDS] if part == "train" else indices, start)
+
+    def _tape(self, indices: np.ndarray, start: WordStart) -> Tape | None:
         return Tape.of(self.listed, indices, start) if len(indices) else None
 
     def save(self, out: Path) -> None:
         KnownWords.of(self.listed).save(out)
 
-    def told(self) -> dict[str, Any]:
-        """What another process needs to know to have the same, beside the list's configuration."""
+    def description(self) -> dict[str, Any]:
         return {"sha256": self.sha256}
 
 
-class Sharded:
+class ShardedDataset:
     """Parquet shards: the held-out words are in memory, the training words are streamed."""
-
-    streams = True
 
     def __init__(self, known: Shards, held_out: Mapping[str, WordList], firsts: np.ndarray) -> None:
         self.shards, self.held_out, self.firsts, self.protocol = known, held_out, firsts, shards.PROTOCOL
         self.name, self.sha256, self.vocabulary = known.name, known.sha256, known.vocabulary
         self.block_size, self.n_train = known.longest + 1, known.n_train
-
-    @property
-    def tape(self) -> Tape:
-        raise TypeError("Shards are streamed.")
+        self.tape: Tape | None = None
 
     @classmethod
     def load(cls, out: Path, firsts: np.ndarray, data: str | None = None) -> Self:
@@ -100,13 +133,16 @@ class Sharded:
     def describe(self) -> str:
         return self.shards.describe(self.held_out)
 
-    def source(self, config: TrainConfig, seed: int) -> Source:
+    def batches(self, config: TrainConfig, seed: int) -> Source:
         return ShardStream(self.shards, config.batch_size, seed)
 
-    def looked_at(self, start: WordStart) -> Tape:
-        return self.scored("validation", start, LOOKED_AT)
+    def validation_tape(self, start: WordStart) -> Tape | None:
+        return self._tape("validation", start, EVALUATION_WORDS)
 
-    def scored(self, part: str, start: WordStart, most: int | None = None) -> Tape:
+    def scored_tape(self, part: str, start: WordStart) -> Tape | None:
+        return self._tape(part, start, None)
+
+    def _tape(self, part: str, start: WordStart, most: int | None) -> Tape:
         listed = self.held_out[part]
         return Tape.of(listed, np.arange(len(listed))[:most], start)
 
@@ -121,18 +157,15 @@ class Sharded:
             },
         )
 
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"shards": self.shards.to_dict()}
 
 
-Material = Listed | Sharded
-
-
-def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Material, ListConfig]:
+def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Dataset, ListConfig]:
     """What a list's configuration names, and how to find it again from another directory."""
     if not shards.are_meant(config.data):
         listed, found = load_list(config)
-        return Listed(listed, get_protocol(protocol_name)), found
+        return ListDataset(listed, get_protocol(protocol_name)), found
     if protocol_name != shards.PROTOCOL.name:
         raise UserError(
             f"Shards are split by a hash of each word, which is protocol strict; protocol {protocol_name} needs one "
@@ -140,7 +173,7 @@ def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Materia
         )
     if batching != "words":
         raise UserError(f"Shards give batches of words: batching must be 'words', but is {batching!r}.")
-    return Sharded(*shards.survey(config)), config.replace(data=_from_anywhere(config.data))
+    return ShardedDataset(*shards.survey(config)), config.replace(data=_from_anywhere(config.data))
 
 
 def load_list(config: ListConfig) -> tuple[WordList, ListConfig]:
@@ -155,13 +188,15 @@ def _from_anywhere(data: str) -> str:
     return portable(str(Path(local(data)).resolve()))
 
 
-def source_of(told: Mapping[str, Any], config: ListConfig, protocol: Protocol, train: TrainConfig, seed: int) -> Source:
-    """The batches that another process was told of."""
-    if "shards" in told:
-        known = Shards.from_dict(told["shards"], "What rank 0 told")
+def described_batches(
+    description: Mapping[str, Any], config: ListConfig, protocol: Protocol, train: TrainConfig, seed: int
+) -> Source:
+    """The batches of a Dataset that another process described."""
+    if "shards" in description:
+        known = Shards.from_dict(description["shards"], "The description by rank 0")
         known.check()
         return ShardStream(known, train.batch_size, seed)
-    listed = Listed(load_list(config)[0], protocol)
-    if listed.sha256 != told["sha256"]:
-        raise UserError(f"{listed.name} is not the list that rank 0 reads (SHA-256 differs).")
-    return listed.source(train, seed)
+    dataset = ListDataset(load_list(config)[0], protocol)
+    if dataset.sha256 != description["sha256"]:
+        raise UserError(f"{dataset.name} is not the list that rank 0 reads (SHA-256 differs).")
+    return dataset.batches(train, seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ class NotCompiled(UserError):
 
 
 Step = Callable[..., Any]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 CACHE_DIR = "TORCHINDUCTOR_CACHE_DIR"
 NAMED = os.environ.get(CACHE_DIR)
@@ -73,33 +74,33 @@ def pays(steps: int, plain_ms: float, known: WarmUp) -> bool:
 
 
 def compiled(
-    step: Step, trial: Callable[[Step], float], steps: int, asked: str, device: str, what: object, say: Say
+    step: Step, trial: Callable[[Step], float], steps: int, asked: str, device: str, what: object, log: Log
 ) -> Step | None:
-    """The step, compiled; None where it had better stay as it is. `say` hears in one line which, and why.
+    """The step, compiled; None where it had better stay as it is. `log` is given one line: which, and why.
 
     `trial(step)` gives the seconds that a step takes, without changing anything; `what` is all that the compiled code
     depends on. asked: auto, on or off.
     """
     if asked == "off" or (asked == "auto" and steps < FEWEST_STEPS):
         return None
-    if reason := _why_not(device):
+    if missing := _why_not(device):
         if asked == "on":
-            raise NotCompiled(f"Steps cannot be compiled: {reason}.")
-        say(f"Steps are not compiled: {reason}.")
+            raise NotCompiled(f"Steps cannot be compiled: {missing}.")
+        log(f"Steps are not compiled: {missing}.")
         return None
     folder = cache() / "compiled"
     os.environ[CACHE_DIR] = NAMED or str(folder / "torch")
     record = folder / f"{hashlib.sha256(repr((what, device, torch.__version__)).encode()).hexdigest()[:16]}.json"
     known, plain_ms = _read(record), trial(step) * 1000
-    told = f"{steps:,} plain steps take about {duration(steps * plain_ms / 1000)}; compiling saves " + (
+    reason = f"{steps:,} plain steps take about {duration(steps * plain_ms / 1000)}; compiling saves " + (
         f"{known.saved:.0%} of that for {known.seconds:.0f} s of warm-up, going by the last time"
         if known
         else f"an estimated {GUESS.saved:.0%} of that for {GUESS.seconds:.0f} s of warm-up"
     )
     if asked == "auto" and not pays(steps, plain_ms, known or GUESS):
-        say(f"Steps are not compiled: {told}.")
+        log(f"Steps are not compiled: {reason}.")
         return None
-    say(f"Steps are compiled: {told}." if asked == "auto" else "Steps are compiled, as asked.")
+    log(f"Steps are compiled: {reason}." if asked == "auto" else "Steps are compiled, as asked.")
     began = time.perf_counter()
     # On a GPU the launches of a hundred kernels cost more than the kernels: reduce-overhead replays them as one graph.
     made = torch.compile(step, dynamic=False, fullgraph=True, mode="reduce-overhead" if device == "cuda" else None)
@@ -109,7 +110,7 @@ def compiled(
         line = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         if asked == "on":
             raise NotCompiled(f"Steps cannot be compiled: torch.compile failed ({line}).") from None
-        say(f"Steps are not compiled after all: torch.compile failed ({line}).")
+        log(f"Steps are not compiled after all: torch.compile failed ({line}).")
         return None
     seconds = time.perf_counter() - began
     found = WarmUp(round(seconds * (1 if known else KEPT), 2), round(plain_ms, 4), round(trial(made) * 1000, 4))
@@ -117,7 +118,7 @@ def compiled(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(record, asdict(found))
     if asked == "auto" and found.saved <= 0:
-        say(f"Steps are not compiled after all: {found.compiled_ms:.3g} ms each, not {found.plain_ms:.3g}.")
+        log(f"Steps are not compiled after all: {found.compiled_ms:.3g} ms each, not {found.plain_ms:.3g}.")
         return None
     return made
 
@@ -131,7 +132,7 @@ def _why_not(device: str) -> str | None:
             return str(error).rstrip(".")
         return None
     try:
-        import triton  # type: ignore  # noqa: F401  # comes with torch's CUDA builds
+        importlib.import_module("triton")  # comes with torch's CUDA builds
     except ImportError:
         return "the package triton is missing"
     return None if shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") else "no C compiler was found"

@@ -2,7 +2,7 @@
 
     torchrun --standalone --nproc-per-node=2 -m rungwise train --data towns.txt --out runs/towns
 
-torchrun starts the processes and tells each its rank. Rank 0 is a run like any other (practice.py, session.py), whose
+torchrun starts the processes and tells each its rank. Rank 0 is a run like any other (training/run.py), whose
 engine happens to have helpers: before each piece of steps it tells the other ranks what comes (`run`, `load_state`,
 `close`), and they take part (`follow`). They write nothing and print nothing.
 
@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from rungwise.config import ModelConfig, RunConfig, TrainConfig
 from rungwise.data.batches import Source
 from rungwise.data.words import PAD
+from rungwise.engine.device import choose_device
 from rungwise.engine.process_group import RankLost, World, missed
-from rungwise.engine.select import choose_device
 from rungwise.errors import UserError
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer
@@ -53,17 +53,20 @@ class DistributedEngine:
     """The third Engine: the model as it stands, its gradients averaged over processes by DistributedDataParallel."""
 
     name = "distributed"
+    compiled = False
 
     def __init__(
         self, model_config: ModelConfig, config: TrainConfig, source: Source, run: RunConfig, world: World | None
     ) -> None:
-        self.config, self.tape, self.run_config = config, source, run
+        self.config, self.source, self.run_config = config, source, run
+        self.tokens_per_step = config.tokens_per_step(source.mean_length)
         self.rank, self.size = (world.rank, world.size) if world else (0, 1)
         check_batch(config, run, self.size)
         cuda = choose_device(run.device) == "cuda"
         self.device = torch.device("cuda", world.local_rank if world else 0) if cuda else torch.device("cpu")
         self.model = Transformer(model_config, run.seed).to(self.device).train()
-        self.whole: nn.Module = self.model
+        self.parallel: nn.parallel.DistributedDataParallel | None = None
+        """The same model, its gradients averaged over the processes."""
         self.busy = False
         """Are we in the middle of something that takes all ranks?"""
         if world and self.size > 1:
@@ -71,7 +74,7 @@ class DistributedEngine:
             self._hear_no_signals()
             with missed(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the argument's new name is unknown before torch 2.13
-                self.whole = nn.parallel.DistributedDataParallel(
+                self.parallel = nn.parallel.DistributedDataParallel(
                     self.model,
                     device_ids=[self.device] if cuda else None,
                     broadcast_buffers=False,  # they are the dropout masks, which differ from rank to rank
@@ -148,7 +151,7 @@ class DistributedEngine:
     def _disconnect(self) -> None:
         """End the process group and its threads. They end with the last reference to it, and DDP holds one. A thread
         that outlived this would abort the process at its exit: it frees a tensor, and there is no interpreter left."""
-        self.whole = self.model
+        self.parallel = None
         dist.destroy_process_group()
         gc.collect()
 
@@ -185,20 +188,21 @@ class DistributedEngine:
         n, parts = self.config.batch_size, self.size * self.run_config.accumulate
         own = range(self.rank * self.run_config.accumulate, (self.rank + 1) * self.run_config.accumulate)
         bounds = [(n * part // parts, n * (part + 1) // parts) for part in own]
-        return [self.tape.rows(step, first, last) for first, last in bounds]
+        return [self.source.rows(step, first, last) for first, last in bounds]
 
     def _backward(self, step: int, parts: list[tuple[np.ndarray, np.ndarray]], n_tokens: float) -> Tensor:
         """Leave the gradients of the whole batch; the sum of this rank's nats."""
         nats = torch.zeros((), device=self.device)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.run_config.precision == "bf16")
+        model = self.model if self.parallel is None else self.parallel
         for i, (inputs, targets) in enumerate(parts):
             on_device = torch.from_numpy(inputs).to(self.device)
             set_masks(self.model, self.run_config.seed, step, on_device)
             last = i == len(parts) - 1  # gradients travel once, when all of them are there
-            travel = contextlib.nullcontext() if last or self.size == 1 else self.whole.no_sync()  # type: ignore
+            travel = contextlib.nullcontext() if last or self.parallel is None else self.parallel.no_sync()
             with travel:
                 with autocast:
-                    logits = self.whole(on_device).float()
+                    logits = model(on_device).float()
                 target = torch.from_numpy(targets).to(self.device)
                 loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum")
                 (loss * (self.size / n_tokens)).backward()  # the mean over ranks divides by their number

@@ -1,8 +1,8 @@
-"""One training loop for R replicas of a model at once, each with its own seed.
+"""What an engine is, and one training loop for R replicas of a model at once, each with its own seed.
 
-The loop runs in blocks of steps on an engine (engines.py): `TorchEngine` stacks the replicas with torch.func and is the
-reference; `NativeEngine` does the same arithmetic in C++ where there is a compiler. Both meet the same batches, masks
-and learning rates. Dimensions: R replicas.
+The loop runs in blocks of steps on an engine: `TorchEngine` stacks the replicas with torch.func and is the reference;
+`NativeEngine` does the same arithmetic in C++ where there is a compiler; `DistributedEngine` trains one replica over
+several processes. All meet the same batches, masks and learning rates. Dimensions: R replicas.
 """
 
 from __future__ import annotations
@@ -36,9 +36,17 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 class Engine(Interface):
-    """What runs steps: it holds the parameters and the optimiser's state of all replicas."""
+    """What runs steps: it holds the parameters and the optimiser's state of all replicas.
+
+    Nobody needs to know which engine it is: what they differ in is told here.
+    """
 
     name: str
+    """For people: which engine, and how it runs where that is not the usual."""
+    tokens_per_step: float
+    """Real tokens that one replica reads in a step, in the mean."""
+    compiled: bool
+    """Are its steps compiled by torch.compile? The last bits of losses depend on it."""
 
     def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
         """Run len(rates) steps within one block; returns the losses before each, (steps, R) nats a scored token."""
@@ -50,6 +58,10 @@ class Engine(Interface):
 
     def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
         """Go on from a state that was taken after `step` steps."""
+        ...
+
+    def close(self) -> None:
+        """The last call: let go of other processes, where there are any."""
         ...
 
 

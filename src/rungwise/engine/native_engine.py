@@ -19,9 +19,11 @@ class NativeEngine:
     """The same steps in C++ (native/): packed tokens instead of padded batches, one replica after the other."""
 
     name = "native"
+    compiled = False
 
     def __init__(self, model_config: ModelConfig, train_config: TrainConfig, tape: Tape, seeds: Sequence[int]) -> None:
         self.model_config, self.config, self.tape, self.seeds = model_config, train_config, tape, seeds
+        self.tokens_per_step = train_config.tokens_per_step(tape.mean_length)
         self.library = native.load()
         self.replicas = [
             native.State.fresh(
@@ -53,3 +55,5 @@ class NativeEngine:
             for r, replica in enumerate(self.replicas):
                 for name, array in getattr(replica, field).items():
                     array[...] = state[f"{kind}/{name}"][r]
+
+    def close(self) -> None: ...

@@ -1,7 +1,7 @@
 """The reference engine: the model's own forward pass, stacked over replicas with torch.func, and torch.optim.AdamW.
 
 A step is one function of tensors that lie on the device: its batches are cut there from the tape, and its masks
-computed. So the host does nothing but ask for it, and torch.compile takes it whole (compiling.py).
+computed. So the host does nothing but ask for it, and torch.compile takes it whole (compile.py).
 Dimensions: R replicas, B batch, T time.
 """
 
@@ -22,7 +22,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
 from rungwise.data.words import PAD
 from rungwise.engine import compile as compiling
-from rungwise.engine.compile import TRIAL_STEPS, Say, Step
+from rungwise.engine.compile import TRIAL_STEPS, Log, Step
 from rungwise.model.dropout import masks, prefix_hashes, seed_keys
 from rungwise.model.transformer import Transformer
 
@@ -38,14 +38,14 @@ class Block(NamedTuple):
     lengths: Tensor
     """(steps, R, B)"""
     prefixes: Tensor | None
-    """(steps, R, B, T) hashes of what has been read, for dropout (masks.prefix_hashes). Here and not in the step: a
+    """(steps, R, B, T) hashes of what has been read, for dropout (model/dropout.py). Here and not in the step: a
     chain of T hashes makes the compiler slow."""
     widths: list[int]
     """(steps,) the longest of each step."""
 
 
 class TorchEngine:
-    """See Engine in train.py. Batches are as wide as their longest word; a compiled step, which is made for one
+    """See Engine in loop.py. Batches are as wide as their longest word; a compiled step, which is made for one
     width, as wide as the longest word of all. PAD is never scored, so the losses are the same."""
 
     def __init__(
@@ -57,7 +57,7 @@ class TorchEngine:
         device: str = "cpu",
         precision: str = "fp32",
         compile: str = "off",
-        say: Say = lambda line: None,
+        log: Log = lambda line: None,
     ) -> None:
         self.config, self.tape, self.seeds, self.device = train_config, tape, seeds, device
         # Products in bf16, parameters, sums, softmax and norms in fp32: torch's own rules (torch.autocast).
@@ -79,8 +79,12 @@ class TorchEngine:
         self.block: Block | None = None
         what = (model_config, train_config.batching, train_config.batch_size, bool(train_config.grad_clip))
         what = (*what, len(seeds), self.longest, len(tokens), precision, torch.get_num_threads())
-        self.compiled = compiling.compiled(self._gradients, self._trial, train_config.steps, compile, device, what, say)
-        marks = (device, device != "cpu"), (precision, precision != "fp32"), ("compiled", self.compiled is not None)
+        self.compiled_step = compiling.compiled(
+            self._gradients, self._trial, train_config.steps, compile, device, what, log
+        )
+        self.compiled = self.compiled_step is not None
+        self.tokens_per_step = train_config.tokens_per_step(tape.mean_length)
+        marks = (device, device != "cpu"), (precision, precision != "fp32"), ("compiled", self.compiled)
         self.name = " ".join(["torch", *(mark for mark, shown in marks if shown)])
 
     def _loss(self, params: Tensors, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -158,7 +162,7 @@ class TorchEngine:
     def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
         losses = torch.empty(len(rates), len(self.seeds), device=self.device)
         for i, rate in enumerate(rates):
-            grads, losses[i] = self._call(self.compiled or self._gradients, first_step + i)
+            grads, losses[i] = self._call(self.compiled_step or self._gradients, first_step + i)
             for name, p in self.params.items():
                 p.grad = grads[name].contiguous()  # fused AdamW reads memory in order
             self.optimiser.param_groups[0]["lr"] = rate
@@ -180,6 +184,8 @@ class TorchEngine:
                 "step": torch.tensor(float(step), device=self.device),
                 **{k: torch.from_numpy(state[f"{k}/{name}"]).to(self.device) for k in ("exp_avg", "exp_avg_sq")},
             }
+
+    def close(self) -> None: ...
 
 
 def _cut(tokens: Tensor, starts: Tensor, lengths: Tensor, width: int) -> tuple[Tensor, Tensor]:

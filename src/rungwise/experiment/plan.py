@@ -13,6 +13,7 @@ from rungwise.config import EngineConfig, ModelConfig, Protocol, TrainConfig
 from rungwise.data.words import Split, WordList, split
 from rungwise.experiment.results import Result
 from rungwise.ladder import Rung
+from rungwise.model.cost import n_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +92,8 @@ class Pool(AbstractContextManager["Pool"], Interface):
 
 
 def cost(rung: Rung, steps: int | None) -> float:
-    """Relative cost of a replica, for the estimate of the time left: multiply-adds grow with the blocks' parameters."""
-    m = rung.model
-    a_block = m.n_embd * (4 * m.attention_width + (3 if m.mlp == "swiglu" else 2) * m.mlp_hidden)
-    return (steps or rung.train.steps) * (m.n_layer * a_block + 5_000)
+    """Relative cost of a replica, for the estimate of the time left: multiply-adds grow with the parameters."""
+    return (steps or rung.train.steps) * (n_parameters(rung.model) + 5_000)
 
 
 def plan(experiment: Experiment, done: Sequence[Result], processes: int, together: Callable[[Rung], int]) -> list[Task]:

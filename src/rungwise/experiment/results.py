@@ -86,6 +86,8 @@ class Detail:
     loss_without_first: float | None = None
     stream_test_loss: float | None = None
     test_loss_alone: float | None = None
+    compiled: bool | None = None
+    """Were the training steps compiled by torch.compile? None: not known (results of version 0.1.0)."""
 
 
 def matches(result: Result, rung: Rung, steps: int | None) -> bool:

@@ -24,6 +24,7 @@ from rungwise.model.transformer import Transformer, count_parameters
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util import files
+from rungwise.util.provenance import now
 
 N_SAMPLES = 10
 
@@ -49,7 +50,6 @@ def measure(
     losses, seconds = _train(engine, config, report, take_snapshots if experiment.snapshots else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
     curve = block_means(losses)
-    tokens_a_step = config.batch_size * (tape.lengths.mean() if config.batching == "words" else config.window)
 
     def result(r: int, model: Transformer) -> Result:
         seed = task.seeds[r]
@@ -62,25 +62,29 @@ def measure(
             config,
             {"seed": seed, "rung": rung.name, "split_seed": experiment.split_seed, **run_dir.origin(words)},
         )
+        scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, snapshots[r])
+        scored["detail"]["compiled"] = engine.compiled
         return Result(
             rung=rung.name,
             seed=seed,
             n_params=count_parameters(model),
             steps=config.steps,
             protocol=experiment.protocol.name,
-            tokens_per_s=round(float(tokens_a_step) / ms_per_step * 1000),
+            tokens_per_s=round(engine.tokens_per_step / ms_per_step * 1000),
             ms_per_step=round(ms_per_step, 4),
-            date=run_dir.now(),
+            date=now(),
             engine=engine.name,
             split_seed=experiment.split_seed,
             model=model_config.to_dict(),
             train=config.to_dict(),
-            **_score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, snapshots[r]),
+            **scored,
             **run_dir.origin(words),
         )
 
+    trained = models(engine, model_config, len(task.seeds))
+    engine.close()
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(result, range(len(task.seeds)), models(engine, model_config, len(task.seeds))))
+        return list(pool.map(result, range(len(task.seeds)), trained))
 
 
 def _train(

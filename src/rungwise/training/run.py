@@ -1,82 +1,317 @@
-"""What `rungwise train` and `rungwise sample` do.
+"""What `rungwise train` does: start() and resume() are a run, stage by stage.
 
-A run that is started writes vocabulary.json, what it keeps of its list (material.py) and config.json, in that order: a
-directory with config.json can be gone on with. samples.txt comes last of all: a directory with it is complete.
+A run that is started writes vocabulary.json, what it keeps of its list (data/dataset.py) and config.json, in that
+order: a directory with config.json can be resumed. samples.txt comes last of all: a directory with it is complete.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
-from rungwise.config import ListConfig, get_protocol
+import torch
+
+from rungwise.config import ListConfig, RunConfig, get_protocol
 from rungwise.config.settings import KINDS, Settings
-from rungwise.data import dataset
-from rungwise.data.dataset import Listed, Material, Sharded
+from rungwise.data import dataset as datasets
+from rungwise.data.dataset import SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
+from rungwise.data.shards import are_meant
 from rungwise.data.words import WordList
+from rungwise.engine.compile import NotCompiled
+from rungwise.engine.ddp import DistributedEngine, check_batch
+from rungwise.engine.loop import Engine
+from rungwise.engine.native_engine import NativeEngine
 from rungwise.engine.process_group import World
+from rungwise.engine.select import choose_engine, make_engine
 from rungwise.errors import UserError
-from rungwise.inference.sample import Sampling, Word
-from rungwise.inference.sample import generate as draw_words
-from rungwise.ladder import get_rung
-from rungwise.training import run_dir, trackers
-from rungwise.training.job import Job, Say, choose_engine, own_threads
-from rungwise.training.run_dir import CONFIG, SAMPLES, VOCABULARY, Run, Weights
+from rungwise.inference.sample import generate
+from rungwise.inference.score import score
+from rungwise.ladder import Rung, get_rung
+from rungwise.training import follower, run_dir, trackers
+from rungwise.training.run_dir import CONFIG, METRICS, SAMPLES, VOCABULARY, Configs, Run
 from rungwise.training.run_dir import load as load_run
+from rungwise.training.trainer import Event, Observe, Trainer
+from rungwise.util import files, hints, machine
 from rungwise.util.files import contents, lock, make_folder
+from rungwise.util.progress import bar
+from rungwise.util.provenance import now, provenance
 
-if TYPE_CHECKING:
-    pass
+N_SAMPLES = 20
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is made of, before anything is trained."""
+
+    out: Path
+    configs: Configs
+    run: RunConfig
+    dataset: Dataset
+    world: World | None
+    """The processes of the run; None: this one alone."""
+    track: Sequence[str]
+    log: Log
+    observers: Sequence[Observe]
+    data: str | None
+    """Where the list lies, if not where config.json says."""
+
+    @property
+    def resume_hint(self) -> str:
+        train = self.world.command if self.world else hints.TRAIN
+        return hints.go_on(self.out, self.data, self.track, train)
 
 
 def start(
-    out: Path, asked: Settings, track: Sequence[str] = (), say: Say = print, listed: WordList | None = None
+    out: Path,
+    asked: Settings,
+    track: Sequence[str] = (),
+    log: Log = print,
+    listed: WordList | None = None,
+    observers: Sequence[Observe] = (),
 ) -> Run:
-    """Train one model from the beginning and write its run directory. `track`: tensorboard, trackio."""
+    """Train one model from the beginning and write its run directory.
+
+    `track`: tensorboard, trackio; `listed`: the words, where they do not come from a file; `observers` are told each
+    block of steps, evaluation and checkpoint.
+    """
     world = World.from_environment()
     if world and _is_ours(out, world):
-        return resume(out, None, track, say)
-    protocol = get_protocol(asked.run.protocol)
+        return resume(out, None, track, log, observers=observers)
     rung = get_rung(asked.run.rung or "final")
-    engine_name = choose_engine(asked, world)
+    engine_name = choose_engine(asked.run, _needs(asked, world))
     trackers.require(track, out)
-    if world and world.size > 1 and asked.list.data == "-":
-        raise UserError(f"Standard input reaches one process of {world.size} only: give a file.")
-    if listed is None:
-        batching = asked.changes.get("batching", rung.train.batching)
-        of, source = dataset.load(asked.list, asked.run.protocol, batching)
-    else:
-        of, source = Listed(listed, protocol), ListConfig(data="-")  # no file holds it
-    say(of.describe())
+    dataset, source = _load_dataset(asked, rung, world, listed)
+    log(dataset.describe())
     if asked.run.rung is None:
-        asked = asked.suited_to(of.n_train)
-    model, config = asked.model_and_train(rung.model, rung.train, len(of.vocabulary), of.block_size)
-    for line in asked.remarks(rung.train, model, config, of.n_train):
-        say(line)
+        asked = asked.suited_to(dataset.n_train)
+    model, config = asked.model_and_train(rung.model, rung.train, len(dataset.vocabulary), dataset.block_size)
+    for line in asked.remarks(rung.train, model, config, dataset.n_train):
+        log(line)
     info = {
         "seed": asked.run.seed,
         "rung": rung.name,
         "split_seed": 0,
         "engine": engine_name,
         "threads": own_threads(world),
-        "started": run_dir.now(),
+        "started": now(),
         **({"launcher": world.launcher} if world else {}),
-        **run_dir.origin(of),
+        **run_dir.origin(dataset),
         "list": source.to_dict(),
         "run": asked.run.to_dict(),
     }
     make_folder(out)
     with lock(out):
         _refuse_occupied(out)
-        configs, data = run_dir.Configs(model, config, protocol, info), "-" if source.data == "-" else None
-        job = Job(out, configs, asked.run, of, track, world, say, data)
-        run_dir.save_vocabulary(out, of.vocabulary, of.firsts)
-        of.save(out)
-        run_dir.save_config(out, model, config, protocol, info)
-        return job.run()
+        configs, data = Configs(model, config, dataset.protocol, info), "-" if source.data == "-" else None
+        setup = Setup(out, configs, asked.run, dataset, _several(world), track, log, observers, data)
+        trainer = _make_trainer(setup)
+        info["compiled"] = trainer.engine.compiled
+        run_dir.save_vocabulary(out, dataset.vocabulary, dataset.firsts)
+        dataset.save(out)
+        run_dir.save_config(out, model, config, dataset.protocol, info)
+        return _run(setup, trainer)
+
+
+def resume(
+    out: Path,
+    data: str | None = None,
+    track: Sequence[str] = (),
+    log: Log = print,
+    listed: WordList | None = None,
+    observers: Sequence[Observe] = (),
+) -> Run:
+    """Go on with a run that was stopped; everything is read from its directory. `data`: where its list lies now."""
+    if not (out / CONFIG).exists():
+        raise UserError(f"{out} holds no run to go on with ({CONFIG} is missing); start one without --resume.")
+    trackers.require(track, out)
+    world = _several(World.from_environment())
+    with lock(out):
+        configs = run_dir.load_config(out)
+        run, source = (_section(out, configs, name) for name in ("run", "list"))
+        if (out / SAMPLES).exists():
+            if world:
+                world.tell({})
+            log(f"{out} is complete: all of its {configs.train.steps:,} steps, or as many as its patience allowed.")
+            return load_run(out)
+        dataset = _load_dataset_again(out, configs, source, data, listed)
+        _warn_of_versions(configs)
+        log(dataset.describe())
+        data = data or ("-" if source.data == "-" else None)
+        setup = Setup(out, configs, run, dataset, world, track, log, observers, data)
+        trainer = _make_trainer(setup)
+        trainer.resume()
+        log(f"Going on after {trainer.state.step:,} steps.")
+        return _run(setup, trainer)
+
+
+# ---------------------------------------------------------------------------------- the stages: engine and dataset
+
+
+def _needs(asked: Settings, world: World | None) -> list[str]:
+    """What is asked for that the distributed engine alone can do."""
+    found = [f"a run of {world.size} processes"] if world and world.size > 1 else []
+    found += [f"accumulate={asked.run.accumulate}"] if asked.run.accumulate > 1 else []
+    return found + ["a list in shards"] * are_meant(asked.list.data)
+
+
+def _several(world: World | None) -> World | None:
+    return world if world and world.size > 1 else None
+
+
+def own_threads(world: World | None) -> int:
+    """Threads of this process: as many as torch takes by itself, no more than its share of the cores."""
+    return min(torch.get_num_threads(), machine.threads(world.local_size if world else 1))
+
+
+def _load_dataset(
+    asked: Settings, rung: Rung, world: World | None, listed: WordList | None
+) -> tuple[Dataset, ListConfig]:
+    """What is asked for, and how to find it again from another directory."""
+    if listed is not None:
+        return ListDataset(listed, get_protocol(asked.run.protocol)), ListConfig(data="-")  # no file holds it
+    if world and world.size > 1 and asked.list.data == "-":
+        raise UserError(f"Standard input reaches one process of {world.size} only: give a file.")
+    return datasets.load(asked.list, asked.run.protocol, asked.changes.get("batching", rung.train.batching))
+
+
+def _load_dataset_again(
+    out: Path, configs: Configs, source: ListConfig, data: str | None, listed: WordList | None
+) -> Dataset:
+    """What a run was begun with."""
+    if (out / datasets.SHARDS).exists():
+        _, firsts = run_dir.load_vocabulary(out, configs.model.vocab_size)
+        return ShardedDataset.load(out, firsts, data)
+    if listed is None:
+        if data is None and source.data == "-":
+            raise UserError(
+                f"{out} was begun with a list that lies in no file: give it again, with --data FILE, or with --data - "
+                "on standard input."
+            )
+        listed, _ = datasets.load_list(source if data is None else source.replace(data=data))
+    if listed.sha256 != configs.info.get("data_sha256"):
+        raise UserError(f"{listed.name} is not the list that {out} was begun with (SHA-256 differs).")
+    return ListDataset(listed, configs.protocol)
+
+
+def _make_trainer(setup: Setup) -> Trainer:
+    """The engine that config.json names, and what drives it. Nothing is written."""
+    configs, dataset = setup.configs, setup.dataset
+    name = DistributedEngine.name if setup.world else str(configs.info.get("engine"))
+    threads = configs.info.get("threads")
+    if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
+        torch.set_num_threads(threads)  # another number adds in another order
+    try:
+        engine = _make_engine(setup, name)
+    except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
+        raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
+    validation = dataset.validation_tape(configs.word_start)
+    return Trainer(
+        setup.out, engine, configs.model, configs.train, setup.run, validation, setup.resume_hint, setup.observers
+    )
+
+
+def _make_engine(setup: Setup, name: str) -> Engine:
+    """The other processes of the run, where there are any, are told. A resumed run compiles its steps where it did
+    before: the last bits depend on it."""
+    configs, run, dataset = setup.configs, setup.run, setup.dataset
+    if name == DistributedEngine.name:
+        if setup.world:
+            check_batch(configs.train, run, setup.world.size)  # before the others could say it, too
+            setup.world.tell(follower.message(configs, run, dataset, setup.resume_hint))
+        return DistributedEngine(
+            configs.model, configs.train, dataset.batches(configs.train, run.seed), run, setup.world
+        )
+    if dataset.tape is None:
+        raise UserError(f"{setup.out / CONFIG}: engine {name!r} cannot train on a list in shards.")
+    before = configs.info.get("compiled")
+    how = run.replace(engine=name) if before is None else run.replace(engine=name, compile="on" if before else "off")
+    arguments = configs.model, configs.train, dataset.tape, [how.seed]
+    try:
+        return make_engine(*arguments, how, setup.log)
+    except NotCompiled as error:
+        if not before:
+            raise
+        setup.log(f"{error} The run was begun with compiled steps: the last bits may differ.")
+        return make_engine(*arguments, how.replace(compile="off"))
+
+
+# ----------------------------------------------------------------------------- the stages: train, score, samples
+
+
+def _run(setup: Setup, trainer: Trainer) -> Run:
+    """From where the trainer is to samples.txt."""
+    configs, world = setup.configs, setup.world
+    setup.log(
+        f"Model of rung {configs.info.get('rung')}, {configs.train.steps:,} steps, engine {trainer.engine.name}"
+        f"{f', {world.size} processes' if world else ''}; protocol {configs.protocol.name}: "
+        f"{configs.word_start.scored} are scored, in nats a character."
+    )
+    began = time.perf_counter()
+    try:
+        _train(setup, trainer)
+        seconds = time.perf_counter() - began
+        if trainer.validation is None:
+            trainer.save_weights()
+        run = load_run(setup.out)
+        losses = _score(setup, trainer, run)
+        setup.log(_summary(trainer, seconds, losses, setup.dataset.n_train))
+        samples = [
+            w.text for w in generate(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=setup.run.seed)
+        ]
+        run_dir.save_samples(setup.out, samples)
+        setup.log("Some words of its own: " + " ".join(samples[:10]))
+        setup.log(f"Wrote {setup.out}. More words: {hints.command('sample', setup.out, '-n', N_SAMPLES)}")
+        return run
+    finally:
+        if world:
+            world.finish()
+
+
+def _train(setup: Setup, trainer: Trainer) -> None:
+    first = trainer.state.step
+    try:
+        with (
+            trackers.watch(setup.track, setup.out, first) as tracked,
+            bar(setup.configs.train.steps, first) as advance,
+        ):
+
+            def show(event: Event) -> None:
+                if event.kind == "block":
+                    advance(event.step, _remark(event.values))
+
+            trainer.observers += [tracked, show]
+            trainer.train()
+    finally:
+        trainer.engine.close()
+
+
+def _remark(values: Mapping[str, float]) -> str:
+    best = f", best validation {values['best_val_loss']:.3f}" if "best_val_loss" in values else ""
+    return f"loss {values['loss']:.3f}{best}, {values['tokens_per_s']:,.0f} tokens/s"
+
+
+def _score(setup: Setup, trainer: Trainer, run: Run) -> dict[str, float]:
+    """Losses of the kept weights on every part of the split, in nats a scored token; they end metrics.jsonl."""
+    tapes = {part: setup.dataset.scored_tape(part, run.word_start) for part in ("train", "validation", "test")}
+    losses = {part: score(run.model, tape).loss for part, tape in tapes.items() if tape is not None}
+    lines = [line for line in run_dir.read_metrics(setup.out) if "final_test_loss" not in line]
+    final = {f"final_{part}_loss": loss for part, loss in losses.items()}
+    done = {"step": trainer.state.step, "best_step": trainer.state.best_step}
+    files.write_lines(setup.out / METRICS, [*lines, done | final])
+    return losses
+
+
+def _summary(trainer: Trainer, seconds: float, losses: Mapping[str, float], n_train: int) -> str:
+    state, shown = trainer.state, ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+    kept = f"; kept: the weights of step {state.best_step:,}, the best on validation" if state.best_step else ""
+    part = f" (train: {SCORED_TRAIN_WORDS:,} words of it)" if n_train > SCORED_TRAIN_WORDS else ""
+    return f"{state.step:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
 
 
 def _is_ours(out: Path, world: World) -> bool:
@@ -88,93 +323,20 @@ def _refuse_occupied(out: Path) -> None:
     there = contents(out)
     if SAMPLES not in there and CONFIG in there:
         raise UserError(f"{out} holds a run that was stopped: go on with --resume, or give another --out.")
-    if there - {VOCABULARY} - dataset.FILES:  # these are left where a run was killed as it began
+    if there - {VOCABULARY} - datasets.FILES:  # these are left where a run was killed as it began
         raise UserError(f"{out} is not empty; give another --out for this run, or remove it.")
 
 
-def resume(
-    out: Path, data: str | None = None, track: Sequence[str] = (), say: Say = print, listed: WordList | None = None
-) -> Run:
-    """Go on with a run that was stopped; everything is read from its directory. `data`: where its list lies now."""
-    if not (out / CONFIG).exists():
-        raise UserError(f"{out} holds no run to go on with ({CONFIG} is missing); start one without --resume.")
-    trackers.require(track, out)
-    world = World.from_environment()
-    with lock(out):
-        configs = run_dir.load_config(out)
-        asked, source = (_section(out, configs, name) for name in ("run", "list"))
-        if (out / SAMPLES).exists():
-            if world and world.size > 1:
-                world.tell({})
-            say(f"{out} is complete: all of its {configs.train.steps:,} steps, or as many as its patience allowed.")
-            return load_run(out)
-        of = _material_again(out, configs, source, data, listed)
-        _tell_of_versions(configs)
-        say(of.describe())
-        data = data or ("-" if source.data == "-" else None)
-        job = Job(out, configs, asked, of, track, world, say, data)
-        job.session.resume()
-        say(f"Going on after {job.session.standing.step:,} steps.")
-        return job.run()
-
-
-def _material_again(
-    out: Path, configs: run_dir.Configs, source: ListConfig, data: str | None, listed: WordList | None
-) -> Material:
-    """What a run was begun with."""
-    if (out / dataset.SHARDS).exists():
-        _, firsts = run_dir.load_vocabulary(out, configs.model.vocab_size)
-        return Sharded.load(out, firsts, data)
-    if listed is None:
-        if data is None and source.data == "-":
-            raise UserError(
-                f"{out} was begun with a list that lies in no file: give it again, with --data FILE, or with --data - "
-                "on standard input."
-            )
-        listed, _ = dataset.load_list(source if data is None else source.replace(data=data))
-    if listed.sha256 != configs.info.get("data_sha256"):
-        raise UserError(f"{listed.name} is not the list that {out} was begun with (SHA-256 differs).")
-    return Listed(listed, configs.protocol)
-
-
-def _section(out: Path, configs: run_dir.Configs, name: str) -> Any:
+def _section(out: Path, configs: Configs, name: str) -> Any:
     values = configs.info.get(name)
     if not isinstance(values, dict):
         raise UserError(f"{out / CONFIG} has no {name!r}: only what `rungwise train` began can be gone on with.")
     return KINDS[name].from_dict(values, f"{out / CONFIG}: {name}")
 
 
-def _tell_of_versions(configs: run_dir.Configs) -> None:
+def _warn_of_versions(configs: Configs) -> None:
     """Going on bit for bit takes the same arithmetic."""
-    then, now = configs.info.get("versions"), run_dir.provenance()["versions"]
-    if isinstance(then, dict) and (other := [name for name in now if then.get(name) != now[name]]):
-        changes = ", ".join(f"{name} {then.get(name)} then, {now[name]} now" for name in other)
+    then, here = configs.info.get("versions"), provenance()["versions"]
+    if isinstance(then, dict) and (other := [name for name in here if then.get(name) != here[name]]):
+        changes = ", ".join(f"{name} {then.get(name)} then, {here[name]} now" for name in other)
         print(f"Begun with other versions ({changes}): the last bits may differ.", file=sys.stderr)
-
-
-def sample(run_dir: Path, n: int, sampling: Sampling, seed: int, as_json: bool, weights: Weights = "best") -> None:
-    """Print n words from a run, one a line, and nothing else on standard output."""
-    run = load_run(run_dir, weights)
-    known = run.known if as_json or sampling.new_only else None
-    printed = write_words(
-        draw_words(
-            run.model, run.vocabulary, n, run.sampled_firsts, sampling, seed, known, run.word_start.first_scored
-        ),
-        as_json,
-        sys.stdout,
-    )
-    if printed < n:
-        kind = " and ".join(name for name, on in (("distinct", sampling.unique), ("new", sampling.new_only)) if on)
-        kind = f"{kind} words" if kind else "words"
-        print(f"Only {printed:,} of {n:,} {kind} came; the model hardly gives any more.", file=sys.stderr)
-
-
-def write_words(drawn: Iterable[Word], as_json: bool, to: TextIO) -> int:
-    printed = 0
-    for printed, word in enumerate(drawn, 1):  # noqa: B007
-        if as_json:
-            value = {"word": word.text, "log_likelihood": round(word.log_likelihood, 6), "new": word.new}
-            to.write(json.dumps(value, ensure_ascii=False) + "\n")
-        else:
-            to.write(f"{word.text}\n")
-    return printed

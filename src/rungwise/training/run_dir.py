@@ -5,22 +5,17 @@ vocabulary.json    the characters, and how often each begins a word
 model.safetensors  the weights: the best on the validation words, where there are any, else the last
 metrics.jsonl      losses as training went on
 samples.txt        some words
-`rungwise train` also leaves known.safetensors (which words the list holds, as hashes: known.py) and
-checkpoint.safetensors (the last weights, the optimiser's state, and where training stands: session.py).
+`rungwise train` also leaves known.safetensors (which words the list holds, as hashes: known_words.py) and
+checkpoint.safetensors (the last weights, the optimiser's state, and how far training is: trainer.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import functools
 import math
-import platform
 import reprlib
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from typing import Protocol as Interface
@@ -42,6 +37,7 @@ from rungwise.util.files import (
     write_text,
 )
 from rungwise.util.hints import go_on
+from rungwise.util.provenance import provenance
 
 if TYPE_CHECKING:
     from rungwise.model.transformer import Transformer
@@ -55,23 +51,6 @@ CONFIG, VOCABULARY, WEIGHTS, METRICS, SAMPLES, CHECKPOINT = (
 )
 
 Weights = Literal["best", "last"]
-
-
-@functools.cache
-def provenance() -> dict[str, Any]:
-    """What made a result: versions, the source's git revision (None outside a checkout), the machine's kind."""
-    here, revision = Path(__file__).parent, None
-    if here.parent.name == "src":  # installed, it may lie in a repository that is somebody else's
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-            shown = subprocess.run(describe, cwd=here, capture_output=True, text=True, timeout=5)
-            revision = shown.stdout.strip() or None
-    versions = {name: metadata.version(name) for name in ("rungwise", "torch", "numpy")}
-    return {"versions": {"python": platform.python_version(), **versions}, "git_revision": revision}
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 class Named(Interface):

@@ -1,4 +1,4 @@
-"""Where the looks of a run can be watched: TensorBoard and trackio. Each is a function observe(step, values).
+"""Where the evaluations of a run can be watched: TensorBoard and trackio, each an observer of the trainer.
 
 Both write under the run directory and nowhere else. Neither starts a server or speaks to anybody:
 `tensorboard --logdir OUT/tensorboard` and `TRACKIO_DIR=OUT/trackio trackio show` are the user's to start.
@@ -16,9 +16,11 @@ from pathlib import Path
 
 from rungwise.errors import UserError
 from rungwise.training.run_dir import read_metrics
+from rungwise.training.trainer import Event, Observe
 from rungwise.util.files import require_utf8
 
-Observe = Callable[[int, Mapping[str, float]], None]
+Log = Callable[[int, Mapping[str, float]], None]
+"""Takes the step and the values of an evaluation."""
 PROJECT = "rungwise"
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_WEBHOOK_URL")
 """By these, trackio would send what it is given to somebody."""
@@ -35,35 +37,36 @@ def require(names: Sequence[str], out: Path) -> None:
 
 @contextlib.contextmanager
 def watch(names: Sequence[str], out: Path, step: int) -> Iterator[Observe]:
-    """Yields what passes a look on to all of them. What they hold of steps after `step`, from before a run was
+    """Yields what passes each evaluation on to all of them. What they hold of steps after `step`, from before a run was
     killed, is withdrawn."""
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context({"tensorboard": _tensorboard, "trackio": _trackio}[n](out, step)) for n in names]
 
-        def observe(step: int, values: Mapping[str, float]) -> None:
-            for one in opened:
-                one(step, values)
+        def observe(event: Event) -> None:
+            if event.kind == "evaluation":
+                for log in opened:
+                    log(event.step, event.values)
 
         yield observe
 
 
 @contextlib.contextmanager
-def _tensorboard(out: Path, step: int) -> Iterator[Observe]:
+def _tensorboard(out: Path, step: int) -> Iterator[Log]:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(out / "tensorboard"), purge_step=step + 1) as events:
 
-        def observe(step: int, values: Mapping[str, float]) -> None:
+        def log(step: int, values: Mapping[str, float]) -> None:
             for name, value in values.items():
                 events.add_scalar(name, value, step)
             events.flush()
 
-        yield observe
+        yield log
 
 
 @contextlib.contextmanager
-def _trackio(out: Path, step: int) -> Iterator[Observe]:
-    """A run that goes on is told anew from its metrics.jsonl, whose lines of after `step` are gone: trackio cannot take
+def _trackio(out: Path, step: int) -> Iterator[Log]:
+    """A resumed run is logged anew from its metrics.jsonl, whose lines of after `step` are gone: trackio cannot take
     points back. What trackio prints (where it writes, how to look) is left out: `rungwise train --help` says it."""
     folder = out.resolve() / "trackio"
     shutil.rmtree(folder, ignore_errors=True)

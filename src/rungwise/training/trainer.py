@@ -1,24 +1,23 @@
-"""One training run in its directory: steps, looks at the validation words, checkpoints, and how it goes on.
+"""One training run in its directory: steps, evaluations, checkpoints, and how it is resumed.
 
 checkpoint.safetensors holds all that training depends on: parameters, AdamW's moments, the step (batches, dropout
 masks and learning rates are functions of the seed and the step, so it is the generators' state, too), the best
 validation loss so far, and the losses not yet written to metrics.jsonl. It is replaced in one rename, so a process
 that is killed at any moment leaves the last one, and a run that goes on from it takes the same steps again, bit for
-bit. model.safetensors is renewed at every look that finds a better validation loss.
+bit. model.safetensors is renewed at every evaluation that finds a better validation loss.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,7 +33,7 @@ from rungwise.util import files, hints
 from rungwise.util.files import read_tensors, write_tensors
 
 STEPS_AT_ONCE = 32
-"""Ctrl-C, the clock and the progress bar are looked at between pieces of so many steps."""
+"""Ctrl-C and the clock are looked at between pieces of so many steps."""
 AGAIN = 1.0
 """Seconds after which a signal is another one, and not the first one's echo."""
 
@@ -47,22 +46,38 @@ class Stopped(KeyboardInterrupt):
         self.exit_status = exit_status
 
 
+@dataclass(frozen=True)
+class Event:
+    """What just happened in a run, for whoever watches it."""
+
+    kind: Literal["block", "evaluation", "checkpoint"]
+    step: int
+    """Steps done."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """block: "loss", the mean of up to 256 steps, "tokens_per_s" and, once there is one, "best_val_loss"; evaluation:
+    what metrics.jsonl gets; losses are nats a scored token."""
+
+
+Observe = Callable[[Event], None]
+"""Called in the training thread, between steps. What it raises ends training, as a kill would."""
+
+
 @dataclass
-class Standing:
-    """Where a run stands, beside its parameters and moments."""
+class TrainingState:
+    """How far a run is, beside its parameters and moments."""
 
     step: int = 0
     best_step: int = 0
     best_loss: float | None = None
     """Of the validation words."""
     stale: int = 0
-    """Looks since the best one."""
+    """Evaluations since the best one."""
     pending: list[float] = field(default_factory=list)
-    """Losses of the steps since the last look."""
+    """Losses of the steps since the last evaluation."""
 
 
-class Session:
-    """Trains an engine in a directory, from the beginning or from its checkpoint."""
+class Trainer:
+    """Trains an engine in a directory, from the beginning or from its checkpoint; `observers` are told every event."""
 
     def __init__(
         self,
@@ -72,25 +87,28 @@ class Session:
         config: TrainConfig,
         run: RunConfig,
         validation: Tape | None,
-        observe: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
+        go_on: str | None = None,
+        observers: Sequence[Observe] = (),
     ) -> None:
-        self.folder, self.engine, self.model_config, self.config, self.run = folder, engine, model_config, config, run
-        self.validation, self.observe = validation, observe
-        self.eval_every = run.interval(config.steps)
-        self.standing = Standing()
-        self.saved_step = 0
-        self.go_on = hints.go_on(folder)
-        self.recent = [math.nan]
+        """`go_on`: what a message says of how to resume."""
         if run.patience and validation is None:
             raise UserError(
                 f"patience needs validation words, and protocol {run.protocol} has none: use protocol strict."
             )
+        self.folder, self.engine, self.model_config, self.config, self.run = folder, engine, model_config, config, run
+        self.validation, self.observers = validation, list(observers)
+        self.eval_every = run.interval(config.steps)
+        self.state = TrainingState()
+        self.saved_step = 0
+        self.go_on = go_on or hints.go_on(folder)
+        self.began, self.first_step = time.monotonic(), 0
+        """When and where this process began to train."""
 
     @property
     def finished(self) -> bool:
         """All steps are done, or patience is at an end."""
         patience = self.run.patience
-        return self.standing.step >= self.config.steps or (0 < patience <= self.standing.stale)
+        return self.state.step >= self.config.steps or (0 < patience <= self.state.stale)
 
     def resume(self) -> None:
         """Go on from the checkpoint; from the first step where there is none yet."""
@@ -105,58 +123,55 @@ class Session:
         if {name: array.shape for name, array in tensors.items()} != expected:
             raise UserError(f"{path} is not a checkpoint of the model that config.json tells.")
         try:
-            self.standing = Standing(**about, pending=pending.tolist())
+            self.state = TrainingState(**about, pending=pending.tolist())
         except TypeError:
             raise UserError(f"{path} is of another version of rungwise.") from None
-        self.engine.load_state(tensors, self.standing.step)
-        self.saved_step = self.standing.step
+        self.engine.load_state(tensors, self.state.step)
+        self.saved_step = self.state.step
         # What was written after the checkpoint will be written again.
-        before = range(self.standing.step + 1)
+        before = range(self.state.step + 1)
         lines = [line for line in run_dir.read_metrics(self.folder) if line["step"] in before]
         files.write_lines(self.folder / METRICS, [line for line in lines if "train_loss" in line])
 
-    def train(self, advance: Callable[[int, str], None]) -> None:
+    def train(self) -> None:
         """To the end, or until somebody stops it; Stopped is raised once everything is saved."""
-        saved, began, first = time.monotonic(), time.monotonic(), self.standing.step
-        a_step = self.config.batch_size * self._tokens_a_sequence()
+        saved = self.began = time.monotonic()
+        self.first_step = self.state.step
         with _stop_signals() as asked:
             while not self.finished:
-                step = self.standing.step
-                look = (step // self.eval_every + 1) * self.eval_every
-                until = min(look, step + STEPS_AT_ONCE, self.config.steps)
+                step = self.state.step
+                evaluation = (step // self.eval_every + 1) * self.eval_every
+                until = min(evaluation, step + STEPS_AT_ONCE, self.config.steps)
                 try:
                     train(self.engine, self.config, self._after_block, step, until)
                 except RankLost as error:
                     raise RankLost(
                         f"{error}; everything up to step {self.saved_step:,} is saved. {self.go_on}"
                     ) from None
-                if until == look or until == self.config.steps:
-                    self._look()
-                speed = (self.standing.step - first) * a_step / (time.monotonic() - began)
-                advance(self.standing.step, f"{self._losses()}, {speed:,.0f} tokens/s")
+                if until in (evaluation, self.config.steps):
+                    self.evaluate()
                 if asked or time.monotonic() - saved >= self.run.save_every or self.finished:
                     self.save()
                     saved = time.monotonic()
                 if asked and not self.finished:
                     self._stop(asked[0])
 
-    def _tokens_a_sequence(self) -> float:
-        source = self.engine.tape  # type: ignore[attr-defined]
-        return source.mean_length if self.config.batching == "words" else self.config.window
-
     def _after_block(self, step: int, losses: np.ndarray) -> None:
-        self.standing.step = step
-        self.standing.pending += losses[:, 0].astype(float).tolist()
-        self.recent = self.standing.pending[-256:]
+        self.state.step = step
+        self.state.pending += losses[:, 0].astype(float).tolist()
+        speed = (step - self.first_step) * self.engine.tokens_per_step / (time.monotonic() - self.began)
+        values = {"loss": float(np.mean(self.state.pending[-256:])), "tokens_per_s": speed}
+        if self.state.best_loss is not None:
+            values["best_val_loss"] = self.state.best_loss
+        self._notify(Event("block", step, values))
 
-    def _losses(self) -> str:
-        shown = f"loss {np.mean(self.recent):.3f}"
-        best = self.standing.best_loss
-        return shown if best is None else f"{shown}, best validation {best:.3f}"
+    def _notify(self, event: Event) -> None:
+        for observe in self.observers:
+            observe(event)
 
-    def _look(self) -> None:
+    def evaluate(self) -> None:
         """Score the validation words, keep the weights if they are the best so far, and write a line of metrics."""
-        s = self.standing
+        s = self.state
         values = {"train_loss": float(np.mean(s.pending)), "learning_rate": learning_rate(self.config, s.step - 1)}
         if self.validation is not None:
             values["val_loss"] = loss = score(models(self.engine, self.model_config, 1)[0], self.validation).loss
@@ -166,23 +181,24 @@ class Session:
                 self.save_weights()
         s.pending = []
         files.append_line(self.folder / METRICS, {"step": s.step, **values})
-        self.observe(s.step, values)
+        self._notify(Event("evaluation", s.step, values))
 
     def save_weights(self) -> None:
         """The present weights become the run's."""
         found = {k.removeprefix("param/"): v[0] for k, v in self.engine.state().items() if k.startswith("param/")}
-        run_dir.save_weights(self.folder, found, {"step": self.standing.step, "val_loss": self.standing.best_loss})
+        run_dir.save_weights(self.folder, found, {"step": self.state.step, "val_loss": self.state.best_loss})
 
     def save(self) -> None:
-        about = {f.name: getattr(self.standing, f.name) for f in dataclasses.fields(Standing) if f.name != "pending"}
-        pending = {"pending": np.array(self.standing.pending, dtype=np.float64)}
+        about = {f.name: getattr(self.state, f.name) for f in dataclasses.fields(TrainingState) if f.name != "pending"}
+        pending = {"pending": np.array(self.state.pending, dtype=np.float64)}
         write_tensors(self.folder / CHECKPOINT, {**self.engine.state(), **pending}, about)
-        self.saved_step = self.standing.step
+        self.saved_step = self.state.step
+        self._notify(Event("checkpoint", self.state.step))
 
     def _stop(self, number: int) -> None:
         if self.validation is None:
             self.save_weights()  # so that one can sample from what there is
-        s = self.standing
+        s = self.state
         raise Stopped(
             f"Stopped after {s.step:,} of {self.config.steps:,} steps; everything is saved. {self.go_on}",
             128 + number,

@@ -19,16 +19,16 @@ import os
 import sys
 
 from rungwise.engine.native.build import NoEngine, Refused, build_library
-from rungwise.engine.native.library import Engine, State, Tree, shapes
+from rungwise.engine.native.library import Library, State, Tree
 
-__all__ = ["Engine", "NoEngine", "State", "Tree", "load", "shapes", "why_not"]
+__all__ = ["Library", "NoEngine", "State", "Tree", "load", "why_not"]
 
 
 def why_not() -> str | None:
     """None where there is a native engine; else one line that says why there is none. That the compiler made a wrong
     one is also told on standard error, once."""
     found = _found(_settings())
-    if isinstance(found, Engine):
+    if isinstance(found, Library):
         return None
     line = f"No native engine: {' '.join(str(found).split())}"
     if isinstance(found, Refused):
@@ -36,10 +36,10 @@ def why_not() -> str | None:
     return line
 
 
-def load() -> Engine:
+def load() -> Library:
     """The engine, compiled at the first call on a machine (about three seconds); NoEngine where there is none."""
     found = _found(_settings())
-    if isinstance(found, Engine):
+    if isinstance(found, Library):
         return found
     raise NoEngine(f"No native engine: {' '.join(str(found).split())}")
 
@@ -50,12 +50,12 @@ def _settings() -> tuple[str | None, ...]:
 
 
 @functools.cache
-def _found(settings: tuple[str | None, ...]) -> Engine | Exception:
+def _found(settings: tuple[str | None, ...]) -> Library | Exception:
     """The engine, or why there is none: once a process and environment."""
     if settings[0] == "0":
         return NoEngine("it is turned off (RUNGWISE_NATIVE=0).")
     try:
-        return Engine(build_library())
+        return Library(build_library())
     except (NoEngine, OSError) as error:
         return error
 

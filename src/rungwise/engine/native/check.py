@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from rungwise.config import ModelConfig, TrainConfig
-from rungwise.engine.native.library import Engine, State, shapes
+from rungwise.engine.native.library import Library, State
+from rungwise.model.cost import shapes
 
 CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
     ModelConfig(29, 17, 2, 3, 37, 14, mlp_ratio=3, dropout=0.3),
@@ -120,7 +121,7 @@ def _inside(lengths: np.ndarray) -> np.ndarray:
 def answer(library: str, to: str) -> None:
     """In a process of its own: write what the library computes of every case."""
 
-    engine = Engine(Path(library))
+    engine = Library(Path(library))
     smallest = np.float32(1e-38)
     found: Answers = {"subnormals": np.array(smallest * np.float32(0.1) > 0), "diverged": _diverged(engine)}
     for number, config in enumerate(CASES):
@@ -128,7 +129,7 @@ def answer(library: str, to: str) -> None:
     np.savez(to, allow_pickle=False, **found)
 
 
-def _diverged(engine: Engine) -> np.ndarray:
+def _diverged(engine: Library) -> np.ndarray:
     """Does a NaN show as one? Where numbers are taken to be finite, a maximum with 0, which ReLU is, may drop it."""
     config = next(config for config in CASES if config.mlp == "relu")
     (inputs, targets, _), parameters = _batch(config), _tensors(config, 0)
@@ -137,7 +138,7 @@ def _diverged(engine: Engine) -> np.ndarray:
     return np.array(np.isnan(nats).all())
 
 
-def _answers(engine: Engine, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+def _answers(engine: Library, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
 
     inputs, targets, lengths = _batch(config)
     inside = _inside(lengths)

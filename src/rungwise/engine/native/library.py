@@ -12,6 +12,7 @@ from typing import get_args
 import numpy as np
 
 from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig
+from rungwise.model.cost import shapes
 from rungwise.util.hashing import derive_seed
 
 Tensors = Mapping[str, np.ndarray]
@@ -38,42 +39,6 @@ class State:
             {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
             {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
         )
-
-
-def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters, in the order of Transformer.named_parameters() and of engine.cpp."""
-    d, a, m = config.n_embd, config.attention_width, config.mlp_hidden
-    found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, d)}
-
-    def norm(name: str) -> None:
-        if config.norm != "none":
-            found[f"{name}.weight"] = (d,)
-        if config.norm == "layernorm":
-            found[f"{name}.bias"] = (d,)
-
-    def linear(name: str, outputs: int, inputs: int) -> None:
-        found.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
-
-    if config.position == "learned":
-        found["positions.weight"] = (config.block_size, d)
-    for i in range(config.n_layer):
-        norm(f"blocks.{i}.attention.norm")
-        found[f"blocks.{i}.attention.f.qkv.weight"] = (3 * a, d)
-        if config.projection:
-            linear(f"blocks.{i}.attention.f.projection", d, a)
-        if m:
-            norm(f"blocks.{i}.mlp.norm")
-            if config.mlp == "swiglu":
-                linear(f"blocks.{i}.mlp.f.gate", m, d)
-            linear(f"blocks.{i}.mlp.f.up", m, d)
-            linear(f"blocks.{i}.mlp.f.down", d, m)
-    if config.final_norm:
-        norm("final_norm")
-    if not config.tie_embeddings:
-        found["head.weight"] = (config.vocab_size, config.output_width)
-    if config.head_bias:
-        found["head.bias"] = (config.vocab_size,)
-    return found
 
 
 class _Shape(ctypes.Structure):
@@ -115,7 +80,7 @@ class _Optimiser(ctypes.Structure):
     _fields_ = [(name, ctypes.c_double) for name in ("beta1", "beta2", "weight_decay", "grad_clip")]
 
 
-class Engine:
+class Library:
     """The compiled library. It has no state: every method may be called from several threads at once."""
 
     def __init__(self, library: Path) -> None:
