@@ -23,7 +23,7 @@ from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
-from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
+from rungwise.ladder import FULL, LEAVE_ONE_OUT, Rung, select
 from rungwise.util.files import local
 from rungwise.util.progress import PLAIN_EVERY, duration
 
@@ -242,15 +242,3 @@ class LiveScreen(PlainScreen):
         left = f"{duration(progress.seconds_left)} left" if progress.seconds_left is not None else "estimating ..."
         remark = f"{progress.share:.0%} done, {duration(self.elapsed)} so far, {left}" if progress.share < 1 else ""
         self.live.update(Group(table(self.plan, progress.done), Text(remark)))
-
-
-def ladder() -> None:
-    """The rungs, their diffs and their reasons."""
-    console = Console(highlight=False)
-    found = Table(box=None, pad_edge=False)
-    for name in ("rung", "stands on", "set", "changes", "why"):
-        found.add_column(name)
-    for rung in RUNGS.values():
-        changes = ", ".join(f"{k}={v}" for k, v in rung.changes.items())
-        found.add_row(rung.name, rung.on or "", rung.group, changes, rung.why)
-    console.print(found)

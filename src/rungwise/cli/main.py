@@ -1,8 +1,10 @@
-"""The command: what the user typed becomes one of commands.py, and whatever goes wrong one line. No torch here."""
+"""The command: what the user typed becomes options, the function of COMMANDS takes them, and what goes wrong becomes one
+line. No torch here."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import itertools
 import os
@@ -15,7 +17,7 @@ from typing import Any, NoReturn
 
 import tyro
 
-from rungwise.cli.commands import COMMANDS, run
+from rungwise.cli import options
 from rungwise.errors import UserError, closest
 from rungwise.util import interrupt, loading
 from rungwise.util.machine import prepare
@@ -23,6 +25,19 @@ from rungwise.util.machine import prepare
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
 
 Start with: rungwise climb"""
+COMMANDS: dict[str, tuple[type, str]] = {
+    "climb": (options.ClimbCommand, "rungwise.cli.climb:climb"),
+    "train": (options.TrainCommand, "rungwise.cli.train:train"),
+    "sample": (options.SampleCommand, "rungwise.cli.sample:sample"),
+    "eval": (options.EvalCommand, "rungwise.cli.evaluate:evaluate"),
+    "data": (options.DataCommand, "rungwise.cli.data:data"),
+    "report": (options.ReportCommand, "rungwise.cli.report:report"),
+    "ladder": (options.LadderCommand, "rungwise.cli.ladder:ladder"),
+    "play": (options.PlayCommand, "rungwise.cli.play:play"),
+    "export": (options.ExportCommand, "rungwise.cli.export:export"),
+    "bench": (options.BenchCommand, "rungwise.cli.bench:bench"),
+}
+"""Each command's name, its options, and the function that takes them, imported when it runs."""
 NARROWEST, WIDEST = 20, 1000
 """Columns of help: with 6, tyro never ends."""
 
@@ -33,7 +48,7 @@ def parse(arguments: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(told), _terminal(for_help=bool({"-h", "--help"} & {*arguments})):
             return tyro.extras.subcommand_cli_from_dict(
-                {name: options for name, (options, _) in COMMANDS.items()},
+                {name: flags for name, (flags, _) in COMMANDS.items()},
                 prog="rungwise",
                 description=DESCRIPTION,
                 args=arguments,
@@ -73,6 +88,12 @@ def _one_line(boxed: str, arguments: Sequence[str]) -> str:
         kind = "a whole number" if wrong[2].lower().startswith("int") else "a number"
         text = f"{wrong[1]} must be {kind}, but is {wrong[3]!r}"
     return f"{text}; see {help_}"
+
+
+def run(asked: Any) -> None:
+    """Run the command whose options these are."""
+    module, _, function = dict(COMMANDS.values())[type(asked)].partition(":")
+    getattr(importlib.import_module(module), function)(asked)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

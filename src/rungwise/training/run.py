@@ -1,4 +1,4 @@
-"""What `rungwise train` and `rungwise sample` do.
+"""What `rungwise train` does.
 
 A run that is started writes vocabulary.json, what it keeps of its list (material.py) and config.json, in that order: a
 directory with config.json can be gone on with. samples.txt comes last of all: a directory with it is complete.
@@ -6,11 +6,10 @@ directory with config.json can be gone on with. samples.txt comes last of all: a
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
 from rungwise.config import ListConfig, get_protocol
 from rungwise.config.settings import KINDS, Settings
@@ -19,17 +18,12 @@ from rungwise.data.dataset import Listed, Material, Sharded
 from rungwise.data.words import WordList
 from rungwise.engine.process_group import World
 from rungwise.errors import UserError
-from rungwise.inference.sample import Sampling, Word
-from rungwise.inference.sample import generate as draw_words
 from rungwise.ladder import get_rung
 from rungwise.training import run_dir, trackers
 from rungwise.training.job import Job, Say, choose_engine, own_threads
-from rungwise.training.run_dir import CONFIG, SAMPLES, VOCABULARY, Run, Weights
+from rungwise.training.run_dir import CONFIG, SAMPLES, VOCABULARY, Run
 from rungwise.training.run_dir import load as load_run
 from rungwise.util.files import contents, lock, make_folder
-
-if TYPE_CHECKING:
-    pass
 
 
 def start(
@@ -150,31 +144,3 @@ def _tell_of_versions(configs: run_dir.Configs) -> None:
     if isinstance(then, dict) and (other := [name for name in now if then.get(name) != now[name]]):
         changes = ", ".join(f"{name} {then.get(name)} then, {now[name]} now" for name in other)
         print(f"Begun with other versions ({changes}): the last bits may differ.", file=sys.stderr)
-
-
-def sample(run_dir: Path, n: int, sampling: Sampling, seed: int, as_json: bool, weights: Weights = "best") -> None:
-    """Print n words from a run, one a line, and nothing else on standard output."""
-    run = load_run(run_dir, weights)
-    known = run.known if as_json or sampling.new_only else None
-    printed = write_words(
-        draw_words(
-            run.model, run.vocabulary, n, run.sampled_firsts, sampling, seed, known, run.word_start.first_scored
-        ),
-        as_json,
-        sys.stdout,
-    )
-    if printed < n:
-        kind = " and ".join(name for name, on in (("distinct", sampling.unique), ("new", sampling.new_only)) if on)
-        kind = f"{kind} words" if kind else "words"
-        print(f"Only {printed:,} of {n:,} {kind} came; the model hardly gives any more.", file=sys.stderr)
-
-
-def write_words(drawn: Iterable[Word], as_json: bool, to: TextIO) -> int:
-    printed = 0
-    for printed, word in enumerate(drawn, 1):  # noqa: B007
-        if as_json:
-            value = {"word": word.text, "log_likelihood": round(word.log_likelihood, 6), "new": word.new}
-            to.write(json.dumps(value, ensure_ascii=False) + "\n")
-        else:
-            to.write(f"{word.text}\n")
-    return printed
