@@ -18,12 +18,18 @@ def documentation(kind: type) -> dict[str, str]:
     """The text under each field of a dataclass and of those that it extends: {"n_embd": "Width of the ...", ...}."""
     found: dict[str, str] = {}
     for base in (base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)):
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for field, text in itertools.pairwise(body):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        definition = next(node for node in tree.body if isinstance(node, ast.ClassDef))
+        for field, text in itertools.pairwise(definition.body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
                     found[name] = " ".join(words.split())
     return found
+
+
+def default(text: str) -> Any:
+    """For a flag that is None by default: what its help says None stands for."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
 def flags(section: str) -> type:
@@ -39,8 +45,9 @@ def flags(section: str) -> type:
         else:
             plain = next((t for t in get_args(hint) if t is not type(None)), hint)
             metavar = "{True,False}" if plain is bool else plain.__name__.upper()
-        default = "" if defaults[name] is None else f" (default: {defaults[name]})"
-        text = texts[name].replace("None:", "default:") + default
+        text = texts[name].replace("None:", "default:")
+        if defaults[name] is not None:
+            text += f" (default: {defaults[name]})"
         annotation = Annotated[hint | None, tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)]
         made.append((name, annotation, dataclasses.field(default=None)))
     titles = {"list": "the list", "run": "the run", "model": "the model", "train": "the training"}

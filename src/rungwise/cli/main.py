@@ -1,5 +1,5 @@
-"""The command: what the user typed becomes options, the function of COMMANDS takes them, and what goes wrong becomes one
-line. No torch here."""
+"""The command: options from what was typed, the function that takes them, one line where something goes wrong. No torch
+here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from rungwise.errors import UserError, closest
 from rungwise.util import interrupt, loading
 from rungwise.util.machine import prepare
 
-DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
+DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time.
+
+Trains on any list of words.
 
 Start with: rungwise climb"""
 COMMANDS: dict[str, tuple[type, str]] = {
