@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
-import textwrap
+import sys
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
@@ -18,13 +19,17 @@ def documentation(kind: type) -> dict[str, str]:
     """The text under each field of a dataclass and of those that it extends: {"n_embd": "Width of the ...", ...}."""
     found: dict[str, str] = {}
     for base in (base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)):
-        tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        definition = next(node for node in tree.body if isinstance(node, ast.ClassDef))
-        for field, text in itertools.pairwise(definition.body):
+        for field, text in itertools.pairwise(_classes(base.__module__)[base.__name__].body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
                     found[name] = " ".join(words.split())
     return found
+
+
+@functools.cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def default(text: str) -> Any:

@@ -19,8 +19,7 @@ import tyro
 
 from rungwise.cli import options
 from rungwise.errors import UserError, closest
-from rungwise.util import interrupt, loading
-from rungwise.util.machine import prepare
+from rungwise.util import interrupt
 
 DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time.
 
@@ -94,6 +93,10 @@ def _one_line(boxed: str, arguments: Sequence[str]) -> str:
 
 def run(asked: Any) -> None:
     """Run the command whose options these are."""
+    from rungwise.util import loading, machine  # what help does not need
+
+    machine.prepare()
+    loading.watch()
     module, _, function = dict(COMMANDS.values())[type(asked)].partition(":")
     getattr(importlib.import_module(module), function)(asked)
 
@@ -106,8 +109,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):  # words hold any character; a terminal shows what it can
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
-    prepare()
-    loading.watch()
     try:
         run(parse(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -140,6 +141,8 @@ def _unexpected(error: Exception) -> NoReturn:
     when they ask."""
     if os.environ.get(TRACEBACK):
         raise error
+    from rungwise.util import loading
+
     if line := loading.explain(error):
         _exit(2, f"error: {line}")
     first_line = next(iter(str(error).splitlines()), "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +121,8 @@ def suited(n_words: int) -> dict[str, Any]:
 
 def read_file(path: Path) -> dict[str, Any]:
     """Fields from a JSON or TOML file, flat or in sections; a run's own config.json is one, too."""
+    import tomllib  # takes a moment that help does not need
+
     try:
         text = path.read_text(encoding="utf-8-sig")
         values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
