@@ -17,6 +17,7 @@ from rungwise.config import (
     MLP,
     Batching,
     Compile,
+    Config,
     Device,
     ListConfig,
     ModelConfig,
@@ -30,14 +31,15 @@ from rungwise.config import (
 )
 from rungwise.errors import UserError, closest
 
-KINDS = {"list": ListConfig, "run": RunConfig, "model": ModelConfig, "train": TrainConfig}
+KINDS: dict[str, type[Config]] = {"list": ListConfig, "run": RunConfig, "model": ModelConfig, "train": TrainConfig}
 """Sections of a configuration file."""
 FROM_THE_LIST = ("vocab_size", "block_size")
 """Fields of ModelConfig that nobody sets: the list does."""
 
 
-def fields(kind: type) -> tuple[str, ...]:
-    return tuple(name for name in kind.fields() if name not in FROM_THE_LIST)  # type: ignore[attr-defined]
+def fields(kind: type[Config]) -> tuple[str, ...]:
+    """Those that can be set."""
+    return tuple(name for name in kind.fields() if name not in FROM_THE_LIST)
 
 
 ALL = {name: section for section, kind in KINDS.items() for name in fields(kind)}
