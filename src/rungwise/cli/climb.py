@@ -24,6 +24,7 @@ from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, Rung, select
+from rungwise.util import hints
 from rungwise.util.files import local
 from rungwise.util.progress import PLAIN_EVERY, duration
 
@@ -67,7 +68,10 @@ def climb(request: ClimbCommand) -> None:
         console.print(line, markup=False)
     path = plan.out / RESULTS
     console.print(
-        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and the runs beside it.", markup=False
+        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and a directory for each run.\n"
+        f"Report: {hints.command('report', plan.out)}\n"
+        f"Look inside: {hints.command('play', plan.out)}",
+        markup=False,
     )
     if request.json:
         for result in results:

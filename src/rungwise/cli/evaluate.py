@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from rungwise.cli.flags import changed
 from rungwise.cli.options import EvalCommand
 from rungwise.config import ListConfig
 from rungwise.data.dataset import load_list
 from rungwise.inference.evaluate import Assessment, assess
 from rungwise.training.run_dir import load
+from rungwise.util import hints
 
 
 def evaluate(options: EvalCommand) -> None:
@@ -25,6 +27,9 @@ def evaluate(options: EvalCommand) -> None:
             sys.stdout.write(line + "\n")
     for line in [json.dumps(summary, ensure_ascii=False)] if options.json else _told(summary):
         print(line, file=sys.stderr if options.words else sys.stdout)
+    if not options.json and not options.words and options.list != "-":
+        how = changed(options, EvalCommand(run_dir=options.run_dir, list=options.list))
+        print(f"Word by word: {hints.command('eval', options.run_dir, options.list, '--words', *how)}")
 
 
 def _lines(found: Assessment, as_json: bool) -> Iterator[str]:

@@ -9,3 +9,4 @@ from rungwise.cli.options import ExportCommand
 def export(options: ExportCommand) -> None:
     out, made = exporting.export(options.run_dir, options.format, options.out)
     print(f"Wrote {out}: {made.what}. Its logits differ from the model's by at most {made.error:.1e}.")
+    print(f"How to load it: {out / 'README.md'}")

@@ -64,3 +64,12 @@ def given(*flag_values: Any) -> dict[str, Any]:
     return {
         name: value for part in flag_values for name, value in dataclasses.asdict(part).items() if value is not None
     }
+
+
+def changed(options: Any, defaults: Any) -> list[str]:
+    """The flags with which `options` differ from `defaults`, in the fields that these have, for a command to print."""
+    found: list[str] = []
+    for name, value in vars(defaults).items():
+        if (mine := getattr(options, name)) != value:
+            found += [f"--{name.replace('_', '-')}", str(mine)]
+    return found

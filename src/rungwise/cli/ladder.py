@@ -7,6 +7,7 @@ from rich.table import Table
 
 from rungwise.cli.options import LadderCommand
 from rungwise.ladder import RUNGS
+from rungwise.util import hints
 
 
 def ladder(_: LadderCommand) -> None:
@@ -16,4 +17,6 @@ def ladder(_: LadderCommand) -> None:
     for rung in RUNGS.values():
         changes = ", ".join(f"{k}={v}" for k, v in rung.changes.items())
         table.add_row(rung.name, rung.on or "", rung.group, changes, rung.why)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"Train and compare them: {hints.command('climb', '--rungs', 'all')}")

@@ -10,5 +10,5 @@ from rungwise.report.build import write
 def report(options: ReportCommand) -> None:
     if not options.paths:
         raise UserError("Nothing to report on; give a climb's directory, such as runs/names-article.")
-    for path in write(options.paths, options.out, options.peers):
-        print(f"Wrote {path}")
+    markdown, page = write(options.paths, options.out, options.peers)
+    print(f"Wrote {markdown}\nWrote {page}: open it in any browser.")
