@@ -1,5 +1,7 @@
 """train() and generate() take what Python users have, and answer what they get wrong in one line, as commands do."""
 
+import ast
+import importlib
 import json
 import math
 import subprocess
@@ -9,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scripts import floors
 
+import rungwise
 from helpers import TINY, WORDS, tiny_run
 from rungwise import UserError, generate, load, train
 from rungwise.data.words import from_words
@@ -106,3 +110,61 @@ def test_a_set_of_words_is_the_same_list_in_every_process():
     assert told == {f"{expected.sha256} {' '.join(sorted(WORDS))}\n"}
     assert list(from_words(frozenset(WORDS))) == sorted(WORDS)
     assert list(from_words(dict.fromkeys(WORDS))) == list(WORDS)  # a dictionary has an order of its own
+
+
+# ----------------------------------------------------------------------------------------------------- modules
+
+
+@pytest.mark.parametrize("name", floors.modules())
+def test_a_module_is_had_by_its_name(name):
+    """`import rungwise.x as y` gives the module: no attribute of a package hides it."""
+    module = importlib.import_module(name)
+    found = rungwise
+    for part in name.split(".")[1:]:
+        found = getattr(found, part)
+    assert found is module
+
+
+def bound(path: Path) -> set[str]:
+    """Names that a package gives to anything but its modules."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.ImportFrom):
+            outer = [alias for alias in node.names if f"{node.module}.{alias.name}" not in floors.modules()]
+            names.update(alias.asname or alias.name for alias in outer)
+    return names
+
+
+def test_no_package_gives_the_name_of_a_module_to_something_else():
+    """Else what `import rungwise.x as y` gives depends on what was imported before."""
+    for name, path in floors.modules().items():
+        if path.name == "__init__.py":
+            modules = {other.rpartition(".")[2] for other in floors.modules() if other.rpartition(".")[0] == name}
+            assert not (bound(path) | (set(rungwise.__all__) if name == "rungwise" else set())) & modules, name
+
+
+LAB = ("baselines", "climb", "ladder", "results", "stats", "tables")
+
+
+def test_modules_that_the_notebook_of_version_0_1_0_imported_are_still_had():
+    old = ["files", "layers", "runs", "words", *(f"lab.{name}" for name in LAB)]
+    code = (
+        "import importlib, sys, warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    homes = [importlib.import_module('rungwise.' + name).__name__ for name in sys.argv[1:]]\n"
+        "print(*homes, *(f'{w.category.__name__}: {w.message}' for w in caught), sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *old], capture_output=True, text=True, check=True)
+    homes, warned = done.stdout.splitlines()[: len(old)], done.stdout.splitlines()[len(old) :]
+    assert set(homes) <= set(floors.modules())
+    assert warned == [f"DeprecationWarning: rungwise.{a} is now {b}." for a, b in zip(old, homes, strict=True)]
+    with pytest.deprecated_call(match=r"rungwise\.model\.Transformer is now rungwise\.Transformer"):
+        from rungwise import model
+
+        assert model.Transformer is rungwise.Transformer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -12,6 +11,8 @@ class UserError(ValueError):
 
 def closest(name: str, known: Iterable[str]) -> str:
     """The end of an error line: the nearest known name, or all of them where none is near."""
+    import difflib  # only where something is wrong
+
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(known)}."

@@ -2,12 +2,14 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 
 import pytest
 
 from helpers import command
+from rungwise.cli.main import COMMANDS
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["train", "--nonsense"]])
@@ -31,6 +33,17 @@ def test_help_ends_however_narrow_the_terminal(arguments):
         }
     else:
         assert done.stdout.count("usage: rungwise") == 45
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_fits_80_columns(arguments, monkeypatch):
+    """The usage line is tyro's. No flag names two defaults."""
+    monkeypatch.setenv("COLUMNS", "80")
+    usage, *lines = command(*arguments, "--help").out.splitlines()
+    assert usage.startswith("usage: rungwise")
+    assert [line for line in lines if len(line) > 80] == []
+    text = " ".join(" ".join(lines).replace("│", " ").split())
+    assert not re.search(r"\(default: [^()]*\)\.? \(default", text)
 
 
 def on_a_terminal(*arguments: str, **environment: str) -> str:

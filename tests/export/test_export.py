@@ -23,7 +23,7 @@ from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.experiment import results
 from rungwise.export import PACKAGES, Made, export
-from rungwise.export.card import card
+from rungwise.export.card import model_card
 from rungwise.export.check import deviation
 from rungwise.inference.score import score
 from rungwise.training import run_dir
@@ -47,7 +47,7 @@ def test_the_cards_losses_are_the_runs(tmp_path, protocol):
     """Scored anew here, on the list itself."""
     folder = tiny_run(tmp_path, protocol)
     run = run_dir.load(folder)
-    text = card(run, folder, MADE)
+    text = model_card(run, folder, MADE)
     parts = words.split(listed(), run.protocol)
     expected = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     for name, part in expected.items():
@@ -68,7 +68,7 @@ def test_a_climbs_run_takes_its_losses_from_the_results(tmp_path):
     climb = small_climb(tmp_path / "climb", made_up(), "baseline,gelu")
     for result in results.read(climb / results.RESULTS):
         folder = climb / result.rung / f"seed-{result.seed}"
-        text = card(run_dir.load(folder), folder, MADE)
+        text = model_card(run_dir.load(folder), folder, MADE)
         assert f"# {result.rung} seed-{result.seed}\n" in text
         assert f"| test | {result.test_loss:.4f} |" in text
         assert "| validation |" not in text
@@ -76,7 +76,7 @@ def test_a_climbs_run_takes_its_losses_from_the_results(tmp_path):
 
 def test_the_card_tells_where_the_run_comes_from(tmp_path):
     folder = tiny_run(tmp_path)
-    text = card(run_dir.load(folder), folder, MADE)
+    text = model_card(run_dir.load(folder), folder, MADE)
     header = parsed(text, tmp_path)
     assert (header.library_name, header.pipeline_tag, header.license) == ("onnx", "text-generation", None)
     assert "rungwise" in header.tags
@@ -96,7 +96,7 @@ def test_any_name_of_a_list_stays_a_name(tmp_path, name):
     folder = tiny_run(tmp_path)
     run = run_dir.load(folder)
     run.info["data"] = name
-    header = parsed(card(run, folder, MADE), tmp_path)
+    header = parsed(model_card(run, folder, MADE), tmp_path)
     assert header.license is None
     assert {m.dataset_name for m in header.eval_results} == {"".join(c if c.isprintable() else "?" for c in name)}
 
@@ -121,14 +121,14 @@ def test_whatever_a_run_tells_of_itself_the_card_can_be_read(tmp_path, data):
         run.info[field] = data.draw(values)
     line = {f"final_{part}_loss": data.draw(values) for part in ("train", "validation", "test")}
     (folder / run_dir.METRICS).write_text(json.dumps(line))
-    parsed(card(run, folder, MADE), tmp_path)
+    parsed(model_card(run, folder, MADE), tmp_path)
 
 
 def test_an_unfinished_run_says_that_nothing_was_measured(tmp_path):
     folder = tiny_run(tmp_path)
     (folder / run_dir.METRICS).unlink()
     (folder / run_dir.SAMPLES).unlink()
-    text = card(run_dir.load(folder), folder, MADE)
+    text = model_card(run_dir.load(folder), folder, MADE)
     assert "Not measured" in text
     assert not parsed(text, tmp_path).eval_results
 

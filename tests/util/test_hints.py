@@ -1,6 +1,7 @@
 """Commands that messages print: each is taken as it was printed, split as a shell splits it, and run."""
 
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rungwise
-from helpers import TINY, WORDS, command, ctrl_c, flags, listed, observed
+from helpers import TINY, WORDS, command, ctrl_c, flags, listed, observed, tiny_run
 from rungwise.cli.main import COMMANDS, DESCRIPTION, parse
 from rungwise.config.settings import Settings
 from rungwise.training import run as training
@@ -107,6 +108,44 @@ def test_a_run_without_weights_says_how_to_get_them(tmp_path, monkeypatch, stopp
     assert (done.status, "has no weights yet" in done.err) == (2, True)
     assert run(after(": ", done.err.split("Go on")[1]), stdin=TEXT.encode()).status == 0
     assert command("sample", "my run").status == 0
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_each_command_says_what_to_do_next(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    listed, out = Path("./", f"{name}.csv"), f"--out={name}"
+    path = f"./{listed}" if name.startswith("-") else str(listed)
+    listed.write_text("\n".join(["word", *WORDS]))
+    described = command("data", path, "--column", "word", "--max-length", 9)
+    trains = after("Train on it: ", described.out)
+    assert run(f"{trains} {shlex.join([out, *flags(**TINY)])}").status == 0
+    trained = f"./{name}"
+    told = command("eval", trained, path, "--column", "word", "--weights", "last")
+    each = run(after("Word by word: ", told.out))
+    assert each.status == 0 and len(each.out.splitlines()) == 1 + len(WORDS)
+    assert each.err == "".join(f"{line}\n" for line in told.out.splitlines()[:-1])
+    how = ["--steps", 2, "--seeds", 1, "--rungs", "baseline", "--engine", "torch", "--processes", 1]
+    Path("l").write_text(TEXT)
+    climbed = command("climb", "--data", "l", f"--out={name} climb", *how)
+    for marker in ("Report: ", "Look inside: "):
+        done = run(after(marker, climbed.out))
+        assert done.status == 0 and "open it in any browser." in done.out.lower()
+
+
+def test_json_is_json_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("l").write_text(TEXT)
+    for arguments in (
+        ["data", "l"],
+        ["eval", tiny_run(tmp_path), "l"],
+        ["climb", "--data", "l", "--steps", 2, "--seeds", 1, "--rungs", "baseline", "--processes", 1],
+    ):
+        (line,) = command(*arguments, "--json").out.splitlines()
+        assert isinstance(json.loads(line), dict)
+
+
+def test_the_ladder_says_how_to_climb_it():
+    assert parse(shlex.split(after("Train and compare them: ", command("ladder").out))[1:]).rungs == "all"
 
 
 @pytest.mark.parametrize("name", ["my words.txt", "-"])

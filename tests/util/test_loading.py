@@ -82,7 +82,7 @@ def test_a_missing_package_is_one_line(place, package):
 
 
 def test_a_mistake_of_ours_is_not_blamed_on_a_package(place):
-    done = rungwise(place, *SAMPLE, code="import sys; sys.modules['rungwise.training.run'] = None")
+    done = rungwise(place, *SAMPLE, code="import sys; sys.modules['rungwise.inference.sample'] = None")
     assert done.returncode == 1
     assert done.stderr.startswith("rungwise: internal error: ")
 

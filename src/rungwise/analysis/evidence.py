@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from rungwise.config import Protocol, get_protocol
+from rungwise.config.fields import FINITE, check
 from rungwise.data.words import NAMES_SHA256
 from rungwise.errors import UserError
 from rungwise.experiment import baselines
@@ -26,7 +27,7 @@ from rungwise.experiment.collect import CURVES, WORDS, read_frame
 from rungwise.experiment.results import RESULTS, Result, by_rung, matches
 from rungwise.experiment.tune import Tuned, is_variant, trained_so, tuned
 from rungwise.ladder import RUNGS
-from rungwise.util.files import FINITE, check, read_json
+from rungwise.util.files import read_json
 
 PEERS = "peers.json"
 STALE = 1e-3

@@ -26,6 +26,7 @@ from rungwise.experiment.climb import make_pool
 from rungwise.experiment.plan import Experiment, Progress
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
+from rungwise.util import hints
 from rungwise.util.files import local
 from rungwise.util.progress import PLAIN_EVERY, duration
 
@@ -69,7 +70,10 @@ def climb(request: ClimbCommand) -> None:
         console.print(line, markup=False)
     path = out / RESULTS
     console.print(
-        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and the runs beside it.", markup=False
+        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and a directory for each run.\n"
+        f"Report: {hints.command('report', out)}\n"
+        f"Look inside: {hints.command('play', out)}",
+        markup=False,
     )
     if request.json:
         for result in results:
@@ -243,15 +247,3 @@ class LiveScreen(PlainScreen):
         left = f"{duration(progress.seconds_left)} left" if progress.seconds_left is not None else "estimating ..."
         remark = f"{progress.share:.0%} done, {duration(self.elapsed)} so far, {left}" if progress.share < 1 else ""
         self.live.update(Group(table(self.plan, self.out, progress.done), Text(remark)))
-
-
-def ladder() -> None:
-    """The rungs, their diffs and their reasons."""
-    console = Console(highlight=False)
-    found = Table(box=None, pad_edge=False)
-    for name in ("rung", "builds on", "set", "changes", "why"):
-        found.add_column(name)
-    for rung in RUNGS.values():
-        changes = ", ".join(f"{k}={v}" for k, v in rung.changes.items())
-        found.add_row(rung.name, rung.on or "", rung.group, changes, rung.why)
-    console.print(found)

@@ -5,27 +5,31 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from rungwise.cli.flags import changed
+from rungwise.cli.options import EvalCommand
 from rungwise.config import ListConfig
 from rungwise.data.dataset import load_list
 from rungwise.inference.evaluate import Assessment, assess
-from rungwise.training.run_dir import Weights
-from rungwise.training.run_dir import load as load_run
+from rungwise.training.run_dir import load
+from rungwise.util import hints
 
 
-def evaluate(run_dir: Path, source: ListConfig, each_word: bool, as_json: bool, weights: Weights = "best") -> None:
-    """Print a summary; with each_word, a line a word instead, and the summary on standard error."""
-    run = load_run(run_dir, weights)
-    listed, _ = load_list(source)
+def evaluate(options: EvalCommand) -> None:
+    """Print a summary; with --words, a line a word instead, and the summary on standard error."""
+    run = load(options.run_dir, options.weights)
+    listed, _ = load_list(ListConfig(options.list, options.encoding, options.column, options.max_length))
     found = assess(run.model, run.vocabulary, run.word_start, listed)
     summary = found.summary(run.protocol, listed)
-    if each_word:
-        for line in _lines(found, as_json):
+    if options.words:
+        for line in _lines(found, options.json):
             sys.stdout.write(line + "\n")
-    for line in [json.dumps(summary, ensure_ascii=False)] if as_json else _told(summary):
-        print(line, file=sys.stderr if each_word else sys.stdout)
+    for line in [json.dumps(summary, ensure_ascii=False)] if options.json else _told(summary):
+        print(line, file=sys.stderr if options.words else sys.stdout)
+    if not options.json and not options.words and options.list != "-":
+        how = changed(options, EvalCommand(run_dir=options.run_dir, list=options.list))
+        print(f"Word by word: {hints.command('eval', options.run_dir, options.list, '--words', *how)}")
 
 
 def _lines(found: Assessment, as_json: bool) -> Iterator[str]:

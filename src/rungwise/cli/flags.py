@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
-import textwrap
+import sys
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
@@ -18,12 +19,22 @@ def documentation(kind: type) -> dict[str, str]:
     """The text under each field of a dataclass and of those that it extends: {"n_embd": "Width of the ...", ...}."""
     found: dict[str, str] = {}
     for base in (base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)):
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for field, text in itertools.pairwise(body):
+        for field, text in itertools.pairwise(_classes(base.__module__)[base.__name__].body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
                     found[name] = " ".join(words.split())
     return found
+
+
+@functools.cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def default(text: str) -> Any:
+    """For a flag that is None by default: what its help says None stands for."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
 def flags(section: str) -> type:
@@ -39,8 +50,9 @@ def flags(section: str) -> type:
         else:
             plain = next((t for t in get_args(hint) if t is not type(None)), hint)
             metavar = "{True,False}" if plain is bool else plain.__name__.upper()
-        default = "" if defaults[name] is None else f" (default: {defaults[name]})"
-        text = texts[name].replace("None:", "default:") + default
+        text = texts[name].replace("None:", "default:")
+        if defaults[name] is not None:
+            text += f" (default: {defaults[name]})"
         annotation = Annotated[hint | None, tyro.conf.arg(help=text, help_behavior_hint="", metavar=metavar)]
         made.append((name, annotation, dataclasses.field(default=None)))
     titles = {"list": "the list", "run": "the run", "model": "the model", "train": "the training"}
@@ -52,3 +64,12 @@ def given(*flag_values: Any) -> dict[str, Any]:
     return {
         name: value for part in flag_values for name, value in dataclasses.asdict(part).items() if value is not None
     }
+
+
+def changed(options: Any, defaults: Any) -> list[str]:
+    """The flags with which `options` differ from `defaults`, in the fields that these have, for a command to print."""
+    found: list[str] = []
+    for name, value in vars(defaults).items():
+        if (mine := getattr(options, name)) != value:
+            found += [f"--{name.replace('_', '-')}", str(mine)]
+    return found

@@ -1,8 +1,10 @@
-"""The command: what the user typed becomes one of commands.py, and whatever goes wrong one line. No torch here."""
+"""The command: options from what was typed, the function that takes them, one line where something goes wrong. No torch
+here."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import itertools
 import os
@@ -15,14 +17,28 @@ from typing import Any, NoReturn
 
 import tyro
 
-from rungwise.cli.commands import COMMANDS, run
+from rungwise.cli import options
 from rungwise.errors import UserError, closest
-from rungwise.util import interrupt, loading
-from rungwise.util.machine import prepare
+from rungwise.util import interrupt
 
-DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time, on any list of words.
+DESCRIPTION = """From one attention head to a full transformer, one measured rung at a time.
+
+Trains on any list of words.
 
 Start with: rungwise climb"""
+COMMANDS: dict[str, tuple[type, str]] = {
+    "climb": (options.ClimbCommand, "rungwise.cli.climb:climb"),
+    "train": (options.TrainCommand, "rungwise.cli.train:train"),
+    "sample": (options.SampleCommand, "rungwise.cli.sample:sample"),
+    "eval": (options.EvalCommand, "rungwise.cli.evaluate:evaluate"),
+    "data": (options.DataCommand, "rungwise.cli.data:data"),
+    "report": (options.ReportCommand, "rungwise.cli.report:report"),
+    "ladder": (options.LadderCommand, "rungwise.cli.ladder:ladder"),
+    "play": (options.PlayCommand, "rungwise.cli.play:play"),
+    "export": (options.ExportCommand, "rungwise.cli.export:export"),
+    "bench": (options.BenchCommand, "rungwise.cli.bench:bench"),
+}
+"""Each command's name, its options, and the function that takes them, imported when it runs."""
 NARROWEST, WIDEST = 20, 1000
 """Columns of help: with 6, tyro never ends."""
 
@@ -33,7 +49,7 @@ def parse(arguments: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(told), _terminal(for_help=bool({"-h", "--help"} & {*arguments})):
             return tyro.extras.subcommand_cli_from_dict(
-                {name: options for name, (options, _) in COMMANDS.items()},
+                {name: flags for name, (flags, _) in COMMANDS.items()},
                 prog="rungwise",
                 description=DESCRIPTION,
                 args=arguments,
@@ -75,6 +91,16 @@ def _one_line(boxed: str, arguments: Sequence[str]) -> str:
     return f"{text}; see {help_}"
 
 
+def run(asked: Any) -> None:
+    """Run the command whose options these are."""
+    from rungwise.util import loading, machine  # what help does not need
+
+    machine.prepare()
+    loading.watch()
+    module, _, function = dict(COMMANDS.values())[type(asked)].partition(":")
+    getattr(importlib.import_module(module), function)(asked)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. What a user can mend is one line on standard error and exit status 2, never a traceback."""
     for name in ("stdout", "stderr"):
@@ -83,8 +109,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):  # words hold any character; a terminal shows what it can
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
-    prepare()
-    loading.watch()
     try:
         run(parse(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -117,6 +141,8 @@ def _unexpected(error: Exception) -> NoReturn:
     when they ask."""
     if os.environ.get(TRACEBACK):
         raise error
+    from rungwise.util import loading
+
     if line := loading.explain(error):
         _exit(2, f"error: {line}")
     first_line = next(iter(str(error).splitlines()), "")

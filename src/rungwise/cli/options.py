@@ -1,4 +1,6 @@
-"""The command line as data: a dataclass a command, its fields the flags, the line under each its help. No torch."""
+"""The command line as data: a dataclass a command, its fields the flags, the line under each its help. No torch.
+
+A paragraph of help fits 80 columns: terminals break longer ones inside words."""
 
 from __future__ import annotations
 
@@ -8,20 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from rungwise.cli.flags import flags
+from rungwise.cli.flags import default, flags
 from rungwise.config.settings import KINDS
 
 if TYPE_CHECKING:
     ListFlags = RunFlags = ModelFlags = TrainFlags = Any
-else:  # made from the dataclasses of config.py
+else:  # made from the dataclasses of rungwise.config
     ListFlags, RunFlags, ModelFlags, TrainFlags = map(flags, KINDS)
 
 
 @dataclass
 class ClimbCommand:
-    """Climb the ladder: train every rung with several seeds, and print what each is worth.
+    """Climb the ladder: train every rung with several seeds, and compare them.
 
-    Leaves results.jsonl, and a run directory for every rung and seed. The same command goes on where it was stopped.
+    Leaves results.jsonl, and a run directory for each rung and seed.
+
+    The same command goes on with a climb that was stopped.
     """
 
     data: str = "auto"
@@ -32,12 +36,12 @@ class ClimbCommand:
     """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
     steps: int | None = None
     """Training steps, instead of each rung's own (5,000 for the article's eight)."""
-    protocol: str | None = None
-    """What is scored on which words: article (default), makemore or strict (default with --tune)."""
-    out: Path | None = None
-    """Directory for results (default: runs/DATA-PROTOCOL)."""
+    protocol: Annotated[str | None, default("article; with --tune, strict")] = None
+    """What is scored on which words: article, makemore or strict."""
+    out: Annotated[Path | None, default("runs/DATA-PROTOCOL")] = None
+    """Directory for results."""
     ablate: bool = False
-    """Also take each part away from the full model, and show both ways side by side."""
+    """Also measure the full model without each of its parts."""
     tune: bool = False
     """Give every rung the best of a small grid of learning rates, chosen on validation words."""
     engine: str = "auto"
@@ -48,24 +52,28 @@ class ClimbCommand:
     """Of engine torch's matrix products: fp32 or bf16."""
     compile: str = "auto"
     """torch.compile for engine torch: on, off, or auto, where a rung's steps earn the warm-up back."""
-    processes: int | None = None
-    """Worker processes (default: one a core)."""
+    processes: Annotated[int | None, default("one a core")] = None
+    """Worker processes."""
     on: Literal["local", "ray"] = "local"
     """Where the work is done: processes of this machine, or an existing Ray cluster (as many tasks as it has CPUs)."""
-    address: str | None = None
-    """Of the Ray cluster: auto (default), HOST:PORT or ray://HOST:PORT."""
+    address: Annotated[str | None, default("auto")] = None
+    """Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT."""
     snapshots: bool = False
-    """Keep words drawn at steps 0, 1, 2, 5, 10, ...: the page that looks inside shows spelling emerge."""
+    """Keep words drawn at steps 0, 1, 2, 5, 10, ..., to see spelling emerge in `rungwise play`."""
     json: bool = False
     """Print the results as JSON lines on standard output, everything else on standard error."""
 
 
 @dataclass
 class TrainCommand:
-    """Train one model on a list of words: the article's final recipe, scored strictly, unless flags say otherwise.
+    """Train one model on a list of words.
 
-    Ctrl-C saves; `rungwise train --out DIR --resume` goes on. Unset flags follow --config, then --rung.
-    One large model over several processes: torchrun --standalone --nproc-per-node=2 -m rungwise train ...
+    Unset flags follow --config, then --rung, then the article's final recipe.
+
+    Ctrl-C saves; `rungwise train --out DIR --resume` goes on.
+
+    One large model on several processes:
+      torchrun --standalone --nproc-per-node=2 -m rungwise train ...
     """
 
     out: Path = Path("runs/model")
@@ -77,24 +85,44 @@ class TrainCommand:
     tensorboard: bool = False
     """Write TensorBoard events to OUT/tensorboard (needs the package tensorboard)."""
     trackio: bool = False
-    """Track the run with trackio in OUT/trackio, offline (needs the package trackio). To look:
-    TRACKIO_DIR=OUT/trackio trackio show"""
+    """Track the run with trackio in OUT/trackio (needs the package trackio): TRACKIO_DIR=OUT/trackio trackio show"""
     list: OmitArgPrefixes[ListFlags] = field(default_factory=ListFlags)
     run_: Annotated[OmitArgPrefixes[RunFlags], arg(name="run")] = field(default_factory=RunFlags)
     model: OmitArgPrefixes[ModelFlags] = field(default_factory=ModelFlags)
     training: OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
 
 
-@dataclass
-class SampleCommand:
-    """Print words from a trained model, one a line, on standard output.
-
-    A model trained on words without a start token (protocol article) never predicts a first character: it is drawn
-    from the training words' own first characters.
-    """
+@dataclass(kw_only=True)
+class OfRun:
+    """Options of commands that read a run directory."""
 
     run_dir: Positional[Path]
     """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
+    weights: Literal["best", "last"] = "best"
+    """The best on the validation words, or the last that training reached."""
+
+
+@dataclass(kw_only=True)
+class OfList:
+    """Options of commands that read a list of words."""
+
+    encoding: str = "utf-8"
+    """Of the file."""
+    column: str | None = None
+    """Take the words from this column of a CSV, TSV or Parquet file."""
+    max_length: int = 64
+    """Longer words are dropped; their number is reported."""
+
+
+@dataclass
+class SampleCommand(OfRun):
+    """Print words from a trained model, one a line, on standard output.
+
+    Models of protocol article do not predict first characters.
+
+    Theirs are drawn as often as they begin training words.
+    """
+
     n: Annotated[int, arg(aliases=["-n"])] = 20
     """How many."""
     temperature: float = 1.0
@@ -112,70 +140,56 @@ class SampleCommand:
     unique: bool = False
     """No word twice."""
     new_only: bool = False
-    """No word of the list that the model was made for. (It is known by 64-bit hashes: a new word is taken for a
-    listed one with probability n / 2^64, below 1e-12 for ten million words.)"""
+    """No word of its list (kept as 64-bit hashes: of n words, a new one is taken for listed in n of 2^64 cases)."""
     json: bool = False
     """A JSON object a line: word, log_likelihood (nats, of the whole word), new."""
-    weights: Literal["best", "last"] = "best"
-    """The best on the validation words, or the last that training reached."""
 
 
 @dataclass
-class EvalCommand:
-    """Tell how well a trained model predicts a list: nats and bits a character, perplexity, accuracy, extremes.
+class EvalCommand(OfList, OfRun):
+    """Measure how well a trained model predicts a list of words.
 
-    Words with characters outside the model's alphabet cannot be scored: they are counted, and told.
+    Prints nats and bits a character, perplexity, accuracy, and extreme words.
+
+    Words with characters outside the model's alphabet are not scored.
     """
 
-    run_dir: Positional[Path]
-    """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
     list: Positional[str]
     """A file, - (standard input), given-names, names or auto."""
     words: bool = False
     """A line a word (nats, nats a character, word) on standard output, and the summary on standard error."""
     json: bool = False
     """JSON instead of text."""
-    weights: Literal["best", "last"] = "best"
-    """The best on the validation words, or the last that training reached."""
-    encoding: str = "utf-8"
-    """Of the file."""
-    column: str | None = None
-    """Take the words from this column of a CSV, TSV or Parquet file."""
-    max_length: int = 64
-    """Longer words are dropped, and counted."""
 
 
 @dataclass
-class DataCommand:
-    """Tell what a list holds: repeats and how many would leak, lengths, alphabet, what is dropped, losses to beat."""
+class DataCommand(OfList):
+    """Describe a list of words: repeats, lengths, alphabet, losses to beat.
+
+    Also what is dropped, and how many test words would be in training, too.
+    """
 
     list: Positional[str] = "auto"
     """A file, - (standard input), given-names, names or auto."""
     json: bool = False
     """One JSON object instead of text."""
     counts: bool = True
-    """Count the losses to beat: bigram and Kneser-Ney, protocol strict (a minute or so for millions of words)."""
-    encoding: str = "utf-8"
-    """Of the file."""
-    column: str | None = None
-    """Take the words from this column of a CSV, TSV or Parquet file."""
-    max_length: int = 64
-    """Longer words are dropped, and counted."""
+    """Fit n-gram baselines, the losses to beat, under protocol strict (a minute or so for millions of words)."""
 
 
 @dataclass
 class ReportCommand:
-    """Write report.md and report.html, one self-contained page, from what climbs measured.
+    """Write report.md and report.html, one self-contained page, of climbs.
 
-    Of several climbs, one a protocol, it makes one report, whose verdicts draw on all.
+    Several climbs, one for each protocol, make one report.
     """
 
-    paths: Positional[tuple[Path, ...]]
+    paths: Annotated[Positional[tuple[Path, ...]], arg(help_behavior_hint="(required)")]
     """Directories that `rungwise climb` wrote, or their results.jsonl."""
-    out: Path | None = None
-    """Directory for the report (default: beside the first results)."""
-    peers: Path | None = None
-    """Measured figures of other projects (default: peers.json beside the results, or one level up)."""
+    out: Annotated[Path | None, default("that of the first results")] = None
+    """Directory for the report."""
+    peers: Annotated[Path | None, default("peers.json in the directory of the results, or one level up")] = None
+    """Measured figures of other projects."""
 
 
 @dataclass
@@ -185,20 +199,23 @@ class LadderCommand:
 
 @dataclass
 class PlayCommand:
-    """Look inside: write one HTML page with the trained models in it, which works from disk, without network."""
+    """Write one HTML page that shows trained models from the inside.
 
-    runs: Positional[tuple[Path, ...]] = ()
-    """A climb's directory, or single runs (default: the latest climb under runs/)."""
-    out: Path | None = None
-    """The page (default: play.html in the first directory)."""
+    It works from disk, without network.
+    """
+
+    runs: Annotated[Positional[tuple[Path, ...]], default("the latest climb under runs/")] = ()
+    """A climb's directory, or single runs."""
+    out: Annotated[Path | None, default("play.html in the first directory")] = None
+    """The page."""
     data: str | None = None
-    """The list of these runs, where it is a file (tells new words from training words)."""
+    """The list of these runs, where it is a file (to mark words of training, and new ones)."""
     seed: int = 0
     """Which seed of a climb to show; where a rung lacks it, its first."""
     precision: Literal["float16", "float32"] = "float16"
     """Of the weights in the page; float32 doubles its size."""
     chapters: str | None = None
-    """Where the chapters of docs/rungs/ can be read, as `make docs` builds them: every rung then links to its own."""
+    """Address of the chapters of docs/rungs/, as `make docs` builds them: each rung links to its chapter."""
     serve: bool = False
     """Show the page on 127.0.0.1, too."""
     port: int = 8000
@@ -207,37 +224,40 @@ class PlayCommand:
 
 @dataclass
 class ExportCommand:
-    """Write a trained model in another format, with a model card, checked by that format's own library.
+    """Write the best weights of a run in another format, with a model card.
 
-    Its best weights are taken. hf takes the models that GPT-NeoX's, GPT-2's or Llama's class holds exactly; of any
-    other it says what does not fit, and what to train instead.
+    The format's own library checks what was written.
+
+    hf takes models that GPT-NeoX's, GPT-2's or Llama's class holds exactly.
+
+    Of other models it says what does not fit, and what to train instead.
     """
 
     run_dir: Positional[Path]
     """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
     format: Literal["onnx", "hf"]
     """onnx: one file for any ONNX runtime; hf: a directory for transformers' AutoModelForCausalLM and AutoTokenizer."""
-    out: Path | None = None
-    """Directory to write to (default: RUN_DIR/onnx or RUN_DIR/hf)."""
+    out: Annotated[Path | None, default("RUN_DIR/onnx or RUN_DIR/hf")] = None
+    """Directory to write to."""
 
 
 @dataclass
 class BenchCommand:
-    """Measure how fast training and sampling are here, how near the machine's limits, and beside other projects.
+    """Measure the speed of training and sampling, and the machine's limits.
 
-    Under two minutes by itself; other projects' own programs take half a minute a round.
+    Under two minutes by itself; other projects take half a minute a round.
     """
 
     rounds: int = 5
-    """Every round measures everything; medians and their spread are told."""
+    """Every round measures everything; medians and their spread are reported."""
     short: bool = False
     """One round, a few steps of everything: does it work? The numbers mean nothing."""
     makemore: Path | None = None
-    """A checkout of karpathy/makemore, to run beside."""
+    """A checkout of karpathy/makemore, to compare with."""
     microgpt_c: Path | None = None
-    """A checkout of enjector/microgpt-c, to build (aside; needs cmake) and run beside."""
+    """A checkout of enjector/microgpt-c, to build (in a temporary folder; needs cmake) and compare with."""
     full: bool = False
-    """Run the climb, and makemore's 5,000 steps, to their ends, instead of reckoning them from fewer steps."""
+    """Run the climb, and makemore's 5,000 steps, to their ends, instead of estimating them from fewer steps."""
     data: str = "auto"
     """Word list: a file, given-names, names (the article's), or auto (names if it can be had)."""
     engine: str = "auto"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from rungwise.config import (
     MLP,
     Batching,
     Compile,
+    Config,
     Device,
     ListConfig,
     ModelConfig,
@@ -31,14 +31,15 @@ from rungwise.config import (
 )
 from rungwise.errors import UserError, closest
 
-KINDS = {"list": ListConfig, "run": RunConfig, "model": ModelConfig, "train": TrainConfig}
+KINDS: dict[str, type[Config]] = {"list": ListConfig, "run": RunConfig, "model": ModelConfig, "train": TrainConfig}
 """Sections of a configuration file."""
 FROM_THE_LIST = ("vocab_size", "block_size")
 """Fields of ModelConfig that nobody sets: the list does."""
 
 
-def fields(kind: type) -> tuple[str, ...]:
-    return tuple(name for name in kind.fields() if name not in FROM_THE_LIST)  # type: ignore[attr-defined]
+def fields(kind: type[Config]) -> tuple[str, ...]:
+    """Those that can be set."""
+    return tuple(name for name in kind.fields() if name not in FROM_THE_LIST)
 
 
 ALL = {name: section for section, kind in KINDS.items() for name in fields(kind)}
@@ -122,6 +123,8 @@ def suited(n_words: int) -> dict[str, Any]:
 
 def read_file(path: Path) -> dict[str, Any]:
     """Fields from a JSON or TOML file, flat or in sections; a run's own config.json is one, too."""
+    import tomllib  # takes a moment that help does not need
+
     try:
         text = path.read_text(encoding="utf-8-sig")
         values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rungwise.config import Protocol
+from rungwise.config.fields import FINITE, check
 from rungwise.data.batches import Tape
 from rungwise.data.ngram import fit
 from rungwise.data.words import Split, WordList
 from rungwise.experiment.plan import Experiment
-from rungwise.util.files import FINITE, check, read_json, write_json
+from rungwise.util.files import read_json, write_json
 
 BASELINES = "baselines.json"
 MAX_ORDER = 7

@@ -15,9 +15,10 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Interval
 
 from rungwise.config import ModelConfig, TrainConfig
+from rungwise.config.fields import FINITE, check
 from rungwise.errors import UserError
 from rungwise.ladder import Rung
-from rungwise.util.files import FINITE, append_line, check, numbered_lines
+from rungwise.util.files import append_line, numbered_lines
 
 RESULTS = "results.jsonl"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from rungwise.errors import UserError
-from rungwise.export.card import card
+from rungwise.export.card import model_card
 from rungwise.export.made import Made
 from rungwise.training.run_dir import load as load_run
 from rungwise.util.files import new_folder, require_utf8, write_text
@@ -37,5 +37,5 @@ def export(run_dir: Path, to: Format, out: Path | None = None) -> tuple[Path, Ma
         require_utf8(out, "transformers")
     with new_folder(out) as folder:
         made: Made = importlib.import_module(f"rungwise.export.{to}").write(run, folder)
-        write_text(folder / "README.md", card(run, run_dir, made))
+        write_text(folder / "README.md", model_card(run, run_dir, made))
     return out, made

@@ -16,7 +16,7 @@ from rungwise.util.files import read_lines
 PARTS = ("train", "validation", "test")
 
 
-def card(run: Run, run_dir: Path, made: Made) -> str:
+def model_card(run: Run, run_dir: Path, made: Made) -> str:
     """The Markdown. The header names no licence: that is for who publishes to choose."""
     losses = read_losses(run, run_dir)
     header = "".join(f"{key}: {value}\n" for key, value in _header(run, run_dir, made, losses).items())

@@ -17,6 +17,7 @@ import numpy as np
 from rungwise.analysis.stats import Summary
 from rungwise.analysis.tables import rows
 from rungwise.config import ModelConfig, TrainConfig
+from rungwise.config.fields import FINITE, check
 from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.data.words import WordList
@@ -91,7 +92,7 @@ class Kept:
 class Info:
     """What config.json tells of a run besides its configurations."""
 
-    __pydantic_config__: ClassVar = files.FINITE
+    __pydantic_config__: ClassVar = FINITE
     seed: int = 0
     rung: str = ""
     split_seed: int = 0
@@ -101,7 +102,7 @@ class Info:
 
 def _load(folder: Path) -> Run:
     run = run_dir.load(folder)
-    files.check(Info, run.info, str(folder / run_dir.CONFIG))
+    check(Info, run.info, str(folder / run_dir.CONFIG))
     return run
 
 
@@ -236,7 +237,7 @@ class Snapshot:
 def _snapshots(path: Path) -> list[dict[str, Any]]:
     lines = files.numbered_lines(path)
     for number, line in lines:
-        files.check(Snapshot, line, f"{path}: line {number}")
+        check(Snapshot, line, f"{path}: line {number}")
     return [line for _, line in lines]
 
 

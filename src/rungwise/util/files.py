@@ -6,11 +6,9 @@ Nothing here is ever pickled, and whatever a file holds, reading it ends with a 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
-import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,36 +168,6 @@ def numbered_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
             if isinstance(value := json.loads(line), dict):
                 found.append((number, value))
     return found
-
-
-FINITE = {"allow_inf_nan": False}
-"""`__pydantic_config__` of a dataclass of which `check` shall take no NaN and no Infinity."""
-
-
-def check(kind: type, value: Any, where: str, within: str = "") -> None:
-    """UserError where JSON-like values do not fit a dataclass: says `where`, which field (`within` another), and what
-    it holds. Fields that the dataclass does not have are not looked at."""
-    from pydantic import ValidationError
-
-    try:  # JSON and strict: "32" is no number
-        told = json.dumps(value, ensure_ascii=False).encode(
-            "utf-8", "replace"
-        )  # a name may hold bytes that are no UTF-8
-        _adapter(kind).validate_json(told, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
-        if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
-            raise UserError(f"{where}: {field}: {cause}") from None
-        holds = "" if first["type"] == "missing" else f", but is {reprlib.repr(first['input'])}"
-        raise UserError(f"{where}: {field}: {first['msg']}{holds}.") from None
-
-
-@functools.cache
-def _adapter(kind: type) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
 
 
 def read_json(path: Path) -> dict[str, Any]:

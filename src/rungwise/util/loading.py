@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 NEEDED = {"numpy": 160 << 20, "torch": 800 << 20}
@@ -19,7 +18,7 @@ NO_MEMORY = (
 )
 
 
-class _Limit(MetaPathFinder):
+class _Limit:
     """Refuses to load a package where too little memory is allowed (ulimit -v)."""
 
     def __init__(self, allowed: int) -> None:

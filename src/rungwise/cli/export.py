@@ -1,0 +1,12 @@
+"""`rungwise export`: a run in another format."""
+
+from __future__ import annotations
+
+from rungwise import export as exporting
+from rungwise.cli.options import ExportCommand
+
+
+def export(options: ExportCommand) -> None:
+    out, made = exporting.export(options.run_dir, options.format, options.out)
+    print(f"Wrote {out}: {made.what}. Its logits differ from the model's by at most {made.error:.1e}.")
+    print(f"How to load it: {out / 'README.md'}")
