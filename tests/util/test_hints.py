@@ -115,6 +115,7 @@ def test_each_command_says_what_to_do_next(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     listed, out = Path("./", f"{name}.csv"), f"--out={name}"
     path = f"./{listed}" if name.startswith("-") else str(listed)
+    listed.parent.mkdir(exist_ok=True)
     listed.write_text("\n".join(["word", *WORDS]))
     described = command("data", path, "--column", "word", "--max-length", 9)
     trains = after("Train on it: ", described.out)

@@ -69,11 +69,11 @@ def climb(request: ClimbCommand) -> None:
     if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
         console.print(line, markup=False)
     path = out / RESULTS
-    console.print(
+    print(  # not by rich, which expands the tabs of a path
         f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and a directory for each run.\n"
         f"Report: {hints.command('report', out)}\n"
         f"Look inside: {hints.command('play', out)}",
-        markup=False,
+        file=console.file,
     )
     if request.json:
         for result in results:
