@@ -30,6 +30,7 @@ from scripts import (
     floors_picture,
     notebook,
     peer_loss,
+    readme,
     real_lists,
     round_trips,
     scale_model,
@@ -62,12 +63,21 @@ def ngrams(folder: Path) -> str:
 
 def readme_blocks(results: list[Result]) -> dict[str, str]:
     return {
-        "ladder": markdown(select("article"), results) + about(results),
+        "words": readme.words(),
+        "ladder": readme.ladder(results),
+        "surprises": readme.surprises(results),
+        "speed": readme.speed(),
+        "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
+        "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",
+    }
+
+
+def results_blocks(results: list[Result]) -> dict[str, str]:
+    return {
+        "article": markdown(select("article"), results) + about(results),
         "scaling": markdown(select("scaling"), results),
         "beyond": markdown(select("beyond"), results),
         "ngrams": ngrams(ARTICLE),
-        "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
-        "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",
     }
 
 
@@ -174,6 +184,7 @@ def documents() -> dict[Path, str]:
     results = read(ARTICLE / RESULTS)
     in_blocks = {
         "README.md": readme_blocks(results),
+        "docs/results.md": results_blocks(results),
         "docs/performance.md": {"bench": speed(), "compile": bench_compile.table()},
         "docs/lab-notes.md": {"lists": real_lists.table(), "masks": reproduced(results)},
         "docs/export.md": {"round-trips": round_trips.round_trips(), "homes": round_trips.homes()},

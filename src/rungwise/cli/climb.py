@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rungwise.analysis.stats import paired, summary
-from rungwise.analysis.tables import HEADER, rows, show
+from rungwise.analysis.tables import rows, show
 from rungwise.cli.options import ClimbCommand
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
@@ -26,12 +26,17 @@ from rungwise.experiment.climb import make_pool
 from rungwise.experiment.plan import Experiment, Progress
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
+from rungwise.play import page
+from rungwise.play.collect import find
+from rungwise.report import build
+from rungwise.training.run_dir import SNAPSHOTS
 from rungwise.util import hints
 from rungwise.util.files import local
 from rungwise.util.progress import PLAIN_EVERY, duration
 
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 80
 """Of tables that go to a file or a pipe."""
+N_WORDS = 20
 
 
 def climb(request: ClimbCommand) -> None:
@@ -68,16 +73,35 @@ def climb(request: ClimbCommand) -> None:
     show_samples(console, rungs, results)
     if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
         console.print(line, markup=False)
-    path = out / RESULTS
-    print(  # not by rich, which expands the tabs of a path
-        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and a directory for each run.\n"
-        f"Report: {hints.command('report', out)}\n"
-        f"Look inside: {hints.command('play', out)}",
-        file=console.file,
-    )
+    write_documents(plan, out, len(results), screen.elapsed, console)
     if request.json:
         for result in results:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
+
+
+def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float, console: Console) -> None:
+    """The report and the page of a climb, next to its results; the last lines say where they are."""
+
+    def say(line: str) -> None:
+        print(line, file=console.file)  # not by rich, which expands the tabs of a path
+
+    say(f"Wrote {out / RESULTS} ({n_results} results, {duration(seconds)}), and a directory for each run.")
+    found = find([out])
+    without = sum(not (kept.folder / SNAPSHOTS).exists() for kept in found)
+    if plan.snapshots and without:
+        say(
+            f"{without} of {len(found)} rungs have no words of their training, for the page's view Train: they were "
+            "trained before with --no-snapshots. The same command with another --out trains them again, with words."
+        )
+    try:
+        _, report = build.write([out])
+        page.write(out / page.PAGE, found, plan.words)
+    except UserError as error:
+        say(f"The report and the page are not complete: {error}")
+        return
+    say(f"Words: {hints.command('sample', found[-1].folder, '-n', N_WORDS)}")
+    say(f"Next: {hints.command('train', '--data', 'LIST')}")
+    say(f"Report: {report}\nLook inside: {out / page.PAGE}\nOpen both in any browser.")
 
 
 def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
@@ -125,17 +149,19 @@ def remarks(plan: Experiment, n_words: int) -> list[str]:
 def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
     """The ladder, and below it the n-gram baselines; a rung that still trains says how many seeds are there."""
     groups = by_rung(r for r in results if r.seed in plan.seeds)
-    found = _table(*HEADER, left=2)
     shown = [rung for rung in plan.rungs if not tune.is_variant(rung.name)]
-    for row in rows(shown, [r for group in groups.values() for r in group]):
+    ladder = rows(shown, [r for group in groups.values() for r in group])
+    article = ["article"] * any(row.published for row in ladder)  # its figures, where they can be compared
+    found = _table("rung", "parameters", *article, "train", "test", "step", left=1)
+    for row in ladder:
         n = len(groups.get(row.rung.name, []))
-        cells = row.cells()
+        title, _, parameters, published, *measured = row.cells()
+        cells = [title, parameters, *([published] if article else [])]
         style = "" if n == len(plan.seeds) else "dim"
-        found.add_row(*cells[:4], *(cells[4:] if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
+        found.add_row(*cells, *(measured if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
     for order, losses in baselines.read(out).items():
-        found.add_row(
-            f"{order}-gram baseline", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
-        )
+        loss = (f"{losses[part]:.3f}" for part in ("train_loss", "test_loss"))
+        found.add_row(f"{order}-gram baseline", "", *("" for _ in article), *loss, "")
     return found
 
 
@@ -180,7 +206,7 @@ def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
 
 
 def _table(*names: str, left: int) -> Table:
-    found = Table(box=None, pad_edge=False)
+    found = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(names):
         found.add_column(name, justify="left" if i < left else "right", overflow="fold", min_width=min(len(name), 9))
     return found
@@ -221,8 +247,8 @@ class PlainScreen:
             if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
                 self.shown.add(rung.name)
                 row = rows([rung], [r for group in groups.values() for r in group])[0]
-                cells = zip(HEADER, row.cells(), strict=True)
-                self.say("  ".join(f"{name} {cell}" for name, cell in cells if cell))
+                train, test, step = row.cells()[-3:]
+                self.say(f"{row.rung.title}: train {train}, test {test}{f', step {step}' if step else ''}")
                 self.last = time.monotonic()
         if time.monotonic() - self.last >= PLAIN_EVERY and progress.seconds_left is not None:
             self.last = time.monotonic()

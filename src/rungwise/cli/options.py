@@ -58,8 +58,8 @@ class ClimbCommand:
     """Where the work is done: processes of this machine, or an existing Ray cluster (as many tasks as it has CPUs)."""
     address: Annotated[str | None, default("auto")] = None
     """Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT."""
-    snapshots: bool = False
-    """Keep words drawn at steps 0, 1, 2, 5, 10, ..., to see spelling emerge in `rungwise play`."""
+    snapshots: bool = True
+    """Keep words that each rung's first seed draws at steps 0, 1, 2, 5, 10, ..., for the page's Train view."""
     json: bool = False
     """Print the results as JSON lines on standard output, everything else on standard error."""
 

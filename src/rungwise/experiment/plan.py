@@ -31,7 +31,7 @@ class Experiment:
     how: EngineConfig = field(default_factory=EngineConfig)
     """Which engine trains, on which device and in which precision."""
     snapshots: bool = False
-    """Keep words drawn at log-spaced steps, too."""
+    """Keep words that the first seed of each rung draws at log-spaced steps, too."""
     parts: Split = field(init=False)
 
     def __post_init__(self) -> None:

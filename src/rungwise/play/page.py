@@ -14,8 +14,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from rungwise.data.words import WordList
 from rungwise.errors import UserError
-from rungwise.play.collect import collect, find, find_list, latest
+from rungwise.play.collect import Kept, collect, find, find_list, latest
 from rungwise.util.files import utf8, write_text
 
 SCRIPTS = (
@@ -23,6 +24,7 @@ SCRIPTS = (
     "climb.js", "predict.js", "attend.js", "flow.js", "generate.js", "train.js", "main.js",
 )  # fmt: skip
 """Each after those that it imports."""
+PAGE = "play.html"
 
 
 def play(
@@ -38,13 +40,24 @@ def play(
     """Write the page of a climb or of runs, by default of the latest climb, and say where it is."""
     folders = folders or (latest(),)
     found = find(folders, seed)
-    page = build(collect(found, find_list(found[0].run, data), precision, chapters))
-    out = out or folders[0] / "play.html"
-    write_text(out, page)
-    size = len(page.encode()) / 1e6
-    print(f"Wrote {out}: {len(found)} rung{'s' * (len(found) > 1)}, {size:.1f} MB. Open it in any browser.")
+    out = out or folders[0] / PAGE
+    page = write(out, found, find_list(found[0].run, data), precision, chapters)
+    print(f"Wrote {out}: {len(found)} rung{'s' * (len(found) > 1)}, {len(page) / 1e6:.1f} MB. Open it in any browser.")
     if serve_it:
-        serve(page.encode(), port)
+        serve(page, port)
+
+
+def write(
+    out: Path,
+    found: list[Kept],
+    listed: WordList | None,
+    precision: str = "float16",
+    chapters: str | None = None,
+) -> bytes:
+    """Write the page of these runs, and return it. `listed`: their list, to mark words, where it is at hand."""
+    page = build(collect(found, listed, precision, chapters))
+    write_text(out, page)
+    return page.encode()
 
 
 def build(data: dict[str, Any]) -> str:
