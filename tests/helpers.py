@@ -94,7 +94,7 @@ def flags(**fields: object) -> list[str]:
 @functools.cache
 def _made(protocol: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rungwise-tests-")) / "run"
-    asked = Settings.of({**TINY, "protocol": protocol}, "test")
+    asked = Settings.of({**TINY, "rung": "final", "protocol": protocol}, "test")
     training.start(folder, asked, log=lambda line: None, listed=listed())
     return folder
 

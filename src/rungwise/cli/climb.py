@@ -19,6 +19,7 @@ from rungwise.analysis.tables import rows, show
 from rungwise.cli.options import ClimbCommand
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
+from rungwise.data.known_words import LEGEND, marked
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
@@ -37,6 +38,8 @@ from rungwise.util.progress import PLAIN_EVERY, duration
 PLAIN_WIDTH = 80
 """Of tables that go to a file or a pipe."""
 N_WORDS = 20
+PARTS = {"validation": "held out", "test": "held out"}
+"""Results name the parts of a split."""
 
 
 def climb(request: ClimbCommand) -> None:
@@ -86,7 +89,10 @@ def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float,
         print(line, file=console.file)  # not by rich, which expands the tabs of a path
 
     say(f"Wrote {out / RESULTS} ({n_results} results, {duration(seconds)}), and a directory for each run.")
-    found = find([out])
+    try:
+        found = find([out])
+    except UserError:  # results of before, whose runs are not kept
+        found = []
     without = sum(not (kept.folder / SNAPSHOTS).exists() for kept in found)
     if plan.snapshots and without:
         say(
@@ -95,13 +101,17 @@ def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float,
         )
     try:
         _, report = build.write([out])
-        page.write(out / page.PAGE, found, plan.words)
+        if found:
+            page.write(out / page.PAGE, found, plan.words)
     except UserError as error:
         say(f"The report and the page are not complete: {error}")
         return
-    say(f"Words: {hints.command('sample', found[-1].folder, '-n', N_WORDS)}")
-    say(f"Next: {hints.command('train', '--data', 'LIST')}")
-    say(f"Report: {report}\nLook inside: {out / page.PAGE}\nOpen both in any browser.")
+    say(f"Train one model on a list of your own: {hints.command('train', '--data', 'LIST')}")
+    if found:
+        say(f"Words: {hints.command('sample', found[-1].folder, '-n', N_WORDS)}")
+    say(f"Report: {report}")
+    if found:
+        say(f"Look inside: {out / page.PAGE}")
 
 
 def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
@@ -216,12 +226,12 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
     """Ten words of each rung's first seed. As text: words may hold anything, markup too."""
     groups = by_rung(results)
     width = max(len(rung.title) for rung in rungs)
-    console.print("Ten words of each (seed 0; * is in the training list):", markup=False)
+    console.print(f"Ten words of each (seed 0; {LEGEND}):", markup=False)
     for rung in rungs:
         if rung.name in groups:
             drawn = groups[rung.name][0].detail.get("samples", [])
             console.print(
-                f"{rung.title:{width}}  " + " ".join(text + "*" * (tag == "training") for text, tag in drawn),
+                f"{rung.title:{width}}  " + " ".join(marked(text, PARTS.get(tag, tag)) for text, tag in drawn),
                 markup=False,
             )
 

@@ -37,5 +37,5 @@ def sample(options: SampleCommand) -> None:
 
 
 def _as_json(word: Word) -> str:
-    value = {"word": word.text, "log_likelihood": round(word.log_likelihood, 6), "new": word.new}
+    value = {"word": word.text, "log_likelihood": round(word.log_likelihood, 6), "new": word.new, "part": word.part}
     return json.dumps(value, ensure_ascii=False)

@@ -98,7 +98,7 @@ class ListDataset:
         return Tape.of(self.listed, indices, start) if len(indices) else None
 
     def save(self, out: Path) -> None:
-        KnownWords.of(self.listed).save(out)
+        KnownWords.of(self.listed, self.parts.train).save(out)
 
     def description(self) -> dict[str, Any]:
         return {"sha256": self.sha256}
