@@ -16,7 +16,7 @@ from rich.text import Text
 
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import rows, show
-from rungwise.cli.options import ClimbCommand
+from rungwise.cli.options import ClimbCommand, OfList
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
 from rungwise.data.known_words import LEGEND, marked
@@ -131,9 +131,10 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     if request.tune:
         measured |= {rung.name: rung for rung in tune.variants(rungs)}
     how = EngineConfig.from_dict({name: getattr(request, name) for name in EngineConfig.fields()}, "command line")
-    listed = words.load(request.data)
+    listed = words.load(request.data, request.max_length, request.encoding, request.column, request.lowercase)
     steps = f"-{request.steps}" if request.steps else ""
-    out = request.out or Path("runs") / local(f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}")
+    name = "-".join([Path(listed.name).stem.replace(" ", "-"), *([request.column] if request.column else [])])
+    out = request.out or Path("runs") / local(f"{name}-{protocol.name}{steps}".replace("/", "-"))
     plan = Experiment(
         listed,
         protocol,
@@ -141,6 +142,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         range(request.seeds),
         request.steps,
         how=how,
+        reading={name: mine for name, value in vars(OfList()).items() if (mine := getattr(request, name)) != value},
         snapshots=request.snapshots,
     )
     return rungs, plan, out

@@ -19,7 +19,9 @@ from rungwise.util import hints
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
     run = load(options.run_dir, options.weights)
-    listed, _ = load_list(ListConfig(options.list, options.encoding, options.column, options.max_length))
+    own = run.info.get("list")
+    lowercase = options.lowercase or (isinstance(own, dict) and own.get("lowercase") is True)
+    listed, _ = load_list(ListConfig(options.list, options.encoding, options.column, options.max_length, lowercase))
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary = found.summary(run.protocol, listed)
     if options.words:

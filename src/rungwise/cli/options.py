@@ -19,8 +19,22 @@ else:  # made from the dataclasses of rungwise.config
     ListFlags, RunFlags, ModelFlags, TrainFlags = map(flags, KINDS)
 
 
+@dataclass(kw_only=True)
+class OfList:
+    """Options of commands that read a list of words."""
+
+    encoding: str = "utf-8"
+    """Of the file."""
+    column: str | None = None
+    """Take the words from this column of a CSV, TSV or Parquet file."""
+    max_length: int = 64
+    """Longer words are dropped; their number is reported."""
+    lowercase: bool = False
+    """Read every word in lower case: fewer characters to learn."""
+
+
 @dataclass
-class ClimbCommand:
+class ClimbCommand(OfList):
     """Climb the ladder: train every rung with several seeds, and compare them.
 
     Leaves results.jsonl, and a run directory for each rung and seed.
@@ -100,18 +114,6 @@ class OfRun:
     """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
     weights: Literal["best", "last"] = "best"
     """The best on the validation words, or the last that training reached."""
-
-
-@dataclass(kw_only=True)
-class OfList:
-    """Options of commands that read a list of words."""
-
-    encoding: str = "utf-8"
-    """Of the file."""
-    column: str | None = None
-    """Take the words from this column of a CSV, TSV or Parquet file."""
-    max_length: int = 64
-    """Longer words are dropped; their number is reported."""
 
 
 @dataclass

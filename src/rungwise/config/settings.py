@@ -162,6 +162,7 @@ class Fields(TypedDict, total=False):
     encoding: str
     column: str | None
     max_length: int
+    lowercase: bool
     engine: str
     device: Device
     precision: Precision

@@ -45,10 +45,10 @@ def open_directory(experiment: Experiment, out: Path) -> list[Result]:
     if not (out / SETTINGS).exists():
         raise UserError(f"{out} holds something else than a climb; give another --out.")
     there, mine = read_json(out / SETTINGS), experiment.settings()
-    for name, value in mine.items():
-        if there.get(name) != value:
+    for name in dict.fromkeys([*mine, "reading"]):
+        if there.get(name) != mine.get(name):
             raise UserError(
-                f"{out} holds another climb ({name} {there.get(name)!r}, not {value!r}); give another --out."
+                f"{out} holds another climb ({name} {there.get(name)!r}, not {mine.get(name)!r}); give another --out."
             )
     wanted = {rung.name: rung for rung in experiment.rungs}
     found = results_module.read(out / RESULTS)

@@ -65,7 +65,10 @@ def measure(
         )
         kept = snapshots if seed == first_seed else []
         scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, kept)
-        scored["detail"]["compiled"] = engine.compiled
+        scored["detail"] |= {
+            "compiled": engine.compiled,
+            **({"reading": experiment.reading} if experiment.reading else {}),
+        }
         return Result(
             rung=rung.name,
             seed=seed,

@@ -72,7 +72,6 @@ class Assessment:
             "least_likely": [[self.words[i], round(float(each[i]), 4)] for i in order[::-1][:N_EXTREMES]],
         }
 
-
     def _by_part(self) -> dict[str, Any]:
         """Words and nats a character of the words in training, held out, and new to the model; of the parts there
         are. A loss on words that it was trained on says little of others."""

@@ -242,4 +242,6 @@ def command(group: Measured) -> str:
     more += ["--tune"] * bool(group.variants)
     data = "-" if group.data == "standard input" else group.data
     about = ("--data", data, "--protocol", group.protocol.name, "--rungs", ",".join(names), "--seeds", seeds)
+    for name, value in group.results[0].detail.get("reading", {}).items():
+        more += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
     return hints.command("climb", *about, *more)
