@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rungwise.analysis.stats import Difference, paired, summary
-from rungwise.analysis.tables import rows, show
+from rungwise.analysis.tables import rows, show, worth
+from rungwise.analysis.verdicts import NEGLIGIBLE
 from rungwise.experiment import baselines
 from rungwise.experiment.results import Result, by_rung, paired_losses
 from rungwise.ladder import select
@@ -20,20 +21,8 @@ MEANING = {
     "rope": "Knowing how far back something was seen",
     "gelu": "A smooth switch instead of a hard one",
 }
-NEGLIGIBLE, LARGE = 0.01, 0.05
-"""Nats a character; the report's own borders."""
 LISTS = {"names": "First names", "english": "English words", "ukrainian": "Ukrainian words"}
 N_WORDS = 7
-
-
-def worth(step: Difference | None) -> str:
-    """A step in words, by its interval."""
-    if step is None:
-        return ""
-    if step.low <= 0 <= step.high:
-        return "no measurable gain"
-    size = "hardly any" if abs(step.mean) < NEGLIGIBLE else "a large" if abs(step.mean) > LARGE else "a small"
-    return f"{size} {'gain' if step.mean < 0 else 'loss'}"
 
 
 def ladder(results: list[Result]) -> str:

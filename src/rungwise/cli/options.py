@@ -186,7 +186,7 @@ class ReportCommand:
     Several climbs, one for each protocol, make one report.
     """
 
-    paths: Annotated[Positional[tuple[Path, ...]], arg(help_behavior_hint="(required)")]
+    paths: Annotated[Positional[tuple[Path, ...]], default("the latest climb under runs/")] = ()
     """Directories that `rungwise climb` wrote, or their results.jsonl."""
     out: Annotated[Path | None, default("that of the first results")] = None
     """Directory for the report."""

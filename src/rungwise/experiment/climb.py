@@ -15,11 +15,9 @@ from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import collect
 from rungwise.experiment.local_pool import LocalPool
 from rungwise.experiment.plan import Experiment, Pool, Progress, cost, plan
-from rungwise.experiment.results import RESULTS, Result
+from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.util.files import contents, lock, make_folder, read_json, write_json
 from rungwise.util.machine import cores
-
-SETTINGS = "climb.json"
 
 
 def make_pool(how: EngineConfig, processes: int | None = None, ray: str | None = None) -> Pool:

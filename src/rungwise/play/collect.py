@@ -25,8 +25,7 @@ from rungwise.engine.loop import learning_rate
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
 from rungwise.experiment import results as results_module
-from rungwise.experiment.climb import SETTINGS
-from rungwise.experiment.results import RESULTS, Result
+from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS, Rung
 from rungwise.model.layers import (
@@ -128,14 +127,6 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
             raise UserError(f"{found[0].folder} and {kept.folder} differ in list or protocol; one page shows one.")
     order = {name: i for i, name in enumerate(RUNGS)}
     return sorted(found, key=lambda kept: order.get(kept.run.info.get("rung", ""), len(order)))
-
-
-def latest(parent: Path = Path("runs")) -> Path:
-    """The climb in which something was measured last."""
-    climbs = [path for path in parent.glob("*") if (path / SETTINGS).exists() and (path / RESULTS).exists()]
-    if not climbs:
-        raise UserError(f"No climb under {parent}/; run rungwise climb first, or give a run's directory.")
-    return max(climbs, key=lambda path: (path / RESULTS).stat().st_mtime)
 
 
 def find_list(run: Run, source: str | None) -> WordList | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import html
 import json
 import re
@@ -16,8 +14,10 @@ from typing import Any
 
 from rungwise.data.words import WordList
 from rungwise.errors import UserError
-from rungwise.play.collect import Kept, collect, find, find_list, latest
+from rungwise.experiment.results import latest
+from rungwise.play.collect import Kept, collect, find, find_list
 from rungwise.util.files import utf8, write_text
+from rungwise.util.hashing import policy_hash
 
 SCRIPTS = (
     "forward.js", "text.js", "sample.js", "dom.js", "draw.js",
@@ -64,7 +64,7 @@ def build(data: dict[str, Any]) -> str:
     """The page. Words reach it as JSON that cannot close its element, and are only ever shown as text."""
     style, script = _file("page.css"), _script()
     policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        f"default-src 'none'; script-src '{policy_hash(script)}'; style-src '{policy_hash(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     page = Template(_file("page.html")).substitute(
@@ -92,10 +92,6 @@ def _module(name: str) -> str:
     body = re.sub(r'^import (.*) from "\./(.*)";$', r'const \1 = modules["\2"];', text, flags=re.MULTILINE)
     body = re.sub(r"^export ", "", body, flags=re.MULTILINE)
     return f'modules["{name}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def serve(page: bytes, port: int) -> None:
