@@ -7,13 +7,16 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rungwise.analysis.evidence import read
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import rows, show
 from rungwise.cli.options import ClimbCommand, OfList
@@ -30,6 +33,7 @@ from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
 from rungwise.play import page
 from rungwise.play.collect import find
 from rungwise.report import build
+from rungwise.report.sections import steps
 from rungwise.training.run_dir import SNAPSHOTS
 from rungwise.util import hints
 from rungwise.util.files import local
@@ -106,12 +110,33 @@ def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float,
     except UserError as error:
         say(f"The report and the page are not complete: {error}")
         return
+    if line := short_list(out):
+        say(line)
     say(f"Train one model on a list of your own: {hints.command('train', '--data', 'LIST')}")
     if found:
         say(f"Words: {hints.command('sample', found[-1].folder, '-n', N_WORDS)}")
     say(f"Report: {report}")
     if found:
         say(f"Look inside: {out / page.PAGE}")
+
+
+def short_list(out: Path) -> str | None:
+    """What the intervals can tell, where the test words are so few that they matter more than the seeds."""
+    measured = read([out]).main
+    found = [step for step in steps(measured, "article", "scaling") if isfinite(step.words[0] + step.seeds.low)]
+    if not found:
+        return None
+    by_seed, by_word = (
+        [(high - low) / 2 for low, high in intervals]
+        for intervals in ([(step.seeds.low, step.seeds.high) for step in found], [step.words for step in found])
+    )
+    if median(by_word) <= median(by_seed):
+        return None
+    return (
+        f"The list is short: other test words than these {measured.results[0].detail.get('n_test_words', 0):,} would "
+        f"move a step by ±{median(by_word):.3f}, other seeds by ±{median(by_seed):.3f} (medians, 95 %). Steps smaller "
+        "than the first are not shown by this list; the report has both intervals."
+    )
 
 
 def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:

@@ -11,6 +11,7 @@ from rungwise.cli.flags import changed
 from rungwise.cli.options import EvalCommand
 from rungwise.config import ListConfig
 from rungwise.data.dataset import load_list
+from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
 from rungwise.training.run_dir import load
 from rungwise.util import hints
@@ -18,7 +19,7 @@ from rungwise.util import hints
 
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
-    run = load(options.run_dir, options.weights)
+    run = load(run_of(options.run_dir), options.weights)
     own = run.info.get("list")
     lowercase = options.lowercase or (isinstance(own, dict) and own.get("lowercase") is True)
     listed, _ = load_list(ListConfig(options.list, options.encoding, options.column, options.max_length, lowercase))

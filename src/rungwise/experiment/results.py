@@ -146,11 +146,3 @@ def paired_losses(
     of_a, of_b = ({r.seed: getattr(r, split) for r in group} for group in (a, b))
     seeds = sorted(of_a.keys() & of_b.keys())
     return [of_a[s] for s in seeds], [of_b[s] for s in seeds]
-
-
-def latest(parent: Path = Path("runs")) -> Path:
-    """The climb in which something was measured last."""
-    climbs = [path for path in parent.glob("*") if (path / SETTINGS).exists() and (path / RESULTS).exists()]
-    if not climbs:
-        raise UserError(f"No climb under {parent}/; run rungwise climb first, or give a run's directory.")
-    return max(climbs, key=lambda path: (path / RESULTS).stat().st_mtime)

@@ -14,7 +14,7 @@ from typing import Any
 
 from rungwise.data.words import WordList
 from rungwise.errors import UserError
-from rungwise.experiment.results import latest
+from rungwise.experiment.folders import latest
 from rungwise.play.collect import Kept, collect, find, find_list
 from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash

@@ -36,6 +36,7 @@ from rungwise.training import follower, outcome, run_dir, trackers
 from rungwise.training.outcome import Counting
 from rungwise.training.run_dir import CONFIG, METRICS, SAMPLES, VOCABULARY, Configs, Run
 from rungwise.training.run_dir import load as load_run
+from rungwise.training.snapshots import Snapshots
 from rungwise.training.trainer import Event, Observe, Trainer
 from rungwise.util import files, hints, machine
 from rungwise.util.files import contents, lock, make_folder
@@ -65,7 +66,7 @@ class Setup:
 
     @property
     def resume_hint(self) -> str:
-        train = self.world.command if self.world else hints.TRAIN
+        train = self.world.command if self.world else None
         return hints.go_on(self.out, self.data, self.track, train)
 
 
@@ -297,7 +298,8 @@ def _train(setup: Setup, trainer: Trainer) -> None:
                 if event.kind == "block":
                     advance(event.step, _remark(event.values))
 
-            trainer.observers += [tracked, show]
+            drawn = Snapshots(trainer, setup.dataset, setup.configs.word_start)
+            trainer.observers += [tracked, show, drawn]
             trainer.train()
     finally:
         trainer.engine.close()
