@@ -54,7 +54,7 @@ def table() -> str:
     )
     seeds = found["seeds"]
     return common.table(columns, rows) + (
-        f"\nHalf of the 95 % interval of a step in test loss, nats a character: the median of the article's steps, {seeds} "
+        f"\nHalf of the 95 % interval of a step in test loss, nats a character: the median of the steps, {seeds} "
         "seeds, protocol article.\n"
     )
 
