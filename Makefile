@@ -36,7 +36,7 @@ check: .venv/installed  ## style and types
 docs: .venv/installed  ## generated documentation and the site, in site/, with the page of the latest climb
 	$(BIN)/python -m scripts.write_docs
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
-	$(BIN)/zensical build
+	PYTHONPATH=. $(BIN)/zensical build
 
 bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
 	$(BIN)/rungwise bench $(if $(MAKEMORE),--makemore $(MAKEMORE)) $(if $(MICROGPT_C),--microgpt-c $(MICROGPT_C)) $(ARGS)

@@ -28,7 +28,6 @@ from scripts import (
     chapters,
     common,
     floors_picture,
-    notebook,
     peer_loss,
     readme,
     real_lists,
@@ -197,10 +196,10 @@ def documents() -> dict[Path, str]:
         "docs/growth.svg": growth_picture(),
         "docs/findings.md": findings_markdown(measured_folders(), peer_loss.FILE),
         "docs/rungs/index.md": chapters.index(),
-        "notebooks/step_by_step.ipynb": notebook.notebook(),
     }
     rungs = [RUNGS[name] for name in chapters.CHAPTERS]
-    whole |= {f"docs/rungs/{chapters.file_name(rung)}": chapters.chapter(rung, results) for rung in rungs}
+    whole |= {f"docs/rungs/{chapters.file_name(rung)}": chapters.chapter(rung) for rung in rungs}
+    whole |= {f"docs/rungs/{rung.name}.svg": coloured(chapters.figure(rung).svg) for rung in rungs}
     filled = {path: fill((ROOT / path).read_text(encoding="utf-8"), blocks) for path, blocks in in_blocks.items()}
     return {ROOT / path: text for path, text in (filled | whole).items()}
 
