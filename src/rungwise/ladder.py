@@ -95,7 +95,8 @@ _rung("2-heads", "2 heads", "article", "baseline", dict(n_head=2, projection=Tru
 _rung("4-layers", "4 layers", "article", "2-heads", dict(n_layer=4, residual=True),
       "Later layers look at what earlier layers found; residual connections keep four of them trainable.",
       "He et al. 2016", Published(18_332, 2.00, 2.04),
-      "Residual connections are not mentioned, but without them four layers end far above the reported loss. " + INFERRED_RATE)
+      "Residual connections are not mentioned, but without them four layers end far above the reported loss. "
+      + INFERRED_RATE)
 _rung("mlp", "+ MLP", "article", "4-layers", dict(mlp="relu"),
       "Attention moves information between positions; an MLP computes with it at each position.",
       "Vaswani et al. 2017, section 3.3", Published(51_740, 1.97, 2.02), INFERRED_RATE)

@@ -41,7 +41,7 @@ def survey(listed: WordList, max_length: int, counts: bool = True) -> dict[str, 
         "characters": int(frequency.sum()),
         "lengths": {int(n): int(lengths[n]) for n in np.flatnonzero(lengths)},
         "alphabet": alphabet,
-        "in_lower_case": len({c.lower() for c in alphabet}),
+        "in_lower_case": len(set("".join(alphabet).lower())),
         "seen_once": [c for c, n in alphabet.items() if n == 1],
         "to_beat": _to_beat(listed) if counts else None,
     }
@@ -99,7 +99,8 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
             f"{leaked['also_in_training']:,} ({leaked['share']:.1%}) also stand in training; protocol strict has none"
         )
     dropped = ", ".join(f"{n:,} {why}" for why, n in s["dropped"].items() if n)
-    yield f"Dropped: {dropped or 'nothing'}. Read in Unicode's composed form (NFC), without blanks around a word"
+    yield f"Dropped: {dropped or 'nothing'}"
+    yield "Read in Unicode's composed form (NFC), without the blanks around a word"
     yield "Lengths:"
     most = max(s["lengths"].values())
     for length, n in s["lengths"].items():
