@@ -20,9 +20,10 @@ from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash
 
 SCRIPTS = (
-    "forward.js", "text.js", "sample.js", "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js", "code.js",
-    "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "train.js", "share.js", "main.js",
-)  # fmt: skip
+    *("forward.js", "text.js", "sample.js", "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js"),
+    *("code.js", "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "train.js"),
+    *("share.js", "main.js"),
+)
 """Each after those that it imports."""
 PAGE = "play.html"
 
@@ -82,7 +83,9 @@ def _about(data: dict[str, Any]) -> str:
     """What the page is, in a sentence for whoever is sent its link."""
     n = len(data["rungs"])
     models = f"{n} small transformers, from one attention head to a full model," if n > 1 else "A small transformer"
-    return f"{models} trained on {data['list']['n_train']:,} words, to look inside: what each number does, in this page."
+    return (
+        f"{models} trained on {data['list']['n_train']:,} words, to look inside: what each number does, in this page."
+    )
 
 
 def _file(name: str) -> str:
