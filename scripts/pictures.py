@@ -34,7 +34,7 @@ SHOTS: dict[str, tuple[ViewportSize, Literal["light", "dark"], str]] = {
     "play-climb-phone": (PHONE, "dark", "view=climb&rung=mlp&with=none"),
 }
 """A picture each: its window, light or dark, and the fragment that says what is shown."""
-MOVING, RUNGS_SHOWN = ViewportSize(width=760, height=440), select("article")
+MOVING, RUNGS_SHOWN = ViewportSize(width=760, height=500), select("article")
 MS_A_RUNG, MS_AT_THE_TOP, COLOURS = 1300, 4000, 64
 
 
