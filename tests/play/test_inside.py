@@ -6,7 +6,6 @@ import inspect
 import math
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,24 +124,25 @@ def test_every_vector_is_the_one_in_pytorch(ladder: Any, name: str) -> None:
             assert np.abs(np.array(values) - expected).max() < 1e-4, (part, t)
 
 
+WALK = """total => Array.from({ length: total }, () => {
+    const text = (query) => document.querySelector(`#inside-step ${query}`)?.textContent ?? "";
+    const cells = document.querySelectorAll("#inside-step :is(.cell, .arcs)").length;
+    const step = [text("h3"), text(".say"), cells, text("pre mark"), text("pre")];
+    document.getElementById("inside-next").click();
+    return step;
+})"""
+
+
 @pytest.mark.parametrize("name", RUNGS)
 def test_a_rung_takes_the_steps_that_its_configuration_has(ladder: Any, name: str) -> None:
-    """Each with a sentence, numbers, and the lines of the source that compute it; the last one leads back to the first."""
+    """Each with a sentence, numbers, and the lines of the source that compute it; after the last, the first."""
     page, model = ladder[0], RUNGS[name].model
     page.goto(f"{page.url.split('#')[0]}#view=inside&rung={name}&word=kaelmi")
     total = int(page.inner_text("#inside-number").split()[-1])
-    a_block = 5 + 2 * (model.norm != "none" and model.mlp != "none") + (model.norm != "none" and model.mlp == "none")
-    a_block += (model.position == "rope") + model.projection + 4 * (model.mlp != "none")
+    mlp, norms = model.mlp != "none", (model.norm != "none") * (1 + (model.mlp != "none"))
+    a_block = 5 + norms + (model.position == "rope") + model.projection + 4 * mlp
     assert total == 3 + (model.position == "learned") + model.final_norm + model.n_layer * a_block
-    seen = page.evaluate(
-        """total => Array.from({ length: total }, () => {
-        const one = (query) => document.querySelector(`#inside-step ${query}`)?.textContent ?? "";
-        const step = [one("h3"), one(".say"), document.querySelectorAll("#inside-step :is(.cell, .arcs)").length, one("pre mark"), one("pre")];
-        document.getElementById("inside-next").click();
-        return step;
-    })""",
-        total,
-    )
+    seen = page.evaluate(WALK, total)
     for title, sentence, cells, lit, code in seen:
         assert title and sentence.endswith(".") and cells and lit.strip() and "def " in code
         assert not any(bad in sentence for bad in ("undefined", "NaN", "null")), sentence
@@ -156,12 +156,9 @@ def test_the_place_is_kept_when_the_rung_changes(ladder: Any) -> None:
     page = ladder[0]
     page.goto(f"{page.url.split('#')[0]}#view=inside&rung=gelu&word=kaelmi&step=2.attention.scores&at=3")
     assert page.inner_text("#inside-step h3") == "Block 3: scores"
-    assert len(page.locator("#inside-step .heads").first.locator("tbody td").all()) == 2 * 4, (
-        "two heads, four characters"
-    )
-    page.evaluate(
-        "document.getElementById('rung').value = 0; document.getElementById('rung').dispatchEvent(new Event('input'))"
-    )
+    assert page.locator("#inside-step .heads tbody td").count() == 2 * 4, "two heads, four characters"
+    page.focus("#rung")
+    page.keyboard.press("Home")
     assert page.inner_text("#inside-step h3") == "Block 1: scores"
 
 
