@@ -21,12 +21,12 @@ IMAGES = common.ROOT / "docs/images"
 WIDE, PHONE = ViewportSize(width=1100, height=1180), ViewportSize(width=375, height=780)
 SHOTS: dict[str, tuple[ViewportSize, Literal["light", "dark"], str]] = {
     "play-climb": (WIDE, "light", "view=climb&rung=rope"),
-    "play-predict": (WIDE, "light", "view=predict&word=isabella"),
-    "play-attend": (WIDE, "light", "view=attend&word=isabella&head=2.1"),
-    "play-flow": (WIDE, "light", "view=flow&word=isabella&at=4"),
-    "play-generate": (WIDE, "light", "view=generate&prefix=ma&t=0.8"),
-    "play-train": (WIDE, "light", "view=train"),
-    "play-attend-phone": (PHONE, "dark", "view=attend&word=isabella&head=2.1"),
+    "play-predict": (WIDE, "light", "view=predict&rung=gelu&word=isabella"),
+    "play-attend": (WIDE, "light", "view=attend&rung=gelu&word=isabella&head=2.1"),
+    "play-flow": (WIDE, "light", "view=flow&rung=gelu&word=isabella&at=4"),
+    "play-generate": (WIDE, "light", "view=generate&rung=gelu&prefix=ma&t=0.8"),
+    "play-train": (WIDE, "light", "view=train&rung=gelu"),
+    "play-attend-phone": (PHONE, "dark", "view=attend&rung=gelu&word=isabella&head=2.1"),
     "play-climb-phone": (PHONE, "dark", "view=climb&rung=mlp&with=none"),
 }
 """A picture each: its window, light or dark, and the fragment that says what is shown."""
