@@ -1,18 +1,25 @@
-# `make climb` and `make test` work from a fresh clone: they make .venv and install the rest.
+# `make climb` and `make test` work from a fresh clone: they make .venv and install what each needs.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: climb test test-long check bench docs clean
+.PHONY: climb test test-long check bench docs pictures clean
 
-.venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+.venv/climb: pyproject.toml constraints.txt  # what the commands need
+	@$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	@echo "Installing the pinned dependencies into .venv (once; a minute or more) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installing into .venv, once. To download: 330 MB with a PyTorch for CPUs alone, gigabytes where pip takes"
+	@echo "the one with CUDA (Linux's default). On disk: 1.4 GB, or several. A minute or two on a fast line."
+	$(INSTALL) .
 	@touch $@
 
-climb: .venv/installed  ## climb the article's ladder; ARGS="--seeds 5 --rungs all" for more
+.venv/installed: .venv/climb  # and what tests, documentation and the optional parts need
+	@echo "Installing what tests and optional parts need: 1.4 GB more on disk, a minute or two."
+	$(INSTALL) '.[dev]'
+	@touch $@
+
+climb: .venv/climb  ## climb the article's ladder; ARGS="--seeds 5 --rungs all" for more
 	$(BIN)/rungwise climb $(ARGS)
 
 test: .venv/installed  ## the fast tests
@@ -29,7 +36,7 @@ check: .venv/installed  ## style and types
 docs: .venv/installed  ## generated documentation and the site, in site/, with the page of the latest climb
 	$(BIN)/python -m scripts.write_docs
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
-	$(BIN)/zensical build
+	PYTHONPATH=. $(BIN)/zensical build
 
 bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
 	$(BIN)/rungwise bench $(if $(MAKEMORE),--makemore $(MAKEMORE)) $(if $(MICROGPT_C),--microgpt-c $(MICROGPT_C)) $(ARGS)

@@ -14,9 +14,8 @@ from pathlib import Path
 import polars as pl
 
 from rungwise.errors import UserError
-from rungwise.experiment.climb import SETTINGS
 from rungwise.experiment.collect import CURVES, WORDS, collect
-from rungwise.experiment.results import RESULTS
+from rungwise.experiment.results import RESULTS, SETTINGS
 from rungwise.util.files import atomic, read_json, read_lines, write_lines
 
 

@@ -1,235 +1,260 @@
-"""notebooks/step_by_step.ipynb: the article's ladder, built rung by rung in a notebook.
+"""notebooks/step_by_step.ipynb: the article's ladder, built in a notebook's own cells, part by part.
 
-What a rung is, why, its formula and its code come from the ladder, from chapters.py and from the source. The text and
-the few lines that train, plot and look inside are here. It is kept without outputs; a test runs it.
+The code of each part is that of its chapter (scripts/chapters/code/), which a test holds to the package's own model.
+The text and the lines that read, train and draw are here. `python -m scripts.notebook` runs it and keeps its outputs.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from rungwise.ladder import Rung, select
-from rungwise.play.collect import switched_on
 from scripts import chapters
+from scripts.common import ROOT
+
+FILE = ROOT / "notebooks/step_by_step.ipynb"
 
 START = """# A transformer, step by step
 
-We climb from a single attention head to a small transformer in eight steps, on a list of names. Each step adds one
-thing. We see why, read its code, train it with three seeds, and compare two things: the **loss** (the mean of
--ln of the probability of each character, in nats, on names that the model was not trained on; lower is better), and
-**ten names** that it generates.
+We build a small transformer from nothing but PyTorch, in eight steps, on a list of names. Each step adds one part. We
+see why, write its code, train it, and compare two things: the **loss** (the mean of -ln of the probability of each
+character, in nats, on names that the model was not trained on; lower is better), and **ten names** that it generates.
 
-The ladder is that of "Building a Language Transformer Step by Step" (Yi, 2026-01-28). To run this notebook:
+The steps are those of the article "Building a Language Transformer Step by Step" (Yi, 2026-01-28). All cells together
+take under three minutes on two cores. Run them from top to bottom, here or in Colab."""
 
-```sh
-pip install -e . jupyterlab    # in a checkout of rungwise
-jupyter lab notebooks/step_by_step.ipynb
-```
-
-It takes about two minutes on two cores with a C++ compiler. Without a compiler it uses PyTorch and is many times
-slower: set `RUNGWISE_NOTEBOOK_STEPS=500` before you start it."""
-
-SETUP = """import inspect
+SETUP = """import importlib.util
+import math
 import os
-import textwrap
-from pathlib import Path
+import subprocess
+import sys
+
+missing = [name for name in ("torch", "matplotlib") if importlib.util.find_spec(name) is None]
+if missing:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
-from IPython.display import Markdown, display
+import torch.nn.functional as F
+from torch import nn
 
-import rungwise
-from rungwise.analysis.stats import summary
-from rungwise.analysis.tables import markdown
-from rungwise.config import get_protocol
-from rungwise.data import words
-from rungwise.experiment import baselines
-from rungwise.experiment.climb import make_pool, run
-from rungwise.experiment.plan import Experiment
-from rungwise.experiment.results import by_rung
-from rungwise.ladder import select
-from rungwise.model import layers, transformer
-from rungwise.training.run_dir import METRICS
-from rungwise.util.files import read_lines
-
-STEPS = int(os.environ.get("RUNGWISE_NOTEBOOK_STEPS", 5000))
-SEEDS = range(3)
-OUT = Path(f"runs/step-by-step-{STEPS}")  # what is there already is not trained again"""
+STEPS = int(os.environ.get("RUNGWISE_NOTEBOOK_STEPS", 2000))  # of each part's training; the article takes 5,000
+torch.set_num_threads(1)  # small matrices gain nothing from more"""
 
 DATA = """## The words
 
-A language model predicts what comes next. Ours predicts the next *character* of a name. `words.load` takes any file
-with a word a line; `auto` is the article's 32,033 names if they are on this machine or can be downloaded, otherwise the
-18,730 names that come with the package."""
+A language model predicts what comes next. Ours predicts the next *character* of a name. The names are those of
+Karpathy's makemore, 32,033 of them; without a network, those that come with the package `rungwise`."""
 
-READ = """protocol = get_protocol("article")  # what is scored, on which words: as in the article
-listed = words.load("auto")
-parts = words.split(listed, protocol)
-print(words.describe(listed, parts))
-print("Some of them:", *(listed[i] for i in parts.train[:12]))"""
+READ = '''def read_names():
+    """The article's names; where they cannot be had, the list that comes with rungwise."""
+    if importlib.util.find_spec("rungwise"):
+        from rungwise.data import words
 
-VOCABULARY = """Every character has a number. Two more numbers are needed: `END` (1) ends a word, and `PAD` (0)
-fills short words up to the longest of a batch. A model reads the numbers of a word and predicts, at each of them, the
-next one."""
+        return list(words.load("auto"))
+    from urllib.request import urlopen
 
-ENCODE = """name = listed[int(parts.train[0])]
-print("alphabet:", listed.vocabulary.characters)
-print(name, "is", listed.vocabulary.encode(name).tolist(), "and then END")"""
-
-NGRAMS = """## n-gram baselines
-
-How good is a model without a network, which only *counts* which character followed which? A 1-gram knows how frequent
-each character is; a 2-gram uses one character before, a 5-gram four. (For rare contexts it uses shorter ones, too:
-interpolated Kneser-Ney.) A uniform guess has a loss of ln V nats a character. A network should be better than these.
-
-Long contexts are strong here because this list repeats names, so many test words are also in the training list: a model
-that remembers them is rewarded. The protocol `strict` of this package takes each word once."""
-
-COUNT = """ngrams = {int(n): losses["test_loss"] for n, losses in baselines.count(listed, parts, protocol).items()}
-print(f"uniform guess: {np.log(len(listed.vocabulary)):.3f}")
-for n, loss in ngrams.items():
-    print(f"{n}-gram: {loss:.3f}")"""
-
-MACHINE = """## Training and comparing
-
-`climb_to(rung)` trains a rung with every seed, on all cores. The losses are exact: over the whole test part, not over a
-sample of it. A seed meets the same batches on every rung, so the step from one rung to the next is a paired difference;
-± is the 95 % confidence interval over the seeds."""
-
-CLIMB = '''climbed = []
-listed_words = set(listed)
+    address = "https://raw.githubusercontent.com/karpathy/makemore/988aa59e4d8fefa526d06f3b453ad116258398d4/names.txt"
+    return urlopen(address).read().decode().split()
 
 
-def climb_to(rung):
-    """Train a rung (or read the results of an earlier run); show the table, the picture, and ten names."""
-    climbed.append(rung)
-    rungs = select(climbed)
-    experiment = Experiment(listed, protocol, rungs, SEEDS, STEPS)
-    results = run(experiment, OUT, make_pool(experiment.how))
-    display(Markdown(markdown(rungs, results)))
-    draw(rungs, by_rung(results))
-    drawn = rungwise.generate(rungwise.load(OUT / rung / "seed-0"), 10, seed=1)
-    print("Ten names (* is in the list):", *(w.text + "*" * (w.text in listed_words) for w in drawn))
+names = read_names()
+order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
+held_out = len(names) // 10
+test, train = ([names[i] for i in part] for part in (order[:held_out], order[held_out:]))
+print(f"{len(names):,} names: {len(train):,} to train on, {len(test):,} to test on")
+print("Some of them:", *train[:10])'''
+
+NUMBERS = """Every character gets a number. Two more are needed: 1 ends a name, and 0 fills up short names, so that a
+batch is a rectangle. The model reads the characters and predicts, at each of them, the next one or the end."""
+
+ENCODE = '''letters = sorted(set("".join(names)))
+PAD, END, VOCABULARY = 0, 1, len(letters) + 2
+number = {letter: i for i, letter in enumerate(letters, 2)}
 
 
-def draw(rungs, groups):
-    """Left: the test loss of each rung. Right: the training loss of every 256 steps."""
-    _, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
-    for n, loss in ngrams.items():
-        if 2 <= n <= 5:
-            left.axhline(loss, color="0.8", linewidth=1, zorder=0)
-            left.text(7.6, loss, f"{n}-gram", color="0.5", fontsize=8, va="bottom", ha="right")
-    for i, rung in enumerate(rungs):
-        losses = summary([result.test_loss for result in groups[rung.name]])
-        colour = plt.get_cmap("viridis")(i / 8)
-        left.errorbar(i, losses.mean, losses.mean - losses.low, fmt="o", color=colour, capsize=3)
-        curves = [read_lines(OUT / rung.name / f"seed-{seed}" / METRICS) for seed in SEEDS]
-        steps = [line["step"] for line in curves[0]]
-        means = np.mean([[line["train_loss"] for line in curve] for curve in curves], axis=0)
-        right.plot(steps, means, color=colour, label=rung.title, marker="." if len(steps) < 3 else None)
-    left.set_xticks(range(8), [rung.title for rung in select("article")], rotation=35, ha="right")
-    left.set(xlim=(-0.5, 7.7), ylabel="test loss, nats a character", title="Test loss by rung")
-    right.set(xlabel="step", ylabel="training loss", title="Learning curves")
-    right.legend(fontsize=8)
-    plt.show()
+def batch(some):
+    """Inputs and what comes next, (names, longest) each."""
+    longest = max(map(len, some))
+    inputs = [[number[c] for c in name] + [PAD] * (longest - len(name)) for name in some]
+    targets = [[number[c] for c in name[1:]] + [END] + [PAD] * (longest - len(name)) for name in some]
+    return torch.tensor(inputs), torch.tensor(targets)
 
 
-def source(*things):
-    """The code itself, as it is in the package today."""
-    for thing in things:
-        display(Markdown(f"```python\\n{textwrap.dedent(inspect.getsource(thing))}```"))'''
+print(train[0], "is read as", batch(train[:1])[0][0].tolist(), "and", batch(train[:1])[1][0].tolist(), "is to come")'''
 
-INSIDE = """## A look inside
+TRAINING = """## Training
 
-Which characters does attention use? We run the last model on a name of the test part, and keep the weights of every
-head: row *i* shows from which characters the prediction after character *i* takes its information. Each row sums to 1;
-right of the diagonal, in the future, all weights are 0."""
+A model gives a score for each character that may come next; softmax makes probabilities of the scores. The loss is the
+mean of minus the logarithm of what the right characters got. AdamW changes the parameters a little at each step, so
+that the loss of 32 random names falls. The test loss is exact: over all test names."""
 
-ATTEND = '''top = rungwise.load(OUT / "gelu/seed-0").model
-name = next(w for w in (listed[int(i)] for i in parts.test) if len(w) == 8)
+TRAIN = '''def loss_of(model, some):
+    inputs, targets = batch(some)
+    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), ignore_index=PAD)
 
 
 @torch.no_grad()
-def attention(of, tokens):
-    """Weights of every head: (layers, heads, T, T)."""
-    x, memory, kept = of.embedding(tokens[None]), layers.NoMemory(), []
-    for block in of.blocks:
-        weights, _ = block.attention.f.weights(block.attention.norm(x), memory, 0)
-        kept.append(weights[0])
-        x = block(x, memory, 0)
-    return torch.stack(kept)
+def test_loss(model):
+    total = tokens = 0
+    for first in range(0, len(test), 500):
+        some = test[first : first + 500]
+        n = sum(map(len, some))  # each name has as many predictions as letters
+        total, tokens = total + loss_of(model, some).item() * n, tokens + n
+    return total / tokens
 
 
-weights = attention(top, torch.from_numpy(listed.vocabulary.encode(name)).long())
-_, axes = plt.subplots(*weights.shape[1::-1], figsize=(10, 5.4), layout="constrained")
-for head, row in enumerate(axes):
-    for layer, ax in enumerate(row):
-        ax.imshow(weights[layer, head], cmap="Blues", vmin=0, vmax=1)
-        ax.set_xticks(range(len(name)), name)
-        ax.set_yticks(range(len(name)), name)
-        ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=9)
-plt.show()'''
+@torch.no_grad()
+def generate(model, n):
+    """Names, letter by letter; the first letters are those of names."""
+    chance = torch.Generator().manual_seed(1)
+    found = []
+    for _ in range(n):
+        name = train[torch.randint(len(train), (1,), generator=chance).item()][0]
+        while len(name) < 15:
+            scores = model(torch.tensor([[number[c] for c in name]]))[0, -1]
+            scores[PAD] = -math.inf
+            next_one = torch.multinomial(scores.softmax(-1), 1, generator=chance).item()
+            if next_one == END:
+                break
+            name += letters[next_one - 2]
+        found.append(name)
+    return found
 
-SURPRISE = """And what does it predict? After each character: the next one (`⏎` is the end) with the probability that
-the model gave it, and the three most likely ones. The loss is the mean of -ln of the first probability."""
 
-PREDICT = """tokens = listed.vocabulary.encode(name)
+results = {}
+
+
+def climb_to(title, build):
+    """Train the model that build() makes, and compare it with those before."""
+    torch.manual_seed(0)
+    model = build()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    chance = torch.Generator().manual_seed(0)
+    for _ in range(STEPS):
+        loss = loss_of(model, [train[i] for i in torch.randint(len(train), (32,), generator=chance).tolist()])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    before = list(results.values())[-1] if results else math.log(VOCABULARY - 1)
+    results[title] = test_loss(model)
+    n = sum(p.numel() for p in model.parameters())
+    print(f"{title}: {n:,} parameters, test loss {results[title]:.2f} ({results[title] - before:+.2f})")
+    print("Ten names:", *generate(model, 10))
+    return model'''
+
+COMPARE = """## All together
+
+One run of each, with one seed: differences of 0.01 or 0.02 may be luck. Several seeds tell more, and the package trains
+them at once: `rungwise climb`."""
+
+PLOT = """plt.figure(figsize=(7, 3))
+plt.plot(list(results.values()), range(len(results)), "o")
+plt.yticks(range(len(results)), list(results))
+plt.gca().invert_yaxis()
+plt.xlabel("test loss, nats a character (lower is better)")
+plt.grid(axis="x")
+plt.tight_layout()
+plt.show()"""
+
+INSIDE = """## A look inside
+
+From which characters does the last model take its information? For each head of each layer: row *i* is what the
+prediction after character *i* looks at. Each row sums to 1; the future, right of the diagonal, is 0."""
+
+ATTEND = """def weights_of(head, x):
+    q, k = rotate(head.query(x)), rotate(head.key(x))
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf).softmax(-1)[0]
+
+
+name = next(name for name in test if len(name) == 8)
 with torch.no_grad():
-    chances = top(torch.from_numpy(tokens).long()[None])[0].softmax(-1)
-shown = ["·", "⏎", *listed.vocabulary.characters]
-for i, actual in enumerate([*tokens[1:], words.END]):
-    best = ", ".join(f"{shown[j]} {chances[i, j]:.0%}" for j in chances[i].argsort(descending=True)[:3].tolist())
-    print(f"{name[: i + 1]:8} then {shown[actual]} ({chances[i, actual]:.0%}); likeliest: {best}")"""
+    x = model.embedding(batch([name])[0])
+    figure, axes = plt.subplots(2, 4, figsize=(9, 4.6))
+    for layer, block in enumerate(model.parts):
+        for h, head in enumerate(block.attention.heads):
+            ax = axes[h, layer]
+            ax.imshow(weights_of(head, block.attention_norm(x)), cmap="Blues", vmin=0, vmax=1)
+            ax.set_xticks(range(len(name)), name)
+            ax.set_yticks(range(len(name)), name)
+            ax.set_title(f"layer {layer + 1}, head {h + 1}", fontsize=9)
+        x = block(x)
+plt.tight_layout()
+plt.show()"""
 
-NEXT = """## What to try next
+NEXT = """## What next
 
-- **Your own model.** `rungwise.train` takes any list and any field of the configuration; here n_embd 64 and 4 heads.
-  `rungwise.generate` draws words from it: with a prefix, a temperature, only names that are not in the list.
-- **Remove a part** from the full model instead of adding it: `rungwise climb --ablate`.
-- **More of the ladder**: `rungwise ladder` lists every rung; `rungwise climb --rungs all` climbs to the article's final
-  model (dropout, 20,000 steps, a schedule), which is also better than every n-gram above.
-- **Your own list**: `rungwise data towns.txt`, then `rungwise climb --data towns.txt`.
-- **Look inside**: `rungwise play RUNS` makes a page that shows what the models do with a word that you type; give it
-  the folder below."""
-
-OWN = """mine = rungwise.train("auto", steps=STEPS, n_embd=64, n_head=4, rung="gelu", seed=1)
-for word in rungwise.generate(mine, 8, prefix="ma", temperature=0.8, new_only=True, unique=True):
-    print(f"{word.text:14} {word.log_likelihood:7.2f} nats")
-print("The climb is in", OUT.resolve())"""
+- **Measure it**: `rungwise climb` trains each of these with several seeds, in C++, and says which steps are larger than
+  chance. The findings of the project are in docs/findings.md.
+- **Your own list**: put a word a line into a file, `rungwise train --data FILE`, then `rungwise sample runs/model`.
+- **Higher up**: dropout, schedules, SwiGLU and more are in the chapters, docs/rungs/."""
 
 
 def rung_cells(number: int, rung: Rung) -> list[tuple[str, str]]:
-    """Why, the formula, the code, and the climb."""
-    about = chapters.CHAPTERS[rung.name]
-    changes = ", ".join(f"`{name}={value!r}`" for name, value in rung.changes.items())
-    builds = f"It builds on *{select([rung.on])[0].title}* and changes" if rung.on else "The configuration:"
-    lines = [f"## {number}. {rung.title}", "", rung.why, "", f"> {about.formula}", "", f"{builds} {changes}."]
-    code = [f"{part.__module__.rpartition('.')[2]}.{part.__qualname__}" for part in switched_on(rung)]
+    """Why, the formula, the code, and the training."""
+    _, formula, _, _ = chapters.written(rung.name)
+    code = chapters.simplified(rung.name)
+    made = re.search(r"^model = (.*)$", code, re.MULTILINE)
+    assert made, rung.name
+    parts = code[: made.start()].strip()
+    climb = f'model = climb_to("{rung.title}", lambda: {made[1]})'
     return [
-        ("markdown", "\n".join(lines)),
-        ("code", f"source({', '.join(code)})"),
-        ("code", f'climb_to("{rung.name}")'),
+        ("markdown", f"## {number}. {rung.title}\n\n{rung.why}\n\n$${formula}$$"),
+        *([("code", parts)] if parts else []),
+        ("code", climb),
     ]
 
 
 def cells() -> list[tuple[str, str]]:
-    parts = [("markdown", START), ("code", SETUP), ("markdown", DATA), ("code", READ), ("markdown", VOCABULARY)]
-    parts += [("code", ENCODE), ("markdown", NGRAMS), ("code", COUNT), ("markdown", MACHINE), ("code", CLIMB)]
+    parts = [("markdown", START), ("code", SETUP), ("markdown", DATA), ("code", READ), ("markdown", NUMBERS)]
+    parts += [("code", ENCODE), ("markdown", TRAINING), ("code", TRAIN)]
     for number, rung in enumerate(select("article"), 1):
         parts += rung_cells(number, rung)
-    return [*parts, ("markdown", INSIDE), ("code", ATTEND), ("markdown", SURPRISE), ("code", PREDICT),
-            ("markdown", NEXT), ("code", OWN)]  # fmt: skip
+    return [*parts, ("markdown", COMPARE), ("code", PLOT), ("markdown", INSIDE), ("code", ATTEND), ("markdown", NEXT)]
 
 
-def notebook() -> str:
-    """The file's text: nbformat 4.5, no outputs."""
+def notebook() -> dict[str, Any]:
+    """nbformat 4.5, without outputs."""
     all_cells: list[dict[str, Any]] = []
     for number, (kind, text) in enumerate(cells(), 1):
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": text.splitlines(keepends=True)}
         all_cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    whole = {"cells": all_cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+    return {"cells": all_cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+
+
+def without_outputs(whole: dict[str, Any]) -> dict[str, Any]:
+    """The same, as it was written."""
+    bare = {"execution_count": None, "outputs": []}
+    return whole | {"cells": [cell | bare if cell["cell_type"] == "code" else cell for cell in whole["cells"]]}
+
+
+def as_text(whole: dict[str, Any]) -> str:
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def with_outputs() -> dict[str, Any]:
+    """Run it; of the outputs, what a machine says of itself is left out."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    node = nbformat.reads(as_text(notebook()), 4)
+    NotebookClient(node, timeout=900).execute()
+    whole = json.loads(nbformat.writes(node))
+    for cell in whole["cells"]:
+        cell["metadata"] = {}
+        for output in cell.get("outputs", []):
+            output.pop("execution_count", None)
+            output.get("data", {}).pop("text/plain", None) if "image/png" in output.get("data", {}) else None
+        cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"] if "outputs" in cell else None
+        if cell["outputs"] is None:
+            del cell["outputs"]
+    return whole | {"metadata": notebook()["metadata"], "nbformat_minor": 5}
+
+
+if __name__ == "__main__":
+    FILE.write_text(as_text(with_outputs()), encoding="utf-8")

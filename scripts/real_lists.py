@@ -26,6 +26,7 @@ from rungwise.config.settings import Settings
 from rungwise.data import words
 from rungwise.data.describe import survey
 from rungwise.errors import UserError
+from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
 from rungwise.model.cost import n_parameters
 from rungwise.training import run, run_dir
@@ -34,6 +35,7 @@ from scripts import common
 
 FILE = common.RESULTS / "lists.json"
 MILLION = 1_000_000
+N_SAMPLES = 20
 LOCALES, KINDS = ("de_DE", "en_GB", "es_ES", "fr_FR", "it_IT", "pl_PL"), ("first_names", "last_names")
 DICTIONARIES = Path("/usr/share/dict")
 
@@ -120,7 +122,16 @@ def measure(name: str, out: Path, training: bool) -> dict[str, Any]:
         "train_loss": final["final_train_loss"],
         "validation_loss": final["final_validation_loss"],
         "test_loss": final["final_test_loss"],
+        "samples": drawn(out),
     }
+
+
+def drawn(out: Path) -> list[str]:
+    """Words that the list does not have, for the README."""
+    trained = run_dir.load(out)
+    sampling = Sampling(unique=True, new_only=True)
+    words_ = generate(trained.model, trained.vocabulary, N_SAMPLES, trained.sampled_firsts, sampling, 0, trained.known)
+    return [word.text for word in words_]
 
 
 def keep(name: str, row: dict[str, Any]) -> None:

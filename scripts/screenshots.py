@@ -13,7 +13,7 @@ from typing import Literal
 
 from playwright.sync_api import FloatRect, ViewportSize, sync_playwright
 
-from rungwise.play.collect import latest
+from rungwise.experiment.folders import latest
 from rungwise.play.page import play
 from scripts import common
 

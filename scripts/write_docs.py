@@ -28,8 +28,8 @@ from scripts import (
     chapters,
     common,
     floors_picture,
-    notebook,
     peer_loss,
+    readme,
     real_lists,
     round_trips,
     scale_model,
@@ -62,12 +62,21 @@ def ngrams(folder: Path) -> str:
 
 def readme_blocks(results: list[Result]) -> dict[str, str]:
     return {
-        "ladder": markdown(select("article"), results) + about(results),
+        "words": readme.words(),
+        "ladder": readme.ladder(results),
+        "surprises": readme.surprises(results),
+        "speed": readme.speed(),
+        "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
+        "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",
+    }
+
+
+def results_blocks(results: list[Result]) -> dict[str, str]:
+    return {
+        "article": markdown(select("article"), results) + about(results),
         "scaling": markdown(select("scaling"), results),
         "beyond": markdown(select("beyond"), results),
         "ngrams": ngrams(ARTICLE),
-        "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
-        "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",
     }
 
 
@@ -174,6 +183,7 @@ def documents() -> dict[Path, str]:
     results = read(ARTICLE / RESULTS)
     in_blocks = {
         "README.md": readme_blocks(results),
+        "docs/results.md": results_blocks(results),
         "docs/performance.md": {"bench": speed(), "compile": bench_compile.table()},
         "docs/lab-notes.md": {"lists": real_lists.table(), "masks": reproduced(results)},
         "docs/export.md": {"round-trips": round_trips.round_trips(), "homes": round_trips.homes()},
@@ -186,10 +196,10 @@ def documents() -> dict[Path, str]:
         "docs/growth.svg": growth_picture(),
         "docs/findings.md": findings_markdown(measured_folders(), peer_loss.FILE),
         "docs/rungs/index.md": chapters.index(),
-        "notebooks/step_by_step.ipynb": notebook.notebook(),
     }
     rungs = [RUNGS[name] for name in chapters.CHAPTERS]
-    whole |= {f"docs/rungs/{chapters.file_name(rung)}": chapters.chapter(rung, results) for rung in rungs}
+    whole |= {f"docs/rungs/{chapters.file_name(rung)}": chapters.chapter(rung) for rung in rungs}
+    whole |= {f"docs/rungs/{rung.name}.svg": coloured(chapters.figure(rung).svg) for rung in rungs}
     filled = {path: fill((ROOT / path).read_text(encoding="utf-8"), blocks) for path, blocks in in_blocks.items()}
     return {ROOT / path: text for path, text in (filled | whole).items()}
 

@@ -94,7 +94,7 @@ def flags(**fields: object) -> list[str]:
 @functools.cache
 def _made(protocol: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rungwise-tests-")) / "run"
-    asked = Settings.of({**TINY, "protocol": protocol}, "test")
+    asked = Settings.of({**TINY, "rung": "final", "protocol": protocol}, "test")
     training.start(folder, asked, log=lambda line: None, listed=listed())
     return folder
 
@@ -121,7 +121,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-    for name in (run_dir.METRICS, run_dir.SAMPLES, run_dir.VOCABULARY):
+    for name in (run_dir.METRICS, run_dir.SAMPLES, run_dir.SNAPSHOTS, run_dir.VOCABULARY):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     assert read_tensors(one / run_dir.CHECKPOINT)[1] == read_tensors(other / run_dir.CHECKPOINT)[1]
 

@@ -164,7 +164,7 @@ def test_sample_prints_words_and_nothing_else(tmp_path):
 def test_sample_as_json(tmp_path):
     done = command("sample", tiny_run(tmp_path), "-n", 200, "--json")
     lines = [json.loads(line) for line in done.out.splitlines()]
-    assert [list(line) for line in lines] == [["word", "log_likelihood", "new"]] * 200
+    assert [list(line) for line in lines] == [["word", "log_likelihood", "new", "part"]] * 200
     assert all(line["new"] == (line["word"] not in WORDS) for line in lines)
     assert all(line["log_likelihood"] < 0 for line in lines)
 
@@ -260,7 +260,7 @@ def test_the_worked_example(tmp_path, monkeypatch, capsys):
     assert sum(bool(line.strip()) for line in path.read_text().splitlines()[1:]) <= 10
     runpy.run_path(str(path))
     first, *words = capsys.readouterr().out.splitlines()
-    assert first == "52,252 parameters; alphabet abcdefghijklmnopqrstuvwxyz"
+    assert first == "52,288 parameters; alphabet abcdefghijklmnopqrstuvwxyz"
     assert len(words) == 10
     assert all(word.startswith("ma") for word in words)
 

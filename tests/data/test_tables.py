@@ -117,14 +117,19 @@ def test_a_column_is_found_whatever_the_delimiter_and_the_spelling(table, column
     assert list(read_bytes(table.encode(), column=column)) == ["anna"]
 
 
-def test_a_table_that_is_read_line_by_line_is_told(tmp_path):
+def test_a_table_without_a_column_is_asked_about(tmp_path):
     rows = "\ufeffname,age\r\nanna,1\r\nbea,2\r\ncarl,3\r\n".encode()
     for name, content in (("t.csv", rows), ("T.CSV.gz", gzip.compress(rows))):
         (tmp_path / name).write_bytes(content)
         done = command("data", tmp_path / name, "--no-counts")
-        assert done.status == 0
-        assert done.err == (f"{name} is read as one word a line. Where it is a table, name its --column (name, age).\n")
-    for name, content in (("t.txt", rows), ("t.csv", b"anna\nbea\n")):
+        assert (done.status, done.out) == (2, "")
+        assert done.err == (
+            f"rungwise: error: {name} is a table: name the --column that holds the words (name, age). Where each line "
+            "is one word, rename it to .txt.\n"
+        )
+    (tmp_path / "t.txt").write_bytes(rows.replace(b",", b"\t"))
+    assert "(name, age). Where each line is one word, replace the tabs.\n" in command("data", tmp_path / "t.txt").err
+    for name, content in (("t.txt", rows), ("t.csv", b"anna\nbea\n"), ("u.txt", b"a\tb\nc\nd\n")):
         (tmp_path / name).write_bytes(content)
         assert command("data", tmp_path / name, "--no-counts").err == ""
     assert command("data", tmp_path / "T.CSV.gz", "--no-counts", "--column", "name").err == ""

@@ -248,5 +248,5 @@ def test_nothing_of_ours_is_needed_to_load_it(exported):
 def test_the_command_is_quiet(tmp_path):
     line = [sys.executable, "-W", "default", "-m", "rungwise", "export", str(saved("swiglu")), "--format", "hf"]
     done = subprocess.run([*line, "--out", str(tmp_path / "new")], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 2)
     assert done.stdout.startswith(f"Wrote {tmp_path / 'new'}: a LlamaForCausalLM of transformers, with its tokenizer. ")

@@ -114,10 +114,10 @@ def test_the_metadata_tells_what_it_takes(tmp_path):
 
 
 def test_the_command_is_quiet(tmp_path):
-    """One line on standard output, nothing on standard error, even where warnings are asked for."""
+    """What was written and what is next, and nothing on standard error, even where warnings are asked for."""
     line = [sys.executable, "-W", "default", "-m", "rungwise", "export", str(saved("baseline")), "--format", "onnx"]
     done = subprocess.run([*line, "--out", str(tmp_path / "new")], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
-    assert done.stdout.count("\n") == 1
+    assert done.stdout.count("\n") == 2
     assert done.stdout.startswith(f"Wrote {tmp_path / 'new'}: one ONNX file, model.onnx. Its logits differ ")

@@ -14,7 +14,7 @@ from scipy import stats
 from helpers import listed
 from rungwise.config import PROTOCOLS, ModelConfig
 from rungwise.data.batches import Tape
-from rungwise.data.known_words import KnownWords
+from rungwise.data.known_words import KnownWords, marked
 from rungwise.data.words import PAD, Vocabulary, from_words
 from rungwise.engine import native
 from rungwise.errors import UserError
@@ -294,3 +294,25 @@ def test_membership_is_told_from_hashes(tmp_path):
     assert again.holds(again.hash(asked)).tolist() == [True, False, False, True, True, False]
     assert KnownWords.load(tmp_path / "nowhere", some.vocabulary) is None
     assert not KnownWords(some.vocabulary).holds(known.hash(["c"])).any()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_where_a_word_is(tmp_path, told):
+    """In training, held out, or new; runs of before know only whether it is in the list."""
+    listed = from_words(["anna", "bea", "anna", "carl", "dora"])
+    known = KnownWords.of(listed, np.array([0, 3]) if told else None)
+    known.save(tmp_path)
+    again = KnownWords.load(tmp_path, listed.vocabulary)
+    parts = again.parts(again.hash(["anna", "bea", "carl", "dora", "ada"]))
+    inside = ["training", "held out", "training", "held out"] if told else ["in the list"] * 4
+    assert parts == [*inside, "new"]
+
+
+def test_words_in_a_row_are_told_apart():
+    assert [marked("anna", part) for part in ("training", "held out", "new", None)] == [
+        "anna*",
+        "anna°",
+        "anna",
+        "anna",
+    ]
+    assert marked("new york", "training") == '"new york"*'

@@ -1,10 +1,14 @@
 """The report: complete, escaped, deterministic, and honest about what is missing."""
 
+import csv
+import io
 import json
+import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from math import nan
 
 import numpy as np
 import polars as pl
@@ -14,7 +18,8 @@ import made_up
 from conftest import make_words
 from rungwise.analysis.claims import CLAIMS, CONFOUNDS
 from rungwise.analysis.evidence import read
-from rungwise.analysis.tables import HEADER
+from rungwise.analysis.stats import Difference
+from rungwise.analysis.tables import HEADER, worth
 from rungwise.cli.main import main
 from rungwise.config import EngineConfig, get_protocol
 from rungwise.errors import UserError
@@ -25,7 +30,8 @@ from rungwise.ladder import LEAVE_ONE_OUT, RUNGS
 from rungwise.report import build as report
 from rungwise.report.document import Paragraph, Section, Table, escaped, markdown
 from rungwise.report.figures import part_steps
-from rungwise.report.plots import _apart
+from rungwise.report.plots import Level, _apart, ladder
+from rungwise.util.hashing import policy_hash
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,7 @@ def test_every_figure_is_there_with_words_for_it(world):
     page = Page(world[2])
     names = {f["aria-labelledby"] for f in page.figures}
     kinds = {re.match(r"[a-z-]+?(?=-(article|makemore|strict|scaling))", name)[0] for name in names}
+    assert sum("narrow" in name for name in names) * 2 == len(names)  # each once more for a phone
     assert kinds == {"ladder", "gap", "curves", "places", "leave-one-out"}
     for figure in page.figures:
         assert figure["role"] == "img"
@@ -65,7 +72,9 @@ def test_every_figure_is_there_with_words_for_it(world):
 
 def test_the_page_stands_alone(world):
     page = Page(world[2])
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
+    script = re.search(r"<script>(.*)</script>", world[2], re.S)[1]
+    assert f"script-src '{policy_hash(script)}'" in world[2]
     assert all(link.startswith(("#", "data:,")) for link in page.links)
     assert len(page.ids) == len(set(page.ids))
     inner = {link[1:] for link in page.links if link.startswith("#")}
@@ -75,7 +84,7 @@ def test_the_page_stands_alone(world):
 
 def test_what_a_list_holds_is_text(world):
     _, in_markdown, in_html = world
-    assert "<script>" not in in_html and "&lt;script&gt;alert(1)" in in_html
+    assert "<script>alert" not in in_html and "&lt;script&gt;alert(1)" in in_html
     assert "<b>bold" not in in_html and "&lt;b&gt;bold" in in_html
     assert not re.search(r"(?<!\\)<(script|b)>", in_markdown)
     assert r"a\|b\*c_d\`e&amp;amp;" in in_markdown
@@ -89,8 +98,8 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
 
 
 def test_published_figures_stand_only_where_they_were_scored_alike(world):
-    parts = re.split(r"^## Protocol ", world[1], flags=re.M)
-    assert {p.split(":")[0]: "published" in p.split("\n## ")[0] for p in parts[1:]} == {
+    parts = re.findall(r"^## Protocol (\w+), (.*?)(?=^## )", world[1], flags=re.M | re.S)
+    assert {name: any("published" in text for n, text in parts if n == name) for name, _ in parts} == {
         "article": True,
         "makemore": False,
         "strict": False,
@@ -153,8 +162,9 @@ def test_a_part_gives_a_report_that_says_what_is_missing(tmp_path):
         assert text in missing
     assert "1. Width: – not measured" in in_markdown and "**? inconclusive**" in in_markdown  # one seed: no interval
     assert ">–</span> not measured" in in_html and 'class="verdict not-measured"' in in_html
+    assert "--protocol article --rungs everything --seeds 1 measures them: about " in missing
     assert "nan" not in in_markdown.lower().replace("published", "")
-    assert len(Page(in_html).figures) == 3  # ladder, gap, places
+    assert len(Page(in_html).figures) == 2 * 3  # ladder, gap, places; wide and narrow
 
 
 def test_runs_cut_short_say_so(tmp_path):
@@ -177,7 +187,10 @@ def test_a_real_climb(tmp_path):
     assert evidence.main.word_losses is not None and len(evidence.main.word_losses.nats) == 4
     assert not evidence.main.notes
     text = report.write([tmp_path])[0].read_text()
-    assert "which is not the article's list" in text and "2 heads" in text
+    assert "The article's questions, asked of this list" in text and "2 heads" in text
+    page = (tmp_path / "report.html").read_text()
+    for verdict in ("confirmed", "refuted", "inconclusive", "published"):
+        assert verdict not in text and f"</span> {verdict}" not in page  # it is another list
 
 
 # --- reading
@@ -289,8 +302,36 @@ def test_the_command_needs_no_torch(tmp_path):
     assert (folder / "report.html").exists() and "report.md" in done.stdout
 
 
-def test_an_error_is_one_line(tmp_path, capsys):
-    for arguments, says in (([str(tmp_path)], "No results"), ([], "Nothing to report on")):
+def test_an_error_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, says in (([str(tmp_path)], "No results"), ([], "No climb under runs/")):
         with pytest.raises(SystemExit, match="2"):
             main(["report", *arguments])
         assert capsys.readouterr().err.startswith(f"rungwise: error: {says}")
+
+
+def test_without_arguments_it_is_the_latest_climb(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i, name in enumerate(("old", "new", "older")):
+        folder = made_up.write_climb(tmp_path / "runs" / name, losses={"baseline": 2.4}, seeds=[0])
+        (folder / "climb.json").write_text("{}")
+        os.utime(folder / "results.jsonl", (at := (10, 20, 5)[i], at))
+    main(["report"])
+    assert [path.parent.name for path in tmp_path.rglob("report.html")] == ["new"]
+
+
+def test_a_step_is_said_in_words_by_its_interval():
+    def step(mean, half, n=5):
+        return Difference(mean, 0.0, n, mean - half, mean + half, 0.0)
+
+    assert worth(None) == "" and worth(step(-0.2, nan, 1)) == "one seed: no interval"
+    found = [worth(step(*x)) for x in ((-0.1, 0.01), (-0.03, 0.01), (-0.005, 0.001), (0.003, 0.01), (0.03, 0.01))]
+    assert found == ["a large gain", "a small gain", "hardly any gain", "no measurable gain", "a small loss"]
+
+
+def test_a_figures_numbers_are_its_csv():
+    levels = [Level("a, b", 2.0, 1.9, 2.1, 2.05), Level("c", 1.5, nan, nan)]
+    rows = list(csv.reader(io.StringIO(ladder("n", "t", "c", levels, [("5-gram", 1.8)]).data)))
+    assert rows[0] == ["rung", "test_loss", "low", "high", "published"]
+    assert rows[1:3] == [["a, b", "2.0", "1.9", "2.1", "2.05"], ["c", "1.5", "nan", "nan", ""]]
+    assert rows[3:] == [["5-gram", "1.8", "", "", ""]]

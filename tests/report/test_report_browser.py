@@ -1,5 +1,6 @@
 """The report in a real browser: nothing is fetched, nothing complains, everything shows, on a phone too."""
 
+import re
 import shutil
 
 import pytest
@@ -38,6 +39,7 @@ def opened(browser, page_url, request):
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(page_url, wait_until="load")
+    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
     yield page, said, asked
     page.close()
 
@@ -77,11 +79,16 @@ def test_the_page_itself_never_scrolls_sideways(opened):
 @EVERYWHERE
 def test_every_figure_is_drawn(opened):
     page, _, _ = opened
-    figures = page.locator("figure svg[role=img]")
+    figures = page.locator("figure svg[role=img]:visible")
     assert figures.count() == 6  # ladder, leave-one-out, gap, two of curves, places
     for i in range(figures.count()):
         box = figures.nth(i).bounding_box()
-        assert box["width"] > 300 and box["height"] > 150
+        assert box["width"] > 300 and box["height"] > 150 and box["x"] + box["width"] <= page.viewport_size["width"]
+        size = "(e) => parseFloat(getComputedStyle(e).fontSize) * e.ownerSVGElement.getScreenCTM().a"
+        for text in figures.nth(i).locator("text").all():  # legible, and inside
+            assert text.evaluate(size) >= 10
+            inner = text.bounding_box()
+            assert inner["x"] >= box["x"] - 2 and inner["x"] + inner["width"] <= box["x"] + box["width"] + 2
         assert figures.nth(i).locator("path, use").count() > 20
 
 
@@ -96,7 +103,7 @@ def test_text_and_labels_are_readable_on_their_paper(opened):
 @ON_A_PHONE
 def test_wide_tables_scroll_in_their_own_box(opened):
     page, _, _ = opened
-    boxes = "[...document.querySelectorAll('.scroll')]"
+    boxes = "[...document.querySelectorAll('.scroll:has(table)')]"
     assert page.evaluate(f"{boxes}.some(b => b.scrollWidth > b.clientWidth)")
     assert page.evaluate(f"{boxes}.every(b => b.getBoundingClientRect().right <= innerWidth && b.tabIndex === 0)")
 
@@ -105,4 +112,38 @@ def test_wide_tables_scroll_in_their_own_box(opened):
 def test_hostile_words_are_shown_as_they_are(opened):
     page, _, _ = opened
     assert page.locator("bdi", has_text="<script>alert(1)</script>").count() > 0
-    assert page.locator("script").count() == 0
+    assert page.locator("script").count() == 1  # ours
+
+
+@EVERYWHERE
+def test_it_opens_with_its_answer(browser, opened, page_url):
+    page, _, _ = opened
+    page.reload()
+    assert page.locator("details[open]").count() == 0
+    inside = page.locator("section#top")
+    assert inside.locator("figure svg:visible").count() == 1 and inside.locator("table").count() == 1
+    assert inside.locator(".strip li").count() == 12
+    assert page.evaluate("document.body.scrollHeight") < 4500
+    inside.locator(".strip a").first.click()
+    assert page.locator("#findings").get_attribute("open") is not None and page.locator("#width").is_visible()
+
+
+@pytest.mark.parametrize("opened", [(1280, "light")], indirect=True)
+def test_a_figure_is_saved_as_picture_and_as_numbers(opened, tmp_path):
+    page, said, _ = opened
+    figure = page.locator("figure").first
+    for kind, begins in (("png", b"\x89PNG"), ("svg", b"<svg"), ("csv", b"rung,test_loss")):
+        with page.expect_download() as download:
+            figure.locator(f"[data-save={kind}]").click()
+        download.value.save_as(tmp_path / "saved")
+        content = (tmp_path / "saved").read_bytes()
+        assert content.startswith(begins) and download.value.suggested_filename.endswith(f".{kind}")
+        assert b"var(" not in content
+    assert said == []
+
+
+@pytest.mark.parametrize("opened", [(1280, "dark")], indirect=True)
+def test_printed_it_is_a_handout_of_at_most_four_pages(opened):
+    page, _, _ = opened
+    pages = re.findall(rb"/Type\s*/Page[^s]", page.pdf(format="A4"))
+    assert 1 <= len(pages) <= 4

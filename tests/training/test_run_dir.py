@@ -38,7 +38,7 @@ def test_a_run_is_complete(tmp_path, protocol):
     run = run_dir.load(folder)
     assert sorted(p.name for p in folder.iterdir() if p.name != files.LOCK) == [
         *("checkpoint.safetensors", "config.json", "known.safetensors", "metrics.jsonl", "model.safetensors"),
-        *("samples.txt", "vocabulary.json"),
+        *("samples.txt", "snapshots.jsonl", "vocabulary.json"),
     ]
     assert run.protocol.name == protocol
     assert run.vocabulary.characters == "".join(sorted(set("".join(WORDS))))

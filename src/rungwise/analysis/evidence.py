@@ -54,6 +54,7 @@ class WordLosses:
 
 METRICS: dict[str, Callable[[Result], float | None]] = {
     "test loss": lambda r: r.test_loss,
+    "train loss": lambda r: r.train_loss,
     "train-test gap": lambda r: r.test_loss - r.train_loss,
     "mean probability": lambda r: r.detail.get("mean_probability"),
     "geometric mean probability": lambda r: math.exp(-r.test_loss),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from rungwise.analysis import verdicts
 from rungwise.analysis.stats import Difference, Summary, paired, summary
@@ -48,6 +49,19 @@ def show(value: Summary | Difference | None, signed: bool = False) -> str:
         return ""
     mean = verdicts.signed(value.mean) if signed else f"{value.mean:.3f}"
     return mean if value.n == 1 else f"{mean} ± {(value.high - value.low) / 2:.3f}"
+
+
+def worth(step: Difference | None) -> str:
+    """A step in words, by its interval."""
+    if step is None:
+        return ""
+    if isnan(step.low):
+        return "one seed: no interval"
+    if step.low <= 0 <= step.high:
+        return "no measurable gain"
+    large, negligible = abs(step.mean) > verdicts.LITTLE, abs(step.mean) < verdicts.NEGLIGIBLE
+    size = "hardly any" if negligible else "a large" if large else "a small"
+    return f"{size} {'gain' if step.mean < 0 else 'loss'}"
 
 
 def rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[Row]:

@@ -7,18 +7,23 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rungwise.analysis.evidence import read
 from rungwise.analysis.stats import paired, summary
-from rungwise.analysis.tables import HEADER, rows, show
-from rungwise.cli.options import ClimbCommand
+from rungwise.analysis.tables import rows, show
+from rungwise.analysis.verdicts import LITTLE
+from rungwise.cli.options import ClimbCommand, OfList
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
+from rungwise.data.known_words import LEGEND, marked
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
@@ -26,12 +31,20 @@ from rungwise.experiment.climb import make_pool
 from rungwise.experiment.plan import Experiment, Progress
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
+from rungwise.play import page
+from rungwise.play.collect import find
+from rungwise.report import build
+from rungwise.report.sections import steps
+from rungwise.training.run_dir import SNAPSHOTS
 from rungwise.util import hints
 from rungwise.util.files import local
 from rungwise.util.progress import PLAIN_EVERY, duration
 
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 80
 """Of tables that go to a file or a pipe."""
+N_WORDS = 20
+PARTS = {"validation": "held out", "test": "held out"}
+"""Results name the parts of a split."""
 
 
 def climb(request: ClimbCommand) -> None:
@@ -68,16 +81,57 @@ def climb(request: ClimbCommand) -> None:
     show_samples(console, rungs, results)
     if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
         console.print(line, markup=False)
-    path = out / RESULTS
-    console.print(
-        f"Wrote {path} ({len(results)} results, {duration(screen.elapsed)}), and a directory for each run.\n"
-        f"Report: {hints.command('report', out)}\n"
-        f"Look inside: {hints.command('play', out)}",
-        markup=False,
-    )
+    write_documents(plan, out, len(results), screen.elapsed, console)
     if request.json:
         for result in results:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
+
+
+def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float, console: Console) -> None:
+    """The report and the page of a climb, next to its results; the last lines say where they are."""
+
+    def say(line: str) -> None:
+        print(line, file=console.file)  # not by rich, which expands the tabs of a path
+
+    say(f"Wrote {out / RESULTS} ({n_results} results, {duration(seconds)}), and a directory for each run.")
+    try:
+        found = find([out])
+    except UserError:  # results of before, whose runs are not kept
+        found = []
+    without = sum(not (kept.folder / SNAPSHOTS).exists() for kept in found)
+    if plan.snapshots and without:
+        say(
+            f"{without} of {len(found)} rungs have no words of their training, for the page's view Train: they were "
+            "trained before with --no-snapshots. The same command with another --out trains them again, with words."
+        )
+    try:
+        _, report = build.write([out])
+        if found:
+            page.write(out / page.PAGE, found, plan.words)
+    except UserError as error:
+        say(f"The report and the page are not complete: {error}")
+        return
+    if line := short_list(out):
+        say(line)
+    say(f"Train one model on a list of your own: {hints.command('train', '--data', 'LIST')}")
+    if found:
+        say(f"Words: {hints.command('sample', found[-1].folder, '-n', N_WORDS)}")
+    say(f"Report: {report}")
+    if found:
+        say(f"Look inside: {out / page.PAGE}")
+
+
+def short_list(out: Path) -> str | None:
+    """What the intervals can tell, where the list is so short that they are wide."""
+    measured = read([out]).main
+    found = [(s.both[1] - s.both[0]) / 2 for s in steps(measured, "article", "scaling") if isfinite(s.both[0])]
+    if not found or (half := median(found)) <= LITTLE:
+        return None
+    n, seeds = measured.results[0].detail.get("n_test_words", 0), len({r.seed for r in measured.results})
+    return (
+        f"The list is short: with {n:,} test words and {seeds} seeds, a step is known to ±{half:.3f} only (median, "
+        "95 %). Parts that bring less cannot be told apart; more seeds help (--seeds 10), a longer list helps more."
+    )
 
 
 def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
@@ -97,9 +151,10 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     if request.tune:
         measured |= {rung.name: rung for rung in tune.variants(rungs)}
     how = EngineConfig.from_dict({name: getattr(request, name) for name in EngineConfig.fields()}, "command line")
-    listed = words.load(request.data)
+    listed = words.load(request.data, request.max_length, request.encoding, request.column, request.lowercase)
     steps = f"-{request.steps}" if request.steps else ""
-    out = request.out or Path("runs") / local(f"{Path(listed.name).stem.replace(' ', '-')}-{protocol.name}{steps}")
+    name = "-".join([Path(listed.name).stem.replace(" ", "-"), *([request.column] if request.column else [])])
+    out = request.out or Path("runs") / local(f"{name}-{protocol.name}{steps}".replace("/", "-"))
     plan = Experiment(
         listed,
         protocol,
@@ -107,6 +162,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         range(request.seeds),
         request.steps,
         how=how,
+        reading={name: mine for name, value in vars(OfList()).items() if (mine := getattr(request, name)) != value},
         snapshots=request.snapshots,
     )
     return rungs, plan, out
@@ -125,17 +181,19 @@ def remarks(plan: Experiment, n_words: int) -> list[str]:
 def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
     """The ladder, and below it the n-gram baselines; a rung that still trains says how many seeds are there."""
     groups = by_rung(r for r in results if r.seed in plan.seeds)
-    found = _table(*HEADER, left=2)
     shown = [rung for rung in plan.rungs if not tune.is_variant(rung.name)]
-    for row in rows(shown, [r for group in groups.values() for r in group]):
+    ladder = rows(shown, [r for group in groups.values() for r in group])
+    article = ["article"] * any(row.published for row in ladder)  # its figures, where they can be compared
+    found = _table("rung", "parameters", *article, "train", "test", "step", left=1)
+    for row in ladder:
         n = len(groups.get(row.rung.name, []))
-        cells = row.cells()
+        title, _, parameters, published, *measured = row.cells()
+        cells = [title, parameters, *([published] if article else [])]
         style = "" if n == len(plan.seeds) else "dim"
-        found.add_row(*cells[:4], *(cells[4:] if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
+        found.add_row(*cells, *(measured if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
     for order, losses in baselines.read(out).items():
-        found.add_row(
-            f"{order}-gram baseline", "", "", "", *(f"{losses[k]:.3f}" for k in ("train_loss", "test_loss")), ""
-        )
+        loss = (f"{losses[part]:.3f}" for part in ("train_loss", "test_loss"))
+        found.add_row(f"{order}-gram baseline", "", *("" for _ in article), *loss, "")
     return found
 
 
@@ -180,7 +238,7 @@ def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
 
 
 def _table(*names: str, left: int) -> Table:
-    found = Table(box=None, pad_edge=False)
+    found = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(names):
         found.add_column(name, justify="left" if i < left else "right", overflow="fold", min_width=min(len(name), 9))
     return found
@@ -190,12 +248,12 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
     """Ten words of each rung's first seed. As text: words may hold anything, markup too."""
     groups = by_rung(results)
     width = max(len(rung.title) for rung in rungs)
-    console.print("Ten words of each (seed 0; * is in the training list):", markup=False)
+    console.print(f"Ten words of each (seed 0; {LEGEND}):", markup=False)
     for rung in rungs:
         if rung.name in groups:
             drawn = groups[rung.name][0].detail.get("samples", [])
             console.print(
-                f"{rung.title:{width}}  " + " ".join(text + "*" * (tag == "training") for text, tag in drawn),
+                f"{rung.title:{width}}  " + " ".join(marked(text, PARTS.get(tag, tag)) for text, tag in drawn),
                 markup=False,
             )
 
@@ -221,8 +279,8 @@ class PlainScreen:
             if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
                 self.shown.add(rung.name)
                 row = rows([rung], [r for group in groups.values() for r in group])[0]
-                cells = zip(HEADER, row.cells(), strict=True)
-                self.say("  ".join(f"{name} {cell}" for name, cell in cells if cell))
+                train, test, step = row.cells()[-3:]
+                self.say(f"{row.rung.title}: train {train}, test {test}{f', step {step}' if step else ''}")
                 self.last = time.monotonic()
         if time.monotonic() - self.last >= PLAIN_EVERY and progress.seconds_left is not None:
             self.last = time.monotonic()

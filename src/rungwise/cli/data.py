@@ -10,7 +10,7 @@ from rungwise.util import hints
 
 
 def data(options: DataCommand) -> None:
-    source = ListConfig(options.list, options.encoding, options.column, options.max_length)
+    source = ListConfig(options.list, options.encoding, options.column, options.max_length, options.lowercase)
     show(source, options.json, options.counts)
     if not options.json and options.list != "-":
         print(f"Train on it: {hints.command('train', '--data', options.list, *changed(options, OfList()))}")

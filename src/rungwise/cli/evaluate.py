@@ -11,6 +11,7 @@ from rungwise.cli.flags import changed
 from rungwise.cli.options import EvalCommand
 from rungwise.config import ListConfig
 from rungwise.data.dataset import load_list
+from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
 from rungwise.training.run_dir import load
 from rungwise.util import hints
@@ -18,9 +19,11 @@ from rungwise.util import hints
 
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
-    run = load(options.run_dir, options.weights)
-    listed, _ = load_list(ListConfig(options.list, options.encoding, options.column, options.max_length))
-    found = assess(run.model, run.vocabulary, run.word_start, listed)
+    run = load(run_of(options.run_dir), options.weights)
+    own = run.info.get("list")
+    lowercase = options.lowercase or (isinstance(own, dict) and own.get("lowercase") is True)
+    listed, _ = load_list(ListConfig(options.list, options.encoding, options.column, options.max_length, lowercase))
+    found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary = found.summary(run.protocol, listed)
     if options.words:
         for line in _lines(found, options.json):
@@ -66,6 +69,9 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
         f"{s['nats_per_character']:.4f} nats, {s['bits_per_character']:.4f} bits a character; perplexity "
         f"{_large(s['perplexity_per_character'], 3)} a character, {_large(s['perplexity_per_word'], 1)} a word"
     )
+    if len(s["by_part"]) > 1 or "training" in s["by_part"]:
+        parts = (f"{part} {p['nats_per_character']:.4f} ({p['words']:,} words)" for part, p in s["by_part"].items())
+        yield f"Nats a character by what the model knows of a word: {', '.join(parts)}"
     yield f"{s['accuracy']:.1%} of characters are the model's first guess"
     for title, key in (("Most likely", "most_likely"), ("Least likely", "least_likely")):
         yield f"{title} (nats a character): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rungwise import export as exporting
 from rungwise.cli.options import ExportCommand
+from rungwise.experiment.folders import run_of
 
 
 def export(options: ExportCommand) -> None:
-    out, made = exporting.export(options.run_dir, options.format, options.out)
+    out, made = exporting.export(run_of(options.run_dir), options.format, options.out)
     print(f"Wrote {out}: {made.what}. Its logits differ from the model's by at most {made.error:.1e}.")
     print(f"How to load it: {out / 'README.md'}")

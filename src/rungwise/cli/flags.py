@@ -32,6 +32,11 @@ def _classes(module: str) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
+BOOLEANS = {
+    field.name for kind in KINDS.values() for field in dataclasses.fields(kind) if isinstance(field.default, bool)
+}
+
+
 def default(text: str) -> Any:
     """For a flag that is None by default: what its help says None stands for."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
@@ -59,6 +64,17 @@ def flags(section: str) -> type:
     return dataclasses.make_dataclass(f"{section.title()}Flags", made, namespace={"__doc__": titles[section]})
 
 
+def with_values(arguments: list[str]) -> list[str]:
+    """`train --lowercase` is `train --lowercase True`: the fields that are true or false are None until given."""
+    if arguments[:1] != ["train"]:
+        return arguments
+    found: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        bare = argument.removeprefix("--").replace("-", "_") in BOOLEANS and argument.startswith("--")
+        found += [argument, "True"] if bare and following.startswith("-") else [argument]
+    return found
+
+
 def given(*flag_values: Any) -> dict[str, Any]:
     """The fields that were given on the command line."""
     return {
@@ -71,5 +87,5 @@ def changed(options: Any, defaults: Any) -> list[str]:
     found: list[str] = []
     for name, value in vars(defaults).items():
         if (mine := getattr(options, name)) != value:
-            found += [f"--{name.replace('_', '-')}", str(mine)]
+            found += [f"--{name.replace('_', '-')}", *([] if mine is True else [str(mine)])]
     return found

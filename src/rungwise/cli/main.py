@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import tyro
 
 from rungwise.cli import options
+from rungwise.cli.flags import with_values
 from rungwise.errors import UserError, closest
 from rungwise.util import interrupt
 
@@ -45,7 +46,7 @@ NARROWEST, WIDEST = 20, 1000
 
 def parse(arguments: Sequence[str]) -> Any:
     """The command that is asked for. tyro's boxed errors become one line; its help is left as it is."""
-    told, arguments = io.StringIO(), list(arguments) or ["--help"]
+    told, arguments = io.StringIO(), with_values(list(arguments)) or ["--help"]
     try:
         with contextlib.redirect_stderr(told), _terminal(for_help=bool({"-h", "--help"} & {*arguments})):
             return tyro.extras.subcommand_cli_from_dict(

@@ -19,8 +19,22 @@ else:  # made from the dataclasses of rungwise.config
     ListFlags, RunFlags, ModelFlags, TrainFlags = map(flags, KINDS)
 
 
+@dataclass(kw_only=True)
+class OfList:
+    """Options of commands that read a list of words."""
+
+    encoding: str = "utf-8"
+    """Of the file."""
+    column: str | None = None
+    """Take the words from this column of a CSV, TSV or Parquet file."""
+    max_length: int = 64
+    """Longer words are dropped; their number is reported."""
+    lowercase: bool = False
+    """Read every word in lower case: fewer characters to learn."""
+
+
 @dataclass
-class ClimbCommand:
+class ClimbCommand(OfList):
     """Climb the ladder: train every rung with several seeds, and compare them.
 
     Leaves results.jsonl, and a run directory for each rung and seed.
@@ -58,8 +72,8 @@ class ClimbCommand:
     """Where the work is done: processes of this machine, or an existing Ray cluster (as many tasks as it has CPUs)."""
     address: Annotated[str | None, default("auto")] = None
     """Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT."""
-    snapshots: bool = False
-    """Keep words drawn at steps 0, 1, 2, 5, 10, ..., to see spelling emerge in `rungwise play`."""
+    snapshots: bool = True
+    """Keep words that each rung's first seed draws at steps 0, 1, 2, 5, 10, ..., for the page's Train view."""
     json: bool = False
     """Print the results as JSON lines on standard output, everything else on standard error."""
 
@@ -100,18 +114,6 @@ class OfRun:
     """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
     weights: Literal["best", "last"] = "best"
     """The best on the validation words, or the last that training reached."""
-
-
-@dataclass(kw_only=True)
-class OfList:
-    """Options of commands that read a list of words."""
-
-    encoding: str = "utf-8"
-    """Of the file."""
-    column: str | None = None
-    """Take the words from this column of a CSV, TSV or Parquet file."""
-    max_length: int = 64
-    """Longer words are dropped; their number is reported."""
 
 
 @dataclass
@@ -184,7 +186,7 @@ class ReportCommand:
     Several climbs, one for each protocol, make one report.
     """
 
-    paths: Annotated[Positional[tuple[Path, ...]], arg(help_behavior_hint="(required)")]
+    paths: Annotated[Positional[tuple[Path, ...]], default("the latest climb under runs/")] = ()
     """Directories that `rungwise climb` wrote, or their results.jsonl."""
     out: Annotated[Path | None, default("that of the first results")] = None
     """Directory for the report."""

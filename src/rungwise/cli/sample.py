@@ -6,6 +6,7 @@ import json
 import sys
 
 from rungwise.cli.options import SampleCommand
+from rungwise.experiment.folders import run_of
 from rungwise.inference.sample import Sampling, Word, generate
 from rungwise.training.run_dir import load
 from rungwise.util.files import portable
@@ -21,7 +22,7 @@ def sample(options: SampleCommand) -> None:
         options.unique,
         options.new_only,
     )
-    run = load(options.run_dir, options.weights)
+    run = load(run_of(options.run_dir), options.weights)
     known = run.known if options.json or options.new_only else None
     first_scored = run.word_start.first_scored
     words = generate(
@@ -37,5 +38,5 @@ def sample(options: SampleCommand) -> None:
 
 
 def _as_json(word: Word) -> str:
-    value = {"word": word.text, "log_likelihood": round(word.log_likelihood, 6), "new": word.new}
+    value = {"word": word.text, "log_likelihood": round(word.log_likelihood, 6), "new": word.new, "part": word.part}
     return json.dumps(value, ensure_ascii=False)

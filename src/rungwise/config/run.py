@@ -29,6 +29,8 @@ class ListConfig(Config):
     """Take the words from this column of a CSV, TSV or Parquet file; None: one word a line."""
     max_length: int = 64
     """Longer words are dropped, and counted."""
+    lowercase: bool = False
+    """Read every word in lower case: fewer characters to learn."""
 
     def __post_init__(self) -> None:
         self._require("max_length", self.max_length >= 1, "at least 1")

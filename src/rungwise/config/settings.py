@@ -104,6 +104,10 @@ class Settings:
         ]
 
 
+EXPORTABLE = {"final_norm": True, "head_bias": False}
+"""What the article's final recipe lacks so that a class of transformers holds the model (export/homes.py)."""
+
+
 def suited(n_words: int) -> dict[str, Any]:
     """What to change in the article's final recipe for a list of so many training words.
 
@@ -115,10 +119,10 @@ def suited(n_words: int) -> dict[str, Any]:
     peak, which a model without dropout takes well (docs/lab-notes.md).
     """
     if n_words < 3_000:
-        return {"n_embd": 32, "n_head": 2, "steps": 5_000}
+        return EXPORTABLE | {"n_embd": 32, "n_head": 2, "steps": 5_000}
     if n_words > 50_000:
-        return {"n_embd": 128, "n_head": 4, "dropout": 0.0, "batch_size": 64, "learning_rate": 2e-3}
-    return {}
+        return EXPORTABLE | {"n_embd": 128, "n_head": 4, "dropout": 0.0, "batch_size": 64, "learning_rate": 2e-3}
+    return EXPORTABLE
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -158,6 +162,7 @@ class Fields(TypedDict, total=False):
     encoding: str
     column: str | None
     max_length: int
+    lowercase: bool
     engine: str
     device: Device
     precision: Precision

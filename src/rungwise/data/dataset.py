@@ -98,7 +98,7 @@ class ListDataset:
         return Tape.of(self.listed, indices, start) if len(indices) else None
 
     def save(self, out: Path) -> None:
-        KnownWords.of(self.listed).save(out)
+        KnownWords.of(self.listed, self.parts.train).save(out)
 
     def description(self) -> dict[str, Any]:
         return {"sha256": self.sha256}
@@ -178,7 +178,7 @@ def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Dataset
 
 def load_list(config: ListConfig) -> tuple[WordList, ListConfig]:
     """A list in memory, and how to find it again from another directory."""
-    listed = words.load(config.data, config.max_length, config.encoding, config.column)
+    listed = words.load(config.data, config.max_length, config.encoding, config.column, config.lowercase)
     if config.data in ("auto", "names", "given-names"):
         return listed, config.replace(data=listed.name)
     return listed, config if config.data == "-" else config.replace(data=_from_anywhere(config.data))

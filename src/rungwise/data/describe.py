@@ -41,6 +41,7 @@ def survey(listed: WordList, max_length: int, counts: bool = True) -> dict[str, 
         "characters": int(frequency.sum()),
         "lengths": {int(n): int(lengths[n]) for n in np.flatnonzero(lengths)},
         "alphabet": alphabet,
+        "in_lower_case": len(set("".join(alphabet).lower())),
         "seen_once": [c for c, n in alphabet.items() if n == 1],
         "to_beat": _to_beat(listed) if counts else None,
     }
@@ -77,7 +78,7 @@ def _to_beat(listed: WordList) -> dict[str, Any] | None:
 
 
 def show(config: ListConfig, as_json: bool, counts: bool) -> None:
-    listed = words.load(config.data, config.max_length, config.encoding, config.column)
+    listed = words.load(config.data, config.max_length, config.encoding, config.column, config.lowercase)
     found = survey(listed, config.max_length, counts)
     for line in [json.dumps(found, ensure_ascii=False)] if as_json else _told(found):
         print(line)
@@ -99,6 +100,7 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
         )
     dropped = ", ".join(f"{n:,} {why}" for why, n in s["dropped"].items() if n)
     yield f"Dropped: {dropped or 'nothing'}"
+    yield "Read in Unicode's composed form (NFC), without the blanks around a word"
     yield "Lengths:"
     most = max(s["lengths"].values())
     for length, n in s["lengths"].items():
@@ -107,6 +109,8 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
     shown = "  ".join(f"{visible(c)} {n:,}" for c, n in by_count[:100])
     more = f"  and {len(by_count) - 100:,} more (--json lists all)" if len(by_count) > 100 else ""
     yield f"Alphabet ({len(by_count):,} characters): {shown}{more}"
+    if (n := s["in_lower_case"]) < len(by_count):
+        yield f"In lower case (--lowercase) it would have {n:,} characters: fewer to learn"
     if once := s["seen_once"]:
         yield f"Seen once ({len(once):,}): " + "  ".join(map(visible, once[:50])) + ("  ..." if len(once) > 50 else "")
     if beat := s["to_beat"]:

@@ -79,6 +79,7 @@ class Shards:
     """Share of the distinct words in the validation and in the test part."""
     groups: list[tuple[int, int, int]]
     """Row groups: file, number in it, training words."""
+    lowercase: bool = False
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -218,8 +219,8 @@ def _is_train(places: np.ndarray, held_out: float) -> np.ndarray:
 class _Survey:
     """What is gathered while all shards are read once."""
 
-    def __init__(self, held_out: float, sampled: float, max_length: int) -> None:
-        self.held_out, self.sampled, self.max_length = held_out, sampled, max_length
+    def __init__(self, held_out: float, sampled: float, config: ListConfig) -> None:
+        self.held_out, self.sampled, self.config = held_out, sampled, config
         self.characters: set[int] = set()
         self.firsts: Counter[int] = Counter()
         self.dropped, self.n_words, self.n_characters, self.longest = Dropped(), 0, 0, 0
@@ -227,7 +228,7 @@ class _Survey:
 
     def take(self, block: Block, name: str) -> int:
         """Count some words; how many of them are to train on."""
-        words, left_out = clean(block, self.max_length)
+        words, left_out = clean(block, self.config.max_length, self.config.lowercase)
         self.dropped += left_out
         if not words:
             return 0
@@ -254,7 +255,7 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
     if config.column is None:
         raise UserError(f"{config.data} is made of Parquet shards: name the --column that holds the words.")
     n_rows = max(1, sum(_rows(path, config.column) for path in files))
-    gathered = _Survey(min(0.1, HELD_OUT / n_rows), min(0.8, SAMPLED / n_rows), config.max_length)
+    gathered = _Survey(min(0.1, HELD_OUT / n_rows), min(0.8, SAMPLED / n_rows), config)
     digest, groups = hashlib.sha256(), []
     for number, path in enumerate(files):
         _digest(path, digest)
@@ -272,7 +273,7 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
     shards = Shards(
         portable(Path(config.data).name or config.data), files, [_mark(path) for path in files], config.column,
         config.max_length, digest.hexdigest(), "".join(map(chr, alphabet)), gathered.longest, gathered.n_words,
-        gathered.n_characters, gathered.dropped, gathered.held_out, groups,
+        gathered.n_characters, gathered.dropped, gathered.held_out, groups, config.lowercase,
     )  # fmt: skip
     firsts = np.array([0, 0, *(gathered.firsts[point] for point in alphabet)])
     return shards, {part: words.in_vocabulary(shards.vocabulary)[0] for part, words in held_out.items()}, firsts
@@ -291,7 +292,7 @@ def read_group(shards: Shards, number: int, group: int, expected: int) -> WordLi
     codes, lengths = [], []
     with _open(path, shards.column) as file:
         for block in _blocks(file, path, group, shards.column):
-            words, _ = clean(block, shards.max_length)
+            words, _ = clean(block, shards.max_length, shards.lowercase)
             points, n = code_points(words, path), _lengths(words)
             train = _is_train(_where(points, n), shards.held_out)
             points, n = points[np.repeat(train, n)], n[train]

@@ -16,7 +16,6 @@ import hashlib
 import io
 import os
 import struct
-import sys
 import unicodedata
 import zipfile
 import zlib
@@ -46,6 +45,8 @@ ROWS_A_BLOCK = 1 << 18
 PARQUET = b"PAR1"
 DELIMITERS = ",\t;"
 TABLES = {".csv", ".tsv"}
+N_PEEKED = 20
+"""Lines by which a table is told from a list."""
 BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -125,7 +126,7 @@ def blocks(stream: IO[bytes], name: str, encoding: str, column: str | None, dige
             return
         for number, text in enumerate(lines):
             if not number:
-                _tell_of_columns(name, text)
+                _refuse_table(name, text)
             yield text.split("\n")
     except DAMAGE as error:
         raise UserError(f"{name} is a damaged {kind} file: {str(error).rstrip('.')}.") from None
@@ -245,14 +246,17 @@ def _delimiter(text: str, column: str | None = None) -> str:
     return max(titles, key=lambda d: (column in titles[d], len(titles[d])), default=DELIMITERS[0])
 
 
-def _tell_of_columns(name: str, text: str) -> None:
-    """A list that is named like a table, and begins like one, may be meant as one."""
-    header = text.partition("\n")[0]
-    titles = header.split(_delimiter(header))
-    if len(titles) > 1 and TABLES & {suffix.lower() for suffix in Path(name).suffixes}:
-        print(
-            f"{name} is read as one word a line. Where it is a table, name its --column ({', '.join(titles)}).",
-            file=sys.stderr,
+def _refuse_table(name: str, text: str) -> None:
+    """A file that is named like a table and begins like one, or whose lines have tabs, all as many, is no list."""
+    lines = [line for line in text.split("\n", N_PEEKED)[:N_PEEKED] if line]
+    titles = lines[0].split(_delimiter(lines[0])) if lines else []
+    tabs = {line.count("\t") for line in lines}
+    named = TABLES & {suffix.lower() for suffix in Path(name).suffixes}
+    if len(titles) > 1 and (named or (len(lines) > 2 and len(tabs) == 1 and 0 not in tabs)):
+        otherwise = "rename it to .txt" if named else "replace the tabs"
+        raise UserError(
+            f"{name} is a table: name the --column that holds the words ({', '.join(titles)}). Where each line is one "
+            f"word, {otherwise}."
         )
 
 

@@ -260,7 +260,11 @@ def describe(words: WordList, parts: Split) -> str:
 
 
 def load(
-    source: str = "auto", max_length: int = MAX_LENGTH, encoding: str = "utf-8", column: str | None = None
+    source: str = "auto",
+    max_length: int = MAX_LENGTH,
+    encoding: str = "utf-8",
+    column: str | None = None,
+    lowercase: bool = False,
 ) -> WordList:
     """A word list by name or path.
 
@@ -271,22 +275,23 @@ def load(
         raise UserError(f"max_length must be at least 1, but is {max_length}.")
     if source == "auto":
         try:
-            return load("names", max_length)
+            return load("names", max_length, lowercase=lowercase)
         except UserError as error:
             print(f"The article's list cannot be had ({error}) Using given-names.", file=sys.stderr)
-            return load("given-names", max_length)
+            return load("given-names", max_length, lowercase=lowercase)
     if source == "given-names":
         with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
-            return read(stream, source, max_length)
+            return read(stream, source, max_length, lowercase=lowercase)
     column = None if column is None else portable(column)
     if source == "-":
         if sys.stdin is None:
             raise UserError("Standard input is closed.")
-        return read(sys.stdin.buffer, "standard input", max_length, encoding, column)
+        return read(sys.stdin.buffer, "standard input", max_length, encoding, column, lowercase)
     try:
         path = names_path() if source == "names" else Path(local(source))
         with path.open("rb") as stream:
-            return read(stream, source if source == "names" else portable(path.name), max_length, encoding, column)
+            name = source if source == "names" else portable(path.name)
+            return read(stream, name, max_length, encoding, column, lowercase)
     except FileNotFoundError:
         hint = "give a file's path, given-names, names, auto, or - for standard input."
         raise UserError(f"No word list at {source!r}; {hint}") from None
@@ -299,7 +304,12 @@ def load(
 
 
 def read(
-    stream: IO[bytes], name: str, max_length: int = MAX_LENGTH, encoding: str = "utf-8", column: str | None = None
+    stream: IO[bytes],
+    name: str,
+    max_length: int = MAX_LENGTH,
+    encoding: str = "utf-8",
+    column: str | None = None,
+    lowercase: bool = False,
 ) -> WordList:
     """Read words, one a line or from one column of a table, each as comparable() has it; blank lines are left out.
 
@@ -307,10 +317,12 @@ def read(
     the header, are dropped and counted, never cut.
     """
     digest = hashlib.sha256()
-    return _encode(sources.blocks(stream, name, encoding, column, digest), name, max_length, digest)
+    return _encode(sources.blocks(stream, name, encoding, column, digest), name, max_length, lowercase, digest)
 
 
-def from_words(words: Iterable[str], name: str = "words", max_length: int = MAX_LENGTH) -> WordList:
+def from_words(
+    words: Iterable[str], name: str = "words", max_length: int = MAX_LENGTH, lowercase: bool = False
+) -> WordList:
     """A word list from strings in Python, as read() makes one of a file that holds one a line.
 
     A set, which Python orders anew in every process, is taken in the order of its characters.
@@ -331,12 +343,12 @@ def from_words(words: Iterable[str], name: str = "words", max_length: int = MAX_
             digest.update("".join(f"{word}\n" for word in block).encode("utf-8", "surrogatepass"))
             yield block
 
-    return _encode(blocks(), name, max_length, digest)
+    return _encode(blocks(), name, max_length, lowercase, digest)
 
 
-def clean(block: sources.Block, max_length: int) -> tuple[list[str], Dropped]:
+def clean(block: sources.Block, max_length: int, lowercase: bool) -> tuple[list[str], Dropped]:
     """The words of some lines or cells, each as comparable() has it; and what of them is no word of a list."""
-    cells = [cell for cell in block if cell is not None]
+    cells = [cell.lower() if lowercase else cell for cell in block if cell is not None]
     words = [word for cell in cells if (word := comparable(cell))]
     one_line = [word for word in words if "\n" not in word and "\r" not in word]
     kept = [word for word in one_line if len(word) <= max_length]
@@ -359,11 +371,13 @@ def code_points(words: list[str], name: str) -> np.ndarray:
     return points
 
 
-def _encode(blocks: Iterable[sources.Block], name: str, max_length: int, digest: hashlib._Hash) -> WordList:
+def _encode(
+    blocks: Iterable[sources.Block], name: str, max_length: int, lowercase: bool, digest: hashlib._Hash
+) -> WordList:
     characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
     codes, lengths, dropped = [], [], Dropped()
     for block in blocks:
-        kept, left_out = clean(block, max_length)
+        kept, left_out = clean(block, max_length, lowercase)
         dropped += left_out
         points = code_points(kept, name)
         seen, inverse = np.unique(points, return_inverse=True)

@@ -15,11 +15,9 @@ from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import collect
 from rungwise.experiment.local_pool import LocalPool
 from rungwise.experiment.plan import Experiment, Pool, Progress, cost, plan
-from rungwise.experiment.results import RESULTS, Result
+from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.util.files import contents, lock, make_folder, read_json, write_json
 from rungwise.util.machine import cores
-
-SETTINGS = "climb.json"
 
 
 def make_pool(how: EngineConfig, processes: int | None = None, ray: str | None = None) -> Pool:
@@ -45,10 +43,10 @@ def open_directory(experiment: Experiment, out: Path) -> list[Result]:
     if not (out / SETTINGS).exists():
         raise UserError(f"{out} holds something else than a climb; give another --out.")
     there, mine = read_json(out / SETTINGS), experiment.settings()
-    for name, value in mine.items():
-        if there.get(name) != value:
+    for name in dict.fromkeys([*mine, "reading"]):
+        if there.get(name) != mine.get(name):
             raise UserError(
-                f"{out} holds another climb ({name} {there.get(name)!r}, not {value!r}); give another --out."
+                f"{out} holds another climb ({name} {there.get(name)!r}, not {mine.get(name)!r}); give another --out."
             )
     wanted = {rung.name: rung for rung in experiment.rungs}
     found = results_module.read(out / RESULTS)

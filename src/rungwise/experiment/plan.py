@@ -30,8 +30,10 @@ class Experiment:
     split_seed: int = 0
     how: EngineConfig = field(default_factory=EngineConfig)
     """Which engine trains, on which device and in which precision."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Options with which the list was read, where they are not the defaults: column, lowercase, ..."""
     snapshots: bool = False
-    """Keep words drawn at log-spaced steps, too."""
+    """Keep words that the first seed of each rung draws at log-spaced steps, too."""
     parts: Split = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,7 @@ class Experiment:
             "protocol": self.protocol.name,
             "steps": self.steps,
             "split_seed": self.split_seed,
+            **({"reading": dict(self.reading)} if self.reading else {}),
         }
 
 

@@ -20,7 +20,7 @@ from rungwise.errors import UserError
 from rungwise.ladder import Rung
 from rungwise.util.files import append_line, numbered_lines
 
-RESULTS = "results.jsonl"
+RESULTS, SETTINGS = "results.jsonl", "climb.json"
 
 Nats = Annotated[float, Interval(ge=0, le=700)]
 """A mean loss: exp of it, and of its negative, is a number."""

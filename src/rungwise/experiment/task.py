@@ -41,13 +41,14 @@ def measure(
     model_config, config = experiment.configs(rung)
     tape = Tape.of(words, parts.train, experiment.protocol)
     engine = make_engine(model_config, config, tape, task.seeds, experiment.how)
-    snapshots: list[list[dict[str, Any]]] = [[] for _ in task.seeds]
+    first_seed, snapshots = min(experiment.seeds), list[dict[str, Any]]()
 
-    def take_snapshots(step: int) -> None:
-        for kept, drawn in zip(snapshots, _draw(experiment, task, engine), strict=True):
-            kept.append({"step": step, "samples": drawn})
+    def take_snapshot(step: int) -> None:
+        model = models(engine, model_config, len(task.seeds))[task.seeds.index(first_seed)]
+        snapshots.append({"step": step, "samples": _draw(experiment, config, model, first_seed)})
 
-    losses, seconds = _train(engine, config, report, take_snapshots if experiment.snapshots else None)
+    watched = experiment.snapshots and first_seed in task.seeds
+    losses, seconds = _train(engine, config, report, take_snapshot if watched else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
     curve = block_means(losses)
 
@@ -62,8 +63,12 @@ def measure(
             config,
             {"seed": seed, "rung": rung.name, "split_seed": experiment.split_seed, **run_dir.origin(words)},
         )
-        scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, snapshots[r])
-        scored["detail"]["compiled"] = engine.compiled
+        kept = snapshots if seed == first_seed else []
+        scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, kept)
+        scored["detail"] |= {
+            "compiled": engine.compiled,
+            **({"reading": experiment.reading} if experiment.reading else {}),
+        }
         return Result(
             rung=rung.name,
             seed=seed,
@@ -91,7 +96,7 @@ def _train(
     engine: Engine,
     config: TrainConfig,
     report: Callable[[float], None],
-    take_snapshots: Callable[[int], None] | None,
+    take_snapshot: Callable[[int], None] | None,
 ) -> tuple[np.ndarray, float]:
     """Train to the end: (steps, R) losses, and the seconds that it took without snapshots."""
     losses: list[np.ndarray] = []
@@ -101,12 +106,12 @@ def _train(
         report(step / config.steps)
 
     seconds, first_step = 0.0, 0
-    for stop in [*(snapshot_steps(config.steps) if take_snapshots else []), config.steps]:
+    for stop in [*(snapshot_steps(config.steps) if take_snapshot else []), config.steps]:
         began = time.perf_counter()
         train(engine, config, after_block, first_step, stop)
         seconds, first_step = seconds + time.perf_counter() - began, stop
-        if take_snapshots:
-            take_snapshots(stop)
+        if take_snapshot:
+            take_snapshot(stop)
     return np.concatenate(losses), seconds
 
 
@@ -121,15 +126,11 @@ def block_means(losses: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return [(end, losses[(end - 1) // STEPS_A_BLOCK * STEPS_A_BLOCK : end].mean(axis=0)) for end in ends]
 
 
-def _draw(experiment: Experiment, task: Task, engine: Engine) -> list[list[str]]:
-    """Ten words of each replica as it is now; the same draw each time, so that one sees the words change."""
-    words, (model_config, config) = experiment.words, experiment.configs(task.rung)
-    end_fed = WordStart.of(experiment.protocol, config).end_fed
+def _draw(experiment: Experiment, config: TrainConfig, model: Transformer, seed: int) -> list[str]:
+    """Ten words of a model as it is now; the same draw each time, so that one sees the words change."""
+    words, end_fed = experiment.words, WordStart.of(experiment.protocol, config).end_fed
     firsts = None if end_fed else words.first_counts(experiment.parts.train)
-    return [
-        [word.text for word in generate(model, words.vocabulary, N_SAMPLES, firsts, seed=seed)]
-        for seed, model in zip(task.seeds, models(engine, model_config, len(task.seeds)), strict=True)
-    ]
+    return [word.text for word in generate(model, words.vocabulary, N_SAMPLES, firsts, seed=seed)]
 
 
 def _score_and_keep(

@@ -10,10 +10,12 @@ import numpy as np
 
 from rungwise.config import Protocol, WordStart
 from rungwise.data.batches import Tape
+from rungwise.data.known_words import KnownWords
 from rungwise.data.words import Vocabulary, WordList
 from rungwise.errors import UserError
 from rungwise.inference.score import Scores, score
 from rungwise.model.transformer import Transformer
+from rungwise.util.hashing import hash_words
 
 N_EXTREMES = 10
 WORDS_AT_ONCE = 1 << 16
@@ -34,6 +36,8 @@ class Assessment:
     """Words that hold one: they cannot be scored."""
     n_beyond: int
     """Words longer than a model with learned positions has places for: they cannot be scored, either."""
+    known: KnownWords | None = None
+    """The words of the model's own list."""
 
     def summary(self, protocol: Protocol, listed: WordList) -> dict[str, Any]:
         """For programs and for people; the field names say the units."""
@@ -63,9 +67,23 @@ class Assessment:
             "nats_per_word": float(by_word.mean()),
             "perplexity_per_word": _exp(float(by_word.mean())),
             "accuracy": self.scores.accuracy,
+            "by_part": self._by_part(),
             "most_likely": [[self.words[i], round(float(each[i]), 4)] for i in order[:N_EXTREMES]],
             "least_likely": [[self.words[i], round(float(each[i]), 4)] for i in order[::-1][:N_EXTREMES]],
         }
+
+    def _by_part(self) -> dict[str, Any]:
+        """Words and nats a character of the words in training, held out, and new to the model; of the parts there
+        are. A loss on words that it was trained on says little of others."""
+        if self.known is None:
+            return {}
+        parts = np.array(self.known.parts(hash_words(self.words.codes, self.words.offsets)))
+        found = {}
+        for part in dict.fromkeys(parts.tolist()):
+            mine = parts == part
+            nats, tokens = self.scores.words[mine].sum(), self.scores.lengths[mine].sum()
+            found[part] = {"words": int(mine.sum()), "nats_per_character": float(nats / tokens)}
+        return found
 
 
 def _exp(nats: float) -> float | None:
@@ -73,8 +91,11 @@ def _exp(nats: float) -> float | None:
     return math.exp(nats) if nats < 700 else None
 
 
-def assess(model: Transformer, vocabulary: Vocabulary, start: WordStart, listed: WordList) -> Assessment:
-    """Score the words of a list, each begun as the model's words begin; repeated words count each time."""
+def assess(
+    model: Transformer, vocabulary: Vocabulary, start: WordStart, listed: WordList, own: KnownWords | None = None
+) -> Assessment:
+    """Score the words of a list, each begun as the model's words begin; repeated words count each time. `own`: the
+    words of the model's own list."""
     known, holds_unknown = listed.in_vocabulary(vocabulary)
     counts = np.bincount(listed.codes, minlength=len(listed.vocabulary))[2:]
     strange = [(c, int(n)) for c, n in zip(listed.vocabulary.characters, counts, strict=True)]
@@ -98,4 +119,4 @@ def assess(model: Transformer, vocabulary: Vocabulary, start: WordStart, listed:
         for first in range(0, len(known), WORDS_AT_ONCE)
     ]
     scores = Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lengths", "nats", "correct")))
-    return Assessment(known, scores, start, dict(strange), int(holds_unknown.sum()), n_known - len(known))
+    return Assessment(known, scores, start, dict(strange), int(holds_unknown.sum()), n_known - len(known), own)

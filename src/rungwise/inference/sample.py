@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rungwise.data.known_words import KnownWords
+from rungwise.data.known_words import KnownWords, Part
 from rungwise.data.words import Vocabulary
 from rungwise.errors import UserError
 from rungwise.inference.prefix_tree import Drawer, Sampling
@@ -40,8 +40,13 @@ class Word:
     """Nats of the whole word, as evaluate.score() scores it: temperature 1, nothing cut off, a prefix included. Of
     what was drawn, outer blanks and marks apart from their letters too: where there were any, evaluate.score() gives
     `text` another."""
-    new: bool | None = None
-    """Not in the list that the model was made for; None where that is not known."""
+    part: Part | None = None
+    """Where it is in the list that the model was made for; None where that is not known."""
+
+    @property
+    def new(self) -> bool | None:
+        """Not in the list that the model was made for; None where that is not known."""
+        return None if self.part is None else self.part == "new"
 
 
 def generate(
@@ -84,11 +89,12 @@ def _accepted(
     missing, drawn, recent = n, 0, 0
     while missing > 0:
         texts, log_likelihoods = next(batches)
-        good, new = _choose(texts, sampling, seen, known)
-        chosen = np.flatnonzero(good).tolist()
-        nats, is_new = log_likelihoods.tolist(), [None] * len(texts) if new is None else new.tolist()
-        for i in chosen[:missing]:
-            yield Word(texts[i], nats[i], is_new[i])
+        good, hashes = _choose(texts, sampling, seen, known)
+        chosen = np.flatnonzero(good)
+        parts = [None] * len(chosen) if known is None else known.parts(hashes[chosen])
+        nats = log_likelihoods[chosen].tolist()
+        for i, log_likelihood, part in list(zip(chosen.tolist(), nats, parts, strict=True))[:missing]:
+            yield Word(texts[i], log_likelihood, part)
         missing, drawn, recent = missing - len(chosen), drawn + len(texts), recent + len(chosen)
         if drawn >= GIVE_UP_AFTER:
             if recent * 1000 < drawn:
@@ -115,19 +121,17 @@ def _batches(drawer: Drawer, wanted: int) -> Iterator[tuple[list[str], np.ndarra
 
 def _choose(
     texts: list[str], sampling: Sampling, seen: KnownWords | None, known: KnownWords | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which of the words will do, and which are new (None: not known). Those that will are added to `seen`."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the words will do, and the hash of each, where there is something to compare with. Those that will are
+    added to `seen`."""
     good = np.fromiter(map(bool, texts), dtype=bool, count=len(texts))
-    new = None
     any_words = known or seen
     hashes = any_words.hash(texts) if any_words is not None else np.empty(0, dtype=np.uint64)
-    if known is not None:
-        new = ~known.holds(hashes)
-        if sampling.new_only:
-            good &= new
+    if known is not None and sampling.new_only:
+        good &= ~known.holds(hashes)
     if seen is not None:
         first_of_its_kind = np.zeros(len(texts), dtype=bool)
         first_of_its_kind[np.unique(hashes, return_index=True)[1]] = True
         good &= first_of_its_kind & ~seen.holds(hashes)
         seen.add(hashes[good])
-    return good, new
+    return good, hashes

@@ -14,18 +14,18 @@ import numpy as np
 
 from rungwise.analysis.stats import Summary
 from rungwise.analysis.tables import rows
-from rungwise.config import ModelConfig, TrainConfig
+from rungwise.config import ListConfig, ModelConfig, TrainConfig
 from rungwise.config.fields import FINITE, check
 from rungwise.data import words
 from rungwise.data.batches import Tape
+from rungwise.data.dataset import load_list
 from rungwise.data.words import WordList
 from rungwise.engine.loop import learning_rate
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
 from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
-from rungwise.experiment.climb import SETTINGS
-from rungwise.experiment.results import RESULTS, Result
+from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS, Rung
 from rungwise.model.layers import (
@@ -130,19 +130,13 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
     return sorted(found, key=lambda kept: order.get(kept.run.info.get("rung", ""), len(order)))
 
 
-def latest(parent: Path = Path("runs")) -> Path:
-    """The climb in which something was measured last."""
-    climbs = [path for path in parent.glob("*") if (path / SETTINGS).exists() and (path / RESULTS).exists()]
-    if not climbs:
-        raise UserError(f"No climb under {parent}/; run rungwise climb first, or give a run's directory.")
-    return max(climbs, key=lambda path: (path / RESULTS).stat().st_mtime)
-
-
 def find_list(run: Run, source: str | None) -> WordList | None:
     """The list that a run was trained on; None, and a word about it, where it is not at hand."""
-    name, sha256 = str(run.info.get("data")), run.info.get("data_sha256")
-    try:
-        listed = words.load(source or name)
+    name, sha256, own = str(run.info.get("data")), run.info.get("data_sha256"), run.info.get("list")
+    try:  # `rungwise train` says where its list lies, and how it was read
+        how = ListConfig.from_dict(own, "config.json") if isinstance(own, dict) else ListConfig(name)
+        how = how.replace(data=source or (name if how.data == "-" else how.data))
+        listed, _ = load_list(how)
     except UserError:
         if source:
             raise
@@ -152,8 +146,8 @@ def find_list(run: Run, source: str | None) -> WordList | None:
     if source:
         raise UserError(f"{source} is not the list of these runs ({name}): its SHA-256 differs.")
     print(
-        f"The list {name} is not at hand: the page will show neither ranks nor which words are in training, held out or new. "
-        "Give it as --data FILE.",
+        f"The list {name} is not at hand: the page will show neither ranks nor which words are in training, held out "
+        "or new. Give it as --data FILE.",
         file=sys.stderr,
     )
     return None
@@ -235,6 +229,8 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, ranked) if ranked else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
+        "validation": [[line["step"], round(line["val_loss"], 4)] for line in lines if "val_loss" in line],
+        "kept": next((line["best_step"] for line in lines if "best_step" in line), 0),
         "snapshots": _snapshots(kept.folder / run_dir.SNAPSHOTS),
     }
 

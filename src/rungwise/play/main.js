@@ -19,7 +19,7 @@ const { list: listed, rungs, precision, inside: code } = JSON.parse(byId("data")
 const list = openList(listed);
 const single = rungs.length === 1;
 const START = {
-  view: single ? "generate" : "climb", rung: rungs[0].name, with: "", word: list.example, head: "", blind: false, at: -1, step: "",
+  view: single ? "generate" : "climb", rung: rungs[0].name, with: "", word: list.example, head: "", blind: false, at: -1, step: "", snap: -1,
   t: 1, k: 0, p: 1, prefix: "", seed: 0,
 };
 const PLAY_MS = 2600;
@@ -84,7 +84,7 @@ function readFragment(text) {
 function within(state) {
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const whole = (name, low, high) => Math.round(clamp(state[name], low, high));
-  return { ...state, t: clamp(state.t, 0, 3), p: clamp(state.p, 0.01, 1), k: whole("k", 0, 1e6), at: whole("at", -1, 1e6), seed: whole("seed", 0, 2 ** 31 - 1) };
+  return { ...state, t: clamp(state.t, 0, 3), p: clamp(state.p, 0.01, 1), k: whole("k", 0, 1e6), at: whole("at", -1, 1e6), snap: whole("snap", -1, 1e9), seed: whole("seed", 0, 2 ** 31 - 1) };
 }
 
 function render() {

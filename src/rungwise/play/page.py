@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import html
 import json
 import re
@@ -14,15 +12,20 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from rungwise.data.words import WordList
 from rungwise.errors import UserError
-from rungwise.play.collect import collect, find, find_list, latest
+from rungwise.experiment.folders import latest
+from rungwise.play.collect import Kept, collect, find, find_list
 from rungwise.util.files import utf8, write_text
+from rungwise.util.hashing import policy_hash
 
 SCRIPTS = (
-    "forward.js", "text.js", "sample.js", "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js", "code.js",
-    "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "train.js", "share.js", "main.js",
-)  # fmt: skip
+    *("forward.js", "text.js", "sample.js", "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js"),
+    *("code.js", "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "train.js"),
+    *("share.js", "main.js"),
+)
 """Each after those that it imports."""
+PAGE = "play.html"
 
 
 def play(
@@ -38,20 +41,31 @@ def play(
     """Write the page of a climb or of runs, by default of the latest climb, and say where it is."""
     folders = folders or (latest(),)
     found = find(folders, seed)
-    page = build(collect(found, find_list(found[0].run, data), precision, chapters))
-    out = out or folders[0] / "play.html"
-    write_text(out, page)
-    size = len(page.encode()) / 1e6
-    print(f"Wrote {out}: {len(found)} rung{'s' * (len(found) > 1)}, {size:.1f} MB. Open it in any browser.")
+    out = out or folders[0] / PAGE
+    page = write(out, found, find_list(found[0].run, data), precision, chapters)
+    print(f"Wrote {out}: {len(found)} rung{'s' * (len(found) > 1)}, {len(page) / 1e6:.1f} MB. Open it in any browser.")
     if serve_it:
-        serve(page.encode(), port)
+        serve(page, port)
+
+
+def write(
+    out: Path,
+    found: list[Kept],
+    listed: WordList | None,
+    precision: str = "float16",
+    chapters: str | None = None,
+) -> bytes:
+    """Write the page of these runs, and return it. `listed`: their list, to mark words, where it is at hand."""
+    page = build(collect(found, listed, precision, chapters))
+    write_text(out, page)
+    return page.encode()
 
 
 def build(data: dict[str, Any]) -> str:
     """The page. Words reach it as JSON that cannot close its element, and are only ever shown as text."""
     style, script = _file("page.css"), _script()
     policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        f"default-src 'none'; script-src '{policy_hash(script)}'; style-src '{policy_hash(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     page = Template(_file("page.html")).substitute(
@@ -69,7 +83,9 @@ def _about(data: dict[str, Any]) -> str:
     """What the page is, in a sentence for whoever is sent its link."""
     n = len(data["rungs"])
     models = f"{n} small transformers, from one attention head to a full model," if n > 1 else "A small transformer"
-    return f"{models} trained on {data['list']['n_train']:,} words, to look inside: what each number does, in this page."
+    return (
+        f"{models} trained on {data['list']['n_train']:,} words, to look inside: what each number does, in this page."
+    )
 
 
 def _file(name: str) -> str:
@@ -87,10 +103,6 @@ def _module(name: str) -> str:
     body = re.sub(r'^import (.*) from "\./(.*)";$', r'const \1 = modules["\2"];', text, flags=re.MULTILINE)
     body = re.sub(r"^export ", "", body, flags=re.MULTILINE)
     return f'modules["{name}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def serve(page: bytes, port: int) -> None:

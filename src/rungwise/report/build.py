@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 from rungwise.analysis.claims import Finding, confounds, count, findings
@@ -14,12 +15,27 @@ from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
 from rungwise.analysis.stats import summary
 from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.errors import UserError
+from rungwise.experiment.plan import cost
 from rungwise.ladder import RUNGS, SELECTIONS
-from rungwise.report.document import Block, Facts, Paragraph, Section, Verdicts, Words, markdown, missing_all, shown
-from rungwise.report.figures import LADDER, best_baseline, measured_rungs
-from rungwise.report.sections import protocol_section, steps
+from rungwise.report.document import (
+    Block,
+    Facts,
+    Paragraph,
+    Section,
+    Strip,
+    Verdicts,
+    Words,
+    markdown,
+    missing_all,
+    shown,
+)
+from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
+from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.util import hints
 from rungwise.util.files import write_text
+from rungwise.util.hashing import policy_hash
+from rungwise.util.machine import cores
+from rungwise.util.progress import duration
 
 MARKDOWN, HTML = "report.md", "report.html"
 TITLE = "What each rung is worth"
@@ -40,14 +56,17 @@ def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = N
 
 
 def build(evidence: Evidence) -> list[Section]:
-    found = findings(evidence)
+    found, main = findings(evidence), evidence.main
+    answer = [*headline(main), *ladder_figures(main, of_protocol(main, evidence.peers)), *short_table(main)]
+    if main.articles_list:
+        answer.append(Strip(found, tally(found)))
     return [
-        Section("top", TITLE, headline(evidence, found), level=1),
-        *missing_section(evidence),
+        Section("top", TITLE, answer, level=1),
         *findings_sections(evidence, found),
-        *(protocol_section(group, evidence.peers) for group in evidence.groups),
-        *words_section(evidence.main),
+        *(part for group in evidence.groups for part in protocol_sections(group, evidence.peers, group is main)),
+        *words_section(main),
         provenance_section(evidence),
+        *missing_section(evidence),
     ]
 
 
@@ -63,7 +82,9 @@ def html(sections: Sequence[Section]) -> str:
     )
     environment.filters["shown"] = typeset
     environment.globals.update(symbols=SYMBOLS, missing_all=missing_all, kind=lambda block: type(block).__name__)
-    return environment.get_template("report.html.j2").render(title=sections[0].title, sections=sections) + "\n"
+    script = resources.files("rungwise.report").joinpath("report.js").read_text(encoding="utf-8")
+    page = environment.get_template("report.html.j2")
+    return page.render(title=sections[0].title, sections=sections, script=script, policy=policy_hash(script)) + "\n"
 
 
 def typeset(text: str) -> str:
@@ -95,8 +116,11 @@ RULES = (
 
 def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = True) -> list[Section]:
     about = evidence.main
-    where = f"Measured on {about.data}" + ("" if about.articles_list else ", which is not the article's list") + "."
-    blocks: list[Block] = [Paragraph(where), Verdicts(found)]
+    if not about.articles_list:
+        where = f"What the article asserts of its own list, asked of {about.data}. No verdicts: it is another list."
+        questions = Verdicts(found, judged=False, quoted=False)
+        return [Section("findings", "The article's questions, asked of this list", [Paragraph(where), questions])]
+    blocks: list[Block] = [Paragraph(f"Measured on {about.data}."), Verdicts(found)]
     if rules:
         blocks.insert(1, Paragraph(RULES, quiet=True))
     unjudged = Verdicts(confounds(evidence), judged=False)
@@ -114,9 +138,8 @@ def tally(found: Sequence[Finding]) -> str:
     return f"Of the article's {len(found)} claims, " + "; ".join(parts) + "."
 
 
-def headline(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
+def headline(main: Measured) -> list[Block]:
     """The results in plain words."""
-    main = evidence.main
     rungs = measured_rungs(main, *LADDER)
     blocks: list[Block] = []
     if len(rungs) > 1:
@@ -138,7 +161,6 @@ def headline(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
         if main.steps is not None:
             text += f" But these runs were cut short, at {main.steps:,} steps each."
         blocks.append(Paragraph(text))
-    blocks.append(Paragraph(tally(found)))
     return blocks
 
 
@@ -156,7 +178,19 @@ def missing_section(evidence: Evidence) -> list[Section]:
     ]
     if not facts:
         return []
-    return [Section("missing", "What is missing", [Facts(facts)])]
+    return [Section("missing", "What is missing", [Facts(facts), *completion(evidence.main)])]
+
+
+def completion(measured: Measured) -> list[Block]:
+    """The one command that measures the rungs that are missing, and how long it takes, by those that are there."""
+    absent = [rung for name, rung in RUNGS.items() if name not in measured.by_rung]
+    if not absent:
+        return []
+    seeds, done = max(len(results) for results in measured.by_rung.values()), measured.results
+    rate = sum(r.ms_per_step * r.steps for r in done) / sum(cost(RUNGS[r.rung], measured.steps) for r in done)
+    seconds = rate * sum(cost(rung, measured.steps) for rung in absent) * seeds / 1000 / cores()
+    said = f"{command(measured, 'everything', seeds)} measures them: about {duration(seconds)} on a machine as fast, "
+    return [Paragraph(said + f"with {cores()} cores. What is there is kept.")]
 
 
 def missing(measured: Measured) -> list[str]:
@@ -228,18 +262,20 @@ def _split(group: Measured) -> str:
     return f"{words}, {protocol.test_fraction:.0%} for test{most}{validation}".replace("%", " %")
 
 
-def command(group: Measured) -> str:
-    """A climb that gives these results, from the results themselves."""
+def command(group: Measured, rungs: str | None = None, seeds: int | None = None) -> str:
+    """A climb that gives these results, from the results themselves; or one of other rungs."""
     left, names = set(group.by_rung), []
     for name in sorted(SELECTIONS, key=lambda name: -len(SELECTIONS[name])):
-        rungs = set(SELECTIONS[name])
-        if rungs <= set(group.by_rung) and rungs & left:
+        of_set = set(SELECTIONS[name])
+        if of_set <= set(group.by_rung) and of_set & left:
             names.append(name)
-            left -= rungs
+            left -= of_set
     names = [name for name in SELECTIONS if name in names] + [rung for rung in RUNGS if rung in left]
-    seeds = max(r.seed for r in group.results) + 1
+    seeds = seeds or max(r.seed for r in group.results) + 1
     more: list[object] = ["--steps", group.steps] if group.steps is not None else []
     more += ["--tune"] * bool(group.variants)
     data = "-" if group.data == "standard input" else group.data
-    about = ("--data", data, "--protocol", group.protocol.name, "--rungs", ",".join(names), "--seeds", seeds)
+    about = ("--data", data, "--protocol", group.protocol.name, "--rungs", rungs or ",".join(names), "--seeds", seeds)
+    for name, value in group.results[0].detail.get("reading", {}).items():
+        more += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
     return hints.command("climb", *about, *more)

@@ -29,6 +29,8 @@ class Table:
     """Columns from the left that hold text; the others hold numbers and are set flush right."""
     quiet_rows: int = 0
     """Rows at the end that are for comparison (baselines, peers)."""
+    short: bool = False
+    """Fits a phone; its last column holds text."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Figure:
     """What one would say of it to somebody who cannot see it."""
     caption: str
     svg: str
+    narrow: str
+    """The same, drawn again for a phone."""
+    data: str
+    """Its numbers as CSV."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,17 @@ class Words:
 class Verdicts:
     findings: list[Finding]
     judged: bool = True
-    """False: shown without verdicts."""
+    """False: shown without verdicts, as questions."""
+    quoted: bool = True
+    """Is the claim's own text shown?"""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The verdicts at a glance, and in words."""
+
+    findings: list[Finding]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ class Facts:
     facts: list[tuple[str, str]]
 
 
-Block = Paragraph | Table | Figure | Words | Verdicts | Facts
+Block = Paragraph | Table | Figure | Words | Verdicts | Strip | Facts
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ class Section:
     title: str
     blocks: Sequence[Block] = field(default_factory=tuple)
     level: int = 2
+    """1: the page's beginning. 2: a fold of the page."""
 
 
 def missing_all(finding: Finding) -> str | None:
@@ -102,7 +119,7 @@ def markdown(sections: Sequence[Section]) -> str:
 
 def _markdown_block(block: Block, level: int) -> list[str]:
     match block:
-        case Paragraph():
+        case Paragraph() | Strip():
             return [escaped(block.text)]
         case Table():
             return _markdown_table(block)
@@ -132,13 +149,14 @@ def _markdown_findings(block: Verdicts, level: int) -> list[str]:
     for number, finding in enumerate(block.findings, 1):
         lead = f"{number}. {finding.claim.title}: {SYMBOLS[finding.verdict]} {finding.verdict}"
         lines += ["#" * (level + 1) + " " + escaped(lead if block.judged else finding.claim.title), ""]
-        lines += [("> " if block.judged else "") + escaped(finding.claim.text), ""]
+        if block.quoted:
+            lines += [("> " if block.judged else "") + escaped(finding.claim.text), ""]
         if needs := missing_all(finding):
             lines += [escaped(needs[0].upper() + needs[1:]), ""]
             continue
         for judged in finding.parts:
-            line = f"- {escaped(judged.part.text)}: {escaped(judged.sentence)}"
-            if judged.part.rule and judged.verdict:
+            line = f"- {escaped(judged.part.text)}{':' if block.quoted else '?'} {escaped(judged.sentence)}"
+            if block.judged and judged.part.rule and judged.verdict:
                 line += f" **{SYMBOLS[judged.verdict]} {judged.verdict}** (asked: {escaped(judged.part.rule.text)})"
             lines.append(line)
         lines.append("")

@@ -7,10 +7,12 @@ themes. matplotlib knows no variables: it draws in stand-in colours that are rep
 
 from __future__ import annotations
 
+import csv
 import html
 import io
 import os
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +31,10 @@ from matplotlib.figure import Figure as Canvas
 INK, QUIET = "#010203", "#040506"
 SERIES = tuple(f"#0a0b{i:02x}" for i in range(8))
 _VARIABLES = {INK: "var(--ink)", QUIET: "var(--quiet)", **{c: f"var(--c{i})" for i, c in enumerate(SERIES)}}
-WIDTH = 6.4
-"""Inches at 72 units each: the page scales a figure to its column."""
+WIDTH, NARROW = 6.4, 3.5
+"""Inches at 72 units each: the page scales a figure to its column. Each is drawn twice, for a phone again."""
+NARROW_LABEL = 32
+"""Characters of an axis' name in a line of a narrow figure."""
 UNIT = "nats a character"
 
 _STYLE: dict[Any, Any] = {
@@ -77,14 +81,16 @@ class Line:
     """May hold nan, where the line breaks."""
 
 
-def _draw(name: str, height: float, paint: Callable[[Canvas], None]) -> str:
+def _draw(name: str, width: float, height: float, paint: Callable[[Canvas], None]) -> str:
     """The SVG element of a painted canvas: no date, no metadata, no size, ids only where something refers to them."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):  # a salt each: ids differ between figures of a page
-        canvas = Canvas(figsize=(WIDTH, height), facecolor="none")
+        canvas = Canvas(figsize=(width, height), facecolor="none")
         FigureCanvasSVG(canvas)
         paint(canvas)
         for axes in canvas.axes:
             axes.set_facecolor("none")
+            if is_narrow(canvas):
+                axes.set_xlabel(textwrap.fill(axes.get_xlabel(), NARROW_LABEL))
         stream = io.StringIO()
         canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = stream.getvalue()
@@ -99,10 +105,31 @@ def _draw(name: str, height: float, paint: Callable[[Canvas], None]) -> str:
     return svg
 
 
+Table = Sequence[Sequence[object]]
+"""What a figure shows, as rows of a CSV file; the first holds the names."""
+
+
 def figure(
-    name: str, title: str, description: str, caption: str, height: float, paint: Callable[[Canvas], None]
+    name: str,
+    title: str,
+    description: str,
+    caption: str,
+    height: float,
+    paint: Callable[[Canvas], None],
+    data: Table = (),
+    narrow_height: float | None = None,
 ) -> Figure:
-    svg = _draw(name, height, paint)
+    """`paint` is called twice, for a wide and a narrow canvas. `height`: inches; `data`: the numbers behind it."""
+    wide, narrow = (
+        _named(_draw(id_, width, tall, paint), id_, title, description)
+        for id_, width, tall in ((name, WIDTH, height), (f"{name}-narrow", NARROW, narrow_height or height))
+    )
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(data)
+    return Figure(name, title, description, caption, wide, narrow, table.getvalue())
+
+
+def _named(svg: str, name: str, title: str, description: str) -> str:
     view = re.search(r'viewBox="[^"]*"', svg)
     names = (
         f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>'
@@ -111,7 +138,11 @@ def figure(
         f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg" '
         f'{view[0] if view else ""} role="img" aria-labelledby="{name}-title {name}-desc">'
     )
-    return Figure(name, title, description, caption, opening + names + svg[svg.index(">") + 1 :].strip())
+    return opening + names + svg[svg.index(">") + 1 :].strip()
+
+
+def is_narrow(canvas: Canvas) -> bool:
+    return canvas.get_figwidth() < WIDTH
 
 
 def _rows(axes: Any, labels: Sequence[str]) -> np.ndarray:
@@ -157,9 +188,11 @@ def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: 
             canvas.legend(loc="outside lower center", frameon=False, ncols=2)
 
     values = [_text(level) for level in levels] + [f"{label}: {loss:.3f}" for label, loss in marks]
-    return figure(
-        name, title, f"Test losses in {UNIT}. " + "; ".join(values) + ".", caption, 1.3 + 0.3 * len(levels), paint
-    )
+    data = [("rung", "test_loss", "low", "high", "published")]
+    data += [(v.label, v.mean, v.low, v.high, "" if v.published is None else v.published) for v in levels]
+    data += [(label, loss, "", "", "") for label, loss in marks]
+    about = f"Test losses in {UNIT}. " + "; ".join(values) + "."
+    return figure(name, title, about, caption, 1.3 + 0.3 * len(levels), paint, data)
 
 
 _ABOVE: dict[str, Any] = dict(textcoords="offset points", ha="center", va="bottom", fontsize=8.5, color=INK)
@@ -199,36 +232,44 @@ def bars(
         axes.axvline(0, color=QUIET, linewidth=0.8)
         axes.set_xlabel(f"{label}, {UNIT}")
         if len(groups) > 1:
-            canvas.legend(loc="outside upper left", frameon=False, ncols=2)
+            canvas.legend(loc="outside upper left", frameon=False, ncols=1 if is_narrow(canvas) else 2)
 
     values = [f"{group}: " + ", ".join(_text(level) for level in levels if level) for group, levels in groups]
-    return figure(name, title, f"{label}, {UNIT}. " + "; ".join(values) + ".", caption, 1 + 0.32 * len(first), paint)
+    data = [("series", "rung", label, "low", "high")]
+    data += [(group, v.label, v.mean, v.low, v.high) for group, levels in groups for v in levels if v]
+    about = f"{label}, {UNIT}. " + "; ".join(values) + "."
+    return figure(name, title, about, caption, 1 + 0.32 * len(first), paint, data)
 
 
 def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
-    """Curves in one or two panels, each named at its end where there is one panel, else in a legend."""
+    """Curves in one or two panels with one y-axis, side by side or, on a phone, one above the other; each curve is
+    named at its end."""
     places = {label: i for i, label in enumerate(dict.fromkeys(line.label for _, group in panels for line in group))}
 
     def paint(canvas: Canvas) -> None:
+        first, rows = None, len(panels) if is_narrow(canvas) else 1
         for i, (xlabel, group) in enumerate(panels):
-            axes = canvas.add_subplot(1, len(panels), i + 1)
+            axes = first = canvas.add_subplot(rows, len(panels) // rows, i + 1, sharey=first)
             for line in group:
                 marker = "o" if len(line.x) <= 24 else ""
                 axes.plot(line.x, line.y, marker=marker, markersize=3, color=color(places, line), label=line.label)
             axes.set_xlabel(xlabel)
             axes.grid()
-            if i == 0:
+            if i == 0 or rows > 1:
                 axes.set_ylabel(ylabel)
             if len(panels) == 1:
                 _cut_start(axes, group)
-                _name_ends(axes, [(line, color(places, line)) for line in group])
-        if len(panels) > 1:
-            handles, labels = canvas.axes[0].get_legend_handles_labels()
-            canvas.legend(handles, labels, loc="outside upper left", frameon=False, ncols=3)
+        for i in range(len(panels)) if rows > 1 else [len(panels) - 1]:  # where the next panel is not in the way
+            _name_ends(canvas.axes[i], [(line, color(places, line)) for line in panels[i][1]])
 
     ends = [f"{line.label} ends at {_last(line.y):.3f}" for line in panels[0][1]]
     axes_named = " and against ".join(xlabel for xlabel, _ in panels)
-    return figure(name, title, f"{ylabel} against {axes_named}. " + "; ".join(ends) + ".", caption, 3.6, paint)
+    named = [(panel, line) for panel, group in panels for line in group]
+    named = [(panel, line) for panel, group in panels for line in group]
+    data = [("panel", "series", "x", ylabel)]
+    data += [(panel, line.label, x, y) for panel, line in named for x, y in zip(line.x, line.y, strict=True)]
+    about = f"{ylabel} against {axes_named}. " + "; ".join(ends) + "."
+    return figure(name, title, about, caption, 3.6, paint, data, 3.6 * len(panels))
 
 
 def color(places: dict[str, int], line: Line) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from rungwise.analysis.evidence import Measured
 from rungwise.analysis.stats import Difference, bootstrap_words, both_sources, equivalence, holm, paired, summary
-from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show
+from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show, worth
 from rungwise.analysis.verdicts import NEGLIGIBLE, signed
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
@@ -31,26 +31,50 @@ from rungwise.report.figures import (
 )
 
 
-def protocol_section(measured: Measured, peers: Peers) -> Section:
-    """Everything about one protocol: what was scored, the losses, the steps, the figures, what a loss means."""
-    peers = {name: peer for name, peer in peers.items() if peer.get("protocol") == measured.protocol.name}
-    blocks: list[Block] = [Paragraph(scored(measured))]
+def protocol_sections(measured: Measured, peers: Peers, drawn: bool) -> list[Section]:
+    """Everything about one protocol: what was scored and the losses; the steps; the figures; what a loss means.
+
+    `drawn`: the page begins with the figure of its ladder.
+    """
+    peers = of_protocol(measured, peers)
+    losses: list[Block] = [Paragraph(scored(measured))]
     if measured.steps is not None:
-        blocks.append(
+        losses.append(
             Paragraph(
                 f"These runs were cut short: {measured.steps:,} steps each, instead of the ladder's own. They show how "
                 "the report reads, not what a rung is worth; no verdict draws on them."
             )
         )
-    blocks += ladder_figures(measured, peers)
     for group, title in TITLES.items():
         if rungs := measured_rungs(measured, group):
-            counts = best_baseline(measured) if any(isinstance(b, Table) for b in blocks) else baselines(measured)
-            blocks.append(loss_table(measured, title, rungs, counts, peers))
-    blocks += step_tables(measured)
-    blocks += [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
-    blocks += [*tuning(measured), meaning(measured)]
-    return Section(f"protocol-{slug(measured)}", f"Protocol {measured.protocol.name}: {measured.data}", blocks)
+            counts = best_baseline(measured) if any(isinstance(b, Table) for b in losses) else baselines(measured)
+            losses.append(loss_table(measured, title, rungs, counts, peers))
+    figures = [] if drawn else ladder_figures(measured, peers)
+    figures += [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
+    name = f"Protocol {measured.protocol.name}, {measured.data}"
+    parts: list[tuple[str, str, list[Block]]] = [
+        ("losses", "losses", losses),
+        ("steps", "what each step is worth", step_tables(measured)),
+        ("figures", "figures", figures),
+        ("meaning", "what a loss means", [*tuning(measured), meaning(measured)]),
+    ]
+    return [Section(f"{key}-{slug(measured)}", f"{name}: {title}", blocks) for key, title, blocks in parts if blocks]
+
+
+def of_protocol(measured: Measured, peers: Peers) -> Peers:
+    return {name: peer for name, peer in peers.items() if peer.get("protocol") == measured.protocol.name}
+
+
+def short_table(measured: Measured) -> list[Block]:
+    """The ladder for somebody who reads one table."""
+    found = rows(measured_rungs(measured, *LADDER), measured.results)
+    if not found:
+        return []
+    cells = [(row.rung.title, show(row.test), show(row.step, signed=True), worth(row.step)) for row in found]
+    cells += [(name, loss(test), "", "counting, no network") for name, _, test in best_baseline(measured)]
+    caption = "Test loss in nats a character (lower is better), and its change from the rung below; ± 95 % CI."
+    header, counted = ("part", "test loss", "change", "in words"), bool(best_baseline(measured))
+    return [Table(caption, header, cells, quiet_rows=int(counted), short=True)]
 
 
 def scored(measured: Measured) -> str:

@@ -19,6 +19,7 @@ from rungwise.config import ListConfig, RunConfig, get_protocol
 from rungwise.config.settings import KINDS, Settings
 from rungwise.data import dataset as datasets
 from rungwise.data.dataset import SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
+from rungwise.data.known_words import LEGEND, marked
 from rungwise.data.shards import are_meant
 from rungwise.data.words import WordList
 from rungwise.engine.compile import NotCompiled
@@ -31,9 +32,11 @@ from rungwise.errors import UserError
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
 from rungwise.ladder import Rung, get_rung
-from rungwise.training import follower, run_dir, trackers
+from rungwise.training import follower, outcome, run_dir, trackers
+from rungwise.training.outcome import Counting
 from rungwise.training.run_dir import CONFIG, METRICS, SAMPLES, VOCABULARY, Configs, Run
 from rungwise.training.run_dir import load as load_run
+from rungwise.training.snapshots import Snapshots
 from rungwise.training.trainer import Event, Observe, Trainer
 from rungwise.util import files, hints, machine
 from rungwise.util.files import contents, lock, make_folder
@@ -63,7 +66,7 @@ class Setup:
 
     @property
     def resume_hint(self) -> str:
-        train = self.world.command if self.world else hints.TRAIN
+        train = self.world.command if self.world else None
         return hints.go_on(self.out, self.data, self.track, train)
 
 
@@ -259,14 +262,24 @@ def _run(setup: Setup, trainer: Trainer) -> Run:
         if trainer.validation is None:
             trainer.save_weights()
         run = load_run(setup.out)
-        losses = _score(setup, trainer, run)
+        counting = outcome.count(setup.dataset)
+        losses = _score(setup, trainer, run, counting)
         setup.log(_summary(trainer, seconds, losses, setup.dataset.n_train))
-        samples = [
-            w.text for w in generate(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=setup.run.seed)
-        ]
-        run_dir.save_samples(setup.out, samples)
-        setup.log("Some words of its own: " + " ".join(samples[:10]))
-        setup.log(f"Wrote {setup.out}. More words: {hints.command('sample', setup.out, '-n', N_SAMPLES)}")
+        for line in outcome.verdict(losses, counting, setup.dataset.n_train, configs.model, configs.train):
+            setup.log(line)
+        drawn = list(
+            generate(
+                run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=setup.run.seed, known=run.known,
+                first_scored=run.word_start.first_scored,
+            )
+        )  # fmt: skip
+        run_dir.save_samples(setup.out, [word.text for word in drawn])
+        legend = f" ({LEGEND})" if run.known else ""
+        setup.log(f"Some words{legend}: " + " ".join(marked(word.text, word.part) for word in drawn[:10]))
+        setup.log(
+            f"Wrote {setup.out}. More words: {hints.command('sample', setup.out, '-n', N_SAMPLES)}\n"
+            f"Look inside: {hints.command('play', setup.out)}"
+        )
         return run
     finally:
         if world:
@@ -285,7 +298,8 @@ def _train(setup: Setup, trainer: Trainer) -> None:
                 if event.kind == "block":
                     advance(event.step, _remark(event.values))
 
-            trainer.observers += [tracked, show]
+            drawn = Snapshots(trainer, setup.dataset, setup.configs.word_start)
+            trainer.observers += [tracked, show, drawn]
             trainer.train()
     finally:
         trainer.engine.close()
@@ -296,13 +310,16 @@ def _remark(values: Mapping[str, float]) -> str:
     return f"loss {values['loss']:.3f}{best}, {values['tokens_per_s']:,.0f} tokens/s"
 
 
-def _score(setup: Setup, trainer: Trainer, run: Run) -> dict[str, float]:
-    """Losses of the kept weights on every part of the split, in nats a scored token; they end metrics.jsonl."""
+def _score(setup: Setup, trainer: Trainer, run: Run, counting: Counting | None) -> dict[str, float]:
+    """Losses of the kept weights on every part of the split, in nats a scored token; they end metrics.jsonl, with
+    that of counting."""
     tapes = {part: setup.dataset.scored_tape(part, run.word_start) for part in ("train", "validation", "test")}
     losses = {part: score(run.model, tape).loss for part, tape in tapes.items() if tape is not None}
     lines = [line for line in run_dir.read_metrics(setup.out) if "final_test_loss" not in line]
     final = {f"final_{part}_loss": loss for part, loss in losses.items()}
     done = {"step": trainer.state.step, "best_step": trainer.state.best_step}
+    if counting:
+        final |= {"ngram_order": counting.order, "ngram_test_loss": counting.test_loss}
     files.write_lines(setup.out / METRICS, [*lines, done | final])
     return losses
 

@@ -1,7 +1,9 @@
-"""64-bit hashes of words: to find repeated ones, and to tell new ones from known ones. No torch here."""
+"""Hashes: of words, to find repeated ones and to tell new ones from known ones; of scripts. No torch here."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import zlib
 
 import numpy as np
@@ -44,3 +46,8 @@ def derive_seed(seed: int, purpose: str) -> int:
     meets the same batches on every rung, and differences between rungs pair.
     """
     return zlib.crc32(f"{seed}/{purpose}".encode())
+
+
+def policy_hash(text: str) -> str:
+    """How a content security policy names a script or a style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

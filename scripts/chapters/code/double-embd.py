@@ -1,0 +1,1 @@
+model = LanguageModel(64, [Head(64, 32)], width=32)

@@ -1,0 +1,126 @@
+"""What a chapter says in numbers: every one is computed from results/ when the chapter is written.
+
+All but the `rate` functions are about the article's list in the article's protocol. Losses are in nats a scored
+character: the mean over the seeds and half the width of its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from rungwise.analysis.evidence import Evidence
+from rungwise.analysis.stats import Summary, paired, summary
+from rungwise.analysis.tables import rows, show
+from rungwise.analysis.verdicts import signed
+from rungwise.ladder import RUNGS, select
+
+LETTERS = 26
+
+
+class Numbers:
+    """The functions that the templates in text/ call."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.measured = evidence.main
+        self.tuned = evidence.on("strict").tuned
+
+    def n(self, *rungs: str) -> int:
+        """How many seeds all these rungs have in common."""
+        return len(self.measured.seeds(rungs))
+
+    def summary(self, rung: str, metric: str = "test loss") -> Summary:
+        return summary(list(self.measured.values(rung, metric).values()))
+
+    def test(self, rung: str) -> str:
+        return show(self.summary(rung))
+
+    def gap(self, rung: str) -> str:
+        """Test loss less train loss."""
+        return show(self.summary(rung, "train-test gap")).replace("-", "−")
+
+    def percent(self, rung: str, metric: str = "top-1 accuracy") -> str:
+        found = self.summary(rung, metric)
+        return f"{100 * found.mean:.1f} ± {50 * (found.high - found.low):.1f} %"
+
+    def losses(self, rung: str, metric: str) -> str:
+        return show(self.summary(rung, metric))
+
+    def diff(self, before: str, after: str, metric: str = "test loss") -> str:
+        """What changes from one rung to another, paired by seed; below zero: the second is better."""
+        seeds = self.measured.seeds([before, after], metric)
+        a, b = (self.measured.values(rung, metric) for rung in (before, after))
+        return show(paired([a[s] for s in seeds], [b[s] for s in seeds]), signed=True)
+
+    def step(self, rung: str) -> str:
+        return self.diff(str(RUNGS[rung].on), rung)
+
+    def sum_of_steps(self, *pairs: tuple[str, str]) -> str:
+        """Several changes added up, without an interval."""
+        return signed(sum(self.summary(b).mean - self.summary(a).mean for a, b in pairs))
+
+    def params(self, rung: str) -> str:
+        return f"{self.measured.by_rung[rung][0].n_params:,}"
+
+    def ngram(self, order: int) -> str:
+        return f"{self.measured.baselines[order]['test_loss']:.3f}"
+
+    def uniform(self) -> str:
+        """The loss of a guess that gives each letter and the end the same probability."""
+        return f"{math.log(LETTERS + 1):.2f}"
+
+    def probability(self, rung: str) -> str:
+        """The (geometric) mean probability of the right character."""
+        return f"{100 * math.exp(-self.summary(rung).mean):.0f} %"
+
+    def place(self, rung: str, character: int) -> str:
+        """The loss of the second, third, ... character of a name; the first is given."""
+        return show(summary([r.detail["by_position"][character - 2] for r in self.measured.by_rung[rung]]))
+
+    def published_within(self) -> str:
+        """How far the eight test losses are from the article's at most."""
+        eight = [rung for rung in select("article") if rung.published]
+        return f"{max(abs(self.summary(r.name).mean - r.published.test) for r in eight if r.published):.3f}"
+
+    def batch(self) -> str:
+        """Characters and ends in a batch of 32 names."""
+        detail = self.measured.by_rung["gelu"][0].detail
+        scored = detail["n_test_tokens"] / detail["n_test_words"]
+        return f"{32 * (scored + 1):.0f}"
+
+    def best_rate(self, rung: str) -> str:
+        """The learning rate with the lowest validation loss (protocol strict)."""
+        return f"{self.tuned[rung].best:g}"
+
+    def at_best_rates(self, before: str, after: str) -> str:
+        """What changes from one rung to another, each at its best learning rate (protocol strict), with n."""
+        a, b = ({r.seed: r.test_loss for r in self.tuned[x].tried[self.tuned[x].best]} for x in (before, after))
+        seeds = sorted(a.keys() & b.keys())
+        return f"{show(paired([a[s] for s in seeds], [b[s] for s in seeds]), signed=True)} (n = {len(seeds)})"
+
+    def learning_rates(self, rung: str) -> dict[float, Summary]:
+        """Rate -> test losses (protocol strict)."""
+        return {rate: summary([r.test_loss for r in found]) for rate, found in sorted(self.tuned[rung].tried.items())}
+
+    def places(self, rung: str) -> tuple[np.ndarray, np.ndarray]:
+        """Characters 2, 3, ..., and the mean loss of each."""
+        found = np.array([r.detail["by_position"] for r in self.measured.by_rung[rung]], dtype=float).mean(axis=0)
+        return np.arange(2, 2 + len(found)), found
+
+    def table(self, rung: str) -> Sequence[str]:
+        """Lines of Markdown: what the article reports, what was measured, and the step."""
+        row = rows([RUNGS[rung]], self.measured.results)[0]
+        lines = ["| test and train loss, nats a character | train | test |", "|---|:-:|:-:|"]
+        if published := row.rung.published:
+            lines.append(f"| the article reports (one seed) | {published.train:.2f} | {published.test:.2f} |")
+        lines.append(f"| measured (n = {self.n(rung)} seeds, ± 95 % CI) | {show(row.train)} | {show(row.test)} |")
+        if row.step and row.rung.on:
+            below = RUNGS[row.rung.on]
+            lines += [
+                "",
+                f"The step from {below.title}, paired by seed: **{show(row.step, signed=True)}** in test loss",
+            ]
+            lines[-1] += f" (n = {row.step.n}; below zero is better)."
+        return lines
