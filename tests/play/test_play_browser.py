@@ -178,7 +178,8 @@ def test_every_view_fits(open_page: Any, climb: Path, width: int, scheme: str) -
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1280, "light")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
 def test_axe_finds_nothing_serious(open_page: Any, climb: Path, width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     watched = open_page(climb, viewport={"width": width, "height": 700}, color_scheme=scheme)
@@ -411,74 +412,6 @@ def test_a_link_to_it_has_a_title_and_a_sentence(climb: Path) -> None:
     assert re.search(r'<meta property="og:description" content="3 small transformers[^"]+270 words[^"]+">', head)
 
 
-# --------------------------------------------------------------------------------------- inside, number by number
-
-
-def hooked(model: Any, tokens: list[int]) -> dict[str, np.ndarray]:
-    """What PyTorch's modules give at each position, (T, numbers), by the names of the page's trace."""
-    found: dict[str, np.ndarray] = {}
-    handles = []
-
-    def keep(name: str, module: Any) -> None:
-        hook = lambda _, inputs, output: found.__setitem__(name, output[0].detach().numpy())  # noqa: E731
-        handles.append(module.register_forward_hook(hook))
-
-    keep("embedding", model.embedding)
-    for n, block in enumerate(model.blocks):
-        for part, sublayer in (("attention", block.attention), ("mlp", block.mlp)):
-            if type(sublayer).__name__ == "Skip":
-                continue
-            keep(f"{n}.{part}.x", sublayer)
-            if model.config.norm != "none":
-                keep(f"{n}.{part}.norm", sublayer.norm)
-        if model.config.projection:
-            keep(f"{n}.attention.projection", block.attention.f.projection)
-        if model.config.mlp != "none":
-            keep(f"{n}.mlp.up", block.mlp.f.up)
-            keep(f"{n}.mlp.out", block.mlp.f)
-    if model.config.final_norm:
-        keep("final_norm", model.final_norm)
-    with torch.no_grad():
-        model(torch.tensor([tokens]))
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-@pytest.mark.parametrize("name", RUNGS)
-def test_every_vector_of_the_inside_view_is_the_models(ladder: Any, name: str) -> None:
-    watched, run = ladder[0], ladder[1][name]
-    tokens = [int(i) for i in np.random.default_rng(1).integers(2, len(run.vocabulary), 5)]
-    trace = watched.page.evaluate("([name, tokens]) => rungwise.trace(name, tokens)", [name, tokens])
-    expected = hooked(run.model, tokens)
-    assert len(expected) >= 2
-    for part, values in expected.items():
-        assert {part} <= set(trace[0]), part
-        found = np.array([at[part] for at in trace])
-        assert np.abs(found - values).max() < 1e-4, part
-    for at in trace:  # weights are those of a softmax
-        for part in (p for p in at if p.endswith(".weights")):
-            weights = np.array(at[part]).reshape(run.model.config.n_head, -1)
-            np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["baseline", "gelu", "swiglu", "learned-positions"])
-def test_inside_walks_through_every_step_with_its_code(ladder: Any, name: str) -> None:
-    page = ladder[0].go(f"view=inside&rung={name}&word=kael")
-    total = int(page.inner_text("#inside-number").rpartition(" ")[2])
-    seen = []
-    for i in range(total):
-        assert page.inner_text("#inside-number") == f"Step {i + 1} of {total}"
-        seen.append(page.inner_text("#inside-step h3"))
-        assert page.locator("#inside-step .say").inner_text() and page.locator("#inside-step pre").count() > 0
-        assert page.locator("#inside-step .step-code mark").count() > 0, seen[-1]
-        assert not re.search("undefined|NaN|null", page.inner_text("#inside-step .step-vectors"))
-        page.click("#inside-next")
-    assert page.inner_text("#inside-number") == f"Step 1 of {total}"
-    assert seen[0] == "Embedding" and "softmax" in seen[-1].lower()
-    assert ("RoPE" in " ".join(seen)) == (name in ("gelu", "swiglu"))
-
-
 # ----------------------------------------------------------------------------------- keyboard, links, awkward lists
 
 
@@ -545,6 +478,34 @@ def test_a_view_can_be_linked_and_gone_back_from(open_page: Any, climb: Path) ->
     assert page.locator("#climb").is_visible()
     for view in VIEWS:
         watched.go(f"view={view}&head=9.9&at=999&k=-3&t=77&p=0&seed=-1")
+
+
+def test_a_field_shows_what_its_view_shows(open_page: Any, climb: Path) -> None:
+    """Also while it has the focus and the address changes under it."""
+    watched = open_page(climb)
+    page = watched.go("view=predict&rung=gelu&word=mika")
+    page.focus("#word")
+    watched.go("view=predict&rung=gelu&word=kael")
+    page.wait_for_function("document.querySelectorAll('.position').length === 5")
+    assert page.input_value("#word") == "kael"
+    page = watched.go("view=generate&rung=gelu")
+    assert (page.input_value("#k"), page.input_value("#seed"), page.input_value("#prefix")) == ("0", "0", "")
+    page.fill("#k", "-3")
+    assert page.input_value("#k") == "0", "out of range"
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_no_text_is_cut(open_page: Any, climb: Path, width: int) -> None:
+    """On a phone all views are in one line of links, code wraps, and nothing but the table of weights scrolls."""
+    watched = open_page(climb, viewport={"width": width, "height": 700})
+    for view in VIEWS:
+        page = watched.go(f"view={view}&rung=gelu&word=kaelmi&step=1.attention.weights")
+        tops = {round(link.bounding_box()["y"]) for link in page.locator("nav a").all()}
+        assert len(tops) == 1, "the names of the views are in one line"
+        cut = page.locator(f"#{view} :is(pre, button, h3, p, li, .cells)").evaluate_all(
+            "all => all.filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML)"
+        )
+        assert cut == [] or (width > 600 and all(text.startswith("<pre") for text in cut)), view
 
 
 @pytest.mark.parametrize("kind", AWKWARD)

@@ -55,13 +55,18 @@ function columns(plot, width) {
   const x = (r) => left + (app.rungs.indexOf(r) + 0.5) * gap;
   const size = [0.1, 0.2, 0.5, 1, 2].find((s) => (high - low) / s <= 4) ?? 5;
   const edge = (r, below) => below?.test_loss && svg("path", { class: "edge", d: `M${x(below)} ${y(below.test_loss.mean)} L${x(r)} ${y(r.test_loss.mean)}` });
+  const lineAt = ngram ? y(ngram.test_loss) : -99;
+  const labelAt = ({ test_loss: { mean, half }, published }) => { // below its interval, or above where it would meet the baseline
+    const below = y(mean - (half ?? 0)) + 18;
+    return below > lineAt - 5 && below < lineAt + 14 ? Math.min(y(mean + (half ?? 0)), y(published ?? mean)) - 8 : below;
+  };
   const point = (r) => {
     const { mean, half } = r.test_loss;
     return [
       half && svg("line", { x1: x(r), x2: x(r), y1: y(mean - half), y2: y(mean + half) }),
       r.published !== null && svg("path", { class: "printed", d: `M${x(r) - 11} ${y(r.published)} h22` }),
       svg("circle", { cx: x(r), cy: y(mean), r: r === rung ? 6 : 4 }),
-      svg("text", { class: "halo", x: x(r), y: y(mean - (half ?? 0)) + 18, "text-anchor": "middle" }, mean.toFixed(3)),
+      svg("text", { class: "halo", x: x(r), y: labelAt(r), "text-anchor": "middle" }, mean.toFixed(3)),
     ];
   };
   return frame(plot, width, height,

@@ -44,20 +44,21 @@ function fillOptions(app, rung) {
 }
 
 function panel(app, shown, rung, other) {
-  const changed = new Set(shown === rung ? rung.changes.filter(({ before }) => before !== null).map(({ field }) => field) : []);
+  const changed = new Set(shown === rung && !app.single ? rung.changes.filter(({ before }) => before !== null).map(({ field }) => field) : []);
   const facts = trainingFacts(shown).map(([fields, text]) => el("li", { class: fields.some((f) => changed.has(f)) && "lit" }, text));
   return el("section", { class: "card panel" },
     el("h3", {}, shown.title, other && el("span", { class: "soft" }, shown === rung ? " (this rung)" : " (for comparison)")),
-    el("dl", { class: "facts" }, figures(shown).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    el("dl", { class: "facts" }, figures(app, shown).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     drawModel(shown.model, changed),
     el("ul", { class: "training" }, facts),
     el("h4", {}, "Ten words, generated now"),
     names(app, shown));
 }
 
-function figures(rung) {
+function figures(app, rung) {
   const found = [["parameters", count(rung.n_params)]];
   if (rung.test_loss) found.push(["test loss", interval(rung.test_loss)]);
+  if (app.single && app.list.ngram) found.push([`best n-gram baseline (${app.list.ngram.order}-gram)`, app.list.ngram.test_loss.toFixed(3)]);
   if (rung.step) found.push(["change from the rung below", interval(rung.step, true)]);
   if (rung.published !== null) found.push(["article reports", rung.published.toFixed(2)]);
   return found;

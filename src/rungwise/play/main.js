@@ -113,10 +113,10 @@ function facts(rung) {
   return `${count(rung.n_params)} parameters${rung.test_loss ? `, test loss ${interval(rung.test_loss)}${behind}` : ""}`;
 }
 
-/** A control shows the state, unless it stands for it already: what is being typed stays as it is typed. */
+/** A control shows the state; what is being typed stays as it is typed while it says the same. */
 function show(control, value) {
   if (control.type === "checkbox") control.checked = value;
-  else if (control.type === "range" || read(control) !== value) control.value = value;
+  else if (control !== document.activeElement || control.type === "range" || read(control) !== value) control.value = value;
 }
 
 function read(control) {

@@ -30,7 +30,7 @@ function copyOf(caption) {
   const copy = el("div", { class: "picture" });
   copy.append(...[...document.body.cloneNode(true).children]);
   const canvases = document.querySelectorAll("main canvas");
-  copy.querySelectorAll("main canvas").forEach((canvas, i) => canvas.replaceWith(el("img", { src: canvases[i].toDataURL(), width: canvases[i].clientWidth, height: canvases[i].clientHeight })));
+  copy.querySelectorAll("main canvas").forEach((canvas, i) => canvas.replaceWith(el("img", { src: canvases[i].toDataURL() })));
   const fields = document.querySelectorAll("main input, main select");
   copy.querySelectorAll("main input, main select").forEach((field, i) => keep(field, fields[i]));
   copy.querySelectorAll(LEFT_OUT).forEach((element) => element.remove());
