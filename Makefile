@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: climb test test-long check bench docs pictures clean
+.PHONY: climb test test-long check bench docs pictures wasm clean
 
 .venv/climb: pyproject.toml constraints.txt  # what the commands need
 	@$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -40,6 +40,9 @@ docs: .venv/installed  ## generated documentation and the site, in site/, with t
 
 bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
 	$(BIN)/rungwise bench $(if $(MAKEMORE),--makemore $(MAKEMORE)) $(if $(MICROGPT_C),--microgpt-c $(MICROGPT_C)) $(ARGS)
+
+wasm: .venv/installed  ## engine.wasm, the native engine for browsers, from its sources
+	$(BIN)/python -m scripts.build_wasm
 
 clean:
 	rm -rf .venv runs dist build site .pytest_cache .ruff_cache
