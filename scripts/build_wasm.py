@@ -1,5 +1,5 @@
-"""engine.wasm: the native engine's sources, compiled for browsers with one pinned compiler, so that the same sources give
-the same bytes. `make wasm` writes it; a test builds it again and compares.
+"""engine.wasm: the native engine's sources, compiled for browsers with one pinned compiler, so that they give the same
+bytes everywhere. `make wasm` writes it; a test builds it again and compares.
 
 The compiler comes from PyPI: pip install ziglang==0.16.0.
 """
