@@ -30,6 +30,8 @@ WASM = Path(native.__file__).parent / "engine.wasm"
 STEPS = 60
 TOLERANCE = 1e-5
 """Nats a scored token."""
+KINKED = 5e-3
+"""The same where the MLP is a ReLU: once a sum rounds to the other side of its kink, two runs part for a while."""
 
 pytestmark = [
     pytest.mark.skipif(not NODE, reason="needs node"),
@@ -75,9 +77,9 @@ def compare(listed: WordList, protocol: str, rungs: list[Rung], steps: int, seed
     for rung, ours in zip(rungs, found["runs"], strict=True):
         expected = on_the_command_line(listed, protocol, rung, steps, seed)
         off = float(np.abs(np.array(ours["losses"]) - expected["losses"]).max())
-        print(rung.name, off, ours["ms"])
-        assert off < TOLERANCE, rung.name
-        assert abs(ours["test"] - expected["test"]) < TOLERANCE, rung.name
+        most = KINKED if rung.model.mlp == "relu" else TOLERANCE
+        assert off < most, rung.name
+        assert abs(ours["test"] - expected["test"]) < most, rung.name
         assert (ours["first"], ours["words"]) == (expected["first"], expected["words"]), rung.name
         worst = max(worst, off)
     return worst
