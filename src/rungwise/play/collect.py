@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import inspect
 import math
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from rungwise.data.words import WordList
 from rungwise.engine.loop import learning_rate
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
+from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
 from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.inference.score import score
@@ -41,6 +40,7 @@ from rungwise.model.layers import (
     make_norm,
 )
 from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.play import inside
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util import files
@@ -49,7 +49,7 @@ QUANTILES = 200
 RANKED = 10_000
 """So many training words, drawn at random, make a rung's table of likelihoods: ranks to within a percent or so."""
 MOST_BITS = 1 << 22
-"""Of the filter that tells training words from new ones: 700 kB in the page."""
+"""Of a filter that tells training words, or words held out, from others: 700 kB in the page."""
 
 CHAPTERS = (*SELECTIONS["all"], *SELECTIONS["beyond"])
 """The rungs that docs/rungs/ has a chapter on."""
@@ -143,7 +143,7 @@ def find_list(run: Run, source: str | None) -> WordList | None:
     if source:
         raise UserError(f"{source} is not the list of these runs ({name}): its SHA-256 differs.")
     print(
-        f"The list {name} is not at hand: the page will show neither ranks nor which words stand in training. "
+        f"The list {name} is not at hand: the page will show neither ranks nor which words are in training, held out or new. "
         "Give it as --data FILE.",
         file=sys.stderr,
     )
@@ -178,10 +178,23 @@ def collect(
             "n_train": int(run.firsts.sum()),
             "example": _example(listed) if listed else "",
             "members": _members(listed, parts.train) if listed and parts else None,
+            "held_out": _members(listed, np.concatenate([parts.validation, parts.test])) if listed and parts else None,
+            "ngram": _ngram(found[0]),
         },
         "precision": precision,
         "rungs": rungs,
+        "inside": inside.steps(),
     }
+
+
+def _ngram(kept: Kept) -> dict[str, float] | None:
+    """The best n-gram baseline that was counted for the climb of a run: its order and its test loss."""
+    found = baselines.load(kept.folder.parent.parent)
+    about = {"data_sha256": None, "split_seed": 0, **kept.run.info, "protocol": kept.run.protocol.name}
+    if not found or any(found[name] != about[name] for name in ("data_sha256", "protocol", "split_seed")):
+        return None
+    order, losses = min(found["kneser_ney"].items(), key=lambda item: item[1]["test_loss"])
+    return {"order": int(order), "test_loss": losses["test_loss"]}
 
 
 def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, precision: str) -> dict[str, Any]:
@@ -259,13 +272,7 @@ def switched_on(rung: Rung) -> list[Callable[..., Any]]:
 
 def code(rung: Rung) -> list[dict[str, str]]:
     """The source of what a rung switches on, read from the modules themselves."""
-    return [
-        {
-            "where": f"{part.__module__.removeprefix('rungwise.').replace('.', '/')}.py, {part.__qualname__}",
-            "text": textwrap.dedent(inspect.getsource(part)),
-        }
-        for part in switched_on(rung)
-    ]
+    return [inside.source(part) for part in switched_on(rung)]
 
 
 def _parts(field: str, value: Any) -> tuple[Callable[..., Any], ...]:
@@ -299,7 +306,7 @@ def _example(listed: WordList) -> str:
 
 
 def _members(listed: WordList, indices: np.ndarray) -> dict[str, Any]:
-    """A Bloom filter (Bloom 1970) of the training words: a few bits a word, no word missed, few wrongly found."""
+    """A Bloom filter (Bloom 1970) of some words: a few bits a word, no word missed, few wrongly found."""
     distinct = np.unique(listed.identities[indices])
     n = len(distinct)
     n_bits = max(64, min(16 * n, MOST_BITS))
