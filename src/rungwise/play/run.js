@@ -5,12 +5,13 @@ import { Engine } from "./engine.js";
 import { END, UserError, firstCounts, tape, wordStart } from "./list.js";
 import { Generator, deriveSeed } from "./random.js";
 import { PAD, asListed, decode } from "./text.js";
-import { complete, initialise } from "./weights.js";
+import { complete, initialise, shapes } from "./weights.js";
 
 const STEPS_A_BLOCK = 256;
 const EVALUATION_WORDS = 20_000;
 const N_WORDS = 10;
 const MOST_TRIES = 1000;
+const [QUANTILES, RANKED] = [200, 10_000];
 
 /** The training configuration for so many steps: a schedule reaches its peak and falls from there on (rules.fitted). */
 export function fitted(train, steps) {
@@ -107,6 +108,21 @@ export class Run {
       at += length;
     }
     return total / n;
+  }
+
+  /** [name, shape] of each parameter. */
+  get layout() {
+    return shapes(this.config);
+  }
+
+  /** Log-likelihoods of training words at evenly spaced ranks (collect._quantiles). */
+  quantiles() {
+    const some = tape(this.list, this.parts.train.subarray(0, RANKED), this.start);
+    const { starts, lengths, unscored } = some;
+    const nats = this.engine.score(packed(some, starts, lengths));
+    let at = 0;
+    const words = Array.from(lengths, (length) => -nats.subarray(at + unscored, (at += length)).reduce((a, b) => a + b, 0)).sort((a, b) => a - b);
+    return Array.from({ length: QUANTILES + 1 }, (_, i) => Number(words[Math.round((i / QUANTILES) * (words.length - 1))].toFixed(3)));
   }
 
   /** What the validation words say now. */
