@@ -44,7 +44,10 @@ def steps() -> dict[str, list[dict[str, Any]]]:
     """Of each step the functions that compute it; `lit` holds the numbers of the lines that do, from 0."""
     return {
         name: [
-            {**(shown := source(part)), "lit": [i for i, line in enumerate(shown["text"].split("\n")) if marked in line]}
+            {
+                **(shown := source(part)),
+                "lit": [i for i, line in enumerate(shown["text"].split("\n")) if marked in line],
+            }
             for part, marked in parts
         ]
         for name, parts in STEPS.items()
