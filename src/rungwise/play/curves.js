@@ -43,7 +43,7 @@ export function lossChart(rungs, chosen, { width, ngram, at, choose }) {
   const points = shown.flatMap(({ curve, validation }) => [...curve, ...validation]);
   const last = Math.max(1, ...shown.map(({ steps, curve }) => steps ?? curve.at(-1)[0]));
   const losses = [...points.map(([, loss]) => loss), ...(ngram ? [ngram.test_loss] : [])];
-  const low = Math.min(...losses);
+  const low = Math.min(...losses) - 0.08;
   const high = Math.min(Math.max(...losses), low + 3);
   const scale = (step) => Math.log1p(step / 20); // the first hundreds matter as much as the last thousands, and 0 is there
   const x = (step) => left + 8 + ((width - left - 24) * scale(step)) / scale(last);
@@ -61,7 +61,7 @@ export function lossChart(rungs, chosen, { width, ngram, at, choose }) {
     r === chosen && kept(r, x, y),
     r === chosen && r.snapshots.map(({ step }) => mark(r, step, step === at)));
   const mark = (r, step, lit) => {
-    const [, loss] = nearest(r.curve, step);
+    const loss = lossAt(r.curve, step, scale);
     const title = `words after ${count(step)} steps, loss ${loss.toFixed(3)}`;
     return svg("g", { class: lit ? "stop lit" : "stop", onclick: () => choose(r.name, step) },
       svg("title", {}, title), svg("circle", { class: "catch", cx: x(step), cy: y(loss), r: 11 }), svg("circle", { cx: x(step), cy: y(loss), r: lit ? 5 : 3 }));
@@ -76,8 +76,16 @@ export function lossChart(rungs, chosen, { width, ngram, at, choose }) {
   named.map((s) => svg("text", { x: x(s), y: height - bottom + 16, "text-anchor": "middle" }, count(s))),
   svg("text", { x: width, y: height - 2, "text-anchor": "end" }, "training steps"),
   ngram && [svg("path", { class: "ngram", d: `M${left} ${y(ngram.test_loss)} H${width}` }),
-    svg("text", { class: "ngram-name halo", x: left + 10, y: y(ngram.test_loss) + 15 }, `${ngram.order}-gram baseline ${ngram.test_loss.toFixed(3)}`)],
+    svg("text", { class: "ngram-name halo", x: left + 10, y: y(ngram.test_loss) - 7 }, `${ngram.order}-gram baseline ${ngram.test_loss.toFixed(3)}`)],
   ordered.map(own));
+}
+
+/** The loss that a line through the points has at a step. */
+function lossAt(curve, step, scale) {
+  const after = curve.findIndex(([s]) => s >= step);
+  if (after <= 0) return curve.at(after)[1];
+  const [[s0, l0], [s1, l1]] = [curve[after - 1], curve[after]];
+  return l0 + ((l1 - l0) * (scale(step) - scale(s0))) / (scale(s1) - scale(s0));
 }
 
 const nearest = (curve, step) => curve.reduce((a, b) => (Math.abs(b[0] - step) < Math.abs(a[0] - step) ? b : a));

@@ -21,7 +21,7 @@ let { rungs, precision } = page;
 let list = openList(page.list);
 let single = rungs.length === 1;
 const START = {
-  view: single ? "generate" : "climb", rung: rungs[0]?.name ?? "", with: "", word: list.example, head: "", blind: false, at: -1, step: "",
+  view: !rungs.length ? "train" : single ? "generate" : "climb", rung: rungs[0]?.name ?? "", with: "", word: list.example, head: "", blind: false, at: -1, step: "",
   t: 1, k: 0, p: 1, prefix: "", seed: 0,
 };
 const PLAY_MS = 2600;
@@ -53,7 +53,6 @@ const app = {
     single = false;
     models.clear();
     Object.assign(app, { list, rungs, single });
-    if (!app.find(app.state.rung)) app.state.rung = rungs.at(-1).name;
     if (encode(list, app.state.word).unknown.length || !app.state.word) app.state.word = list.example;
     Object.assign(START, { rung: rungs[0].name, word: list.example });
     describe();

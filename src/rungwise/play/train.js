@@ -30,9 +30,11 @@ async function start(app) {
   redraw(app);
   try {
     const read = await session.read(wanted.source, wanted.protocol);
+    const rungs = wanted.rungs(read.list);
     training.source = wanted.source;
+    if (!rungs.some(({ name }) => name === app.state.rung)) app.state.rung = rungs.at(-1).name;
     training.said = `Training on ${count(read.parts.train.length)} words of ${read.list.name}.`;
-    await session.start(read, wanted.rungs(read.list), wanted.seeds);
+    await session.start(read, rungs, wanted.seeds);
   } catch (error) {
     session.status = "idle";
     Object.assign(training, { note: error.message, said: "" });
@@ -122,10 +124,10 @@ function history(app, rung) {
   const loss = new Map(rung.validation);
   return el("table", { class: "snapshots" },
     el("caption", {}, `What ${rung.title} wrote after so many steps`, app.list.members && "; \u2217 in training"),
-    el("thead", {}, el("tr", {}, ["step", "ten words"].map((title) => el("th", { scope: "col" }, title)))),
+    el("thead", {}, el("tr", {}, ["step", loss.size > 0 && "validation", "ten words"].filter(Boolean).map((title) => el("th", { scope: "col" }, title)))),
     el("tbody", {}, rung.snapshots.map(({ step, samples }) =>
-      el("tr", { class: step === training.at && "lit", "aria-current": step === training.at && "true" }, el("th", { scope: "row" }, count(step), loss.has(step) && el("span", { class: "soft small" }, ` ${minus(loss.get(step), 3)}`)),
-        el("td", { dir: app.list.direction }, samples.map((text) => written(app, text)))))));
+      el("tr", { class: step === training.at && "lit", "aria-current": step === training.at && "true" }, el("th", { scope: "row" }, count(step)),
+        loss.size > 0 && el("td", { class: "number" }, loss.has(step) ? minus(loss.get(step), 3) : ""), el("td", { dir: app.list.direction }, samples.map((text) => written(app, text)))))));
 }
 
 /** A word from along the way; one that stands in training is marked. */
