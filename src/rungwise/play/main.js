@@ -11,7 +11,7 @@ import { predict } from "./predict.js";
 import { readWord } from "./sample.js";
 import { copyLink, savePicture } from "./share.js";
 import { encode, glyph, openList } from "./text.js";
-import { setUpTraining, train } from "./train.js";
+import { losses, setUpTraining, train } from "./train.js";
 
 const VIEWS = { climb, predict, attend, inside, flow, generate, train };
 const OF_A_WORD = ["predict", "attend", "inside", "flow"];
@@ -223,5 +223,7 @@ globalThis.rungwise = {
     const flat = (values) => [...values].map((row) => (typeof row === "number" ? row : [...row])).flat();
     return tokens.map((token) => Object.fromEntries(Object.entries(step(model, token, memory).trace).map(([part, values]) => [part, flat(values)])));
   },
+  /** The losses of every step of a rung that this page trains, under a seed. */
+  losses: (name, seed = 0) => losses(name, seed),
   read: (name, word) => readWord(app.model(app.find(name)), encode(list, word).ids),
 };

@@ -89,6 +89,11 @@ export function train(app) {
   replace(byId("train-words"), chosen && history(app, chosen));
 }
 
+export function losses(name, seed) {
+  const run = training.session.runs.find((one) => one.rung.name === name && one.seed === seed);
+  return run ? Array.from(run.losses.subarray(0, run.step)) : [];
+}
+
 const duration = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 
 /** Numbers that change all the time: shown, not read aloud. */
