@@ -1,7 +1,10 @@
-"""The page trains: as the command line does, from a list that a person gives, and leaves runs that every command takes."""
+"""The page trains as the command line does, from a list that a person gives, and leaves runs that commands take."""
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import itertools
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -14,8 +17,10 @@ from test_train_node import PARTING, TOLERANCE, on_the_command_line
 
 from rungwise.cli.main import main
 from rungwise.config import get_protocol
+from rungwise.data.batches import Tape
 from rungwise.data.words import load, read, split
 from rungwise.engine import native
+from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.play.page import build
 from rungwise.play.trainable import empty
@@ -31,9 +36,8 @@ if native.why_not():
 ARTICLE = SELECTIONS["article"]
 DONE = "#train-said:has-text('Done in')"
 MINUTE = 90_000
-LISTED = "\n".join(
-    f"{a}{b}{c}" for a in ("ka", "el", "mi", "<b>") for b in ("ro", "an", "é") for c in ("sha", "tu", "ri")
-).encode()
+PARTS = (("ka", "el", "mi", "<b>"), ("ro", "an", "é"), ("sha", "tu", "ri"))
+LISTED = "\n".join(map("".join, itertools.product(*PARTS))).encode()
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +144,19 @@ def test_what_is_downloaded_is_what_a_climb_leaves(
         page.click("#train-zip")
     zipfile.ZipFile(waited.value.path()).extractall(tmp_path)
     folder = tmp_path / "pasted-words/gelu/seed-0"
-    run, listed = run_dir.load(folder), read(__import__("io").BytesIO(LISTED), "pasted words")
+    run, listed = run_dir.load(folder), read(io.BytesIO(LISTED), "pasted words")
     expected = on_the_command_line(listed, "strict", RUNGS["gelu"], 60, 0)
     assert run.vocabulary == listed.vocabulary and run.info["data_sha256"] == listed.sha256
     assert run.firsts.tolist() == listed.first_counts(split(listed, get_protocol("strict")).train).tolist()
+    test = Tape.of(listed, split(listed, get_protocol("strict")).test, run.word_start)
+    assert score(run.model, test).loss == pytest.approx(expected["test"], abs=TOLERANCE)
     (folder.parents[2] / "words.txt").write_bytes(LISTED)
-    assert main(["sample", str(folder), "--n", "5"]) == 0
+    main(["sample", str(folder), "--n", "5"])
     assert len(capsys.readouterr().out.split()) >= 5
-    assert main(["eval", str(folder), "--data", str(tmp_path / "words.txt")]) == 0
-    assert f"{expected['test']:.3f}" in capsys.readouterr().out
-    assert main(["export", str(folder), "--format", "onnx", "--out", str(tmp_path / "onnx")]) == 0
+    main(["eval", str(folder), str(tmp_path / "words.txt")])
+    assert "36 scored" in capsys.readouterr().out
+    main(["export", str(folder), "--format", "onnx", "--out", str(tmp_path / "onnx")])
+    assert (tmp_path / "onnx/model.onnx").exists()
 
 
 def test_the_downloaded_page_holds_the_models(page: Any, chromium: Any, tmp_path: Path) -> None:
@@ -195,10 +202,36 @@ def test_a_hostile_list_is_refused_in_one_line(page: Any, tmp_path: Path, kind: 
     assert page.is_enabled("#train-go")
 
 
+WATCH = """
+globalThis.long = [];
+const watch = new PerformanceObserver((all) => all.getEntries().forEach(({ duration }) => long.push(duration)));
+watch.observe({ entryTypes: ["longtask"] });
+"""
+
+
 def test_the_page_stays_responsive(page: Any) -> None:
-    page.evaluate(
-        "globalThis.long = []; new PerformanceObserver((all) => all.getEntries().forEach((e) => long.push(e.duration))).observe({ entryTypes: ['longtask'] })"
-    )
+    page.evaluate(WATCH)
     train(page, *ARTICLE, steps=60, seeds=3)
     print(tasks := page.evaluate("long"))
     assert max(tasks, default=0) < 200, "50 ms on a machine of one's own"
+
+
+def test_an_experiment_of_ones_own_is_compared_in_pairs(page: Any) -> None:
+    page.fill("#train-steps", "40")
+    page.select_option("#train-seeds", "3")
+    page.locator("#experiment summary").click()
+    page.select_option("#experiment-base", "baseline")
+    page.fill("#experiment-B-n_embd", "7")
+    page.click("#experiment-go")
+    page.wait_for_selector("#train-note:has-text('n_embd of B must be a whole number from 8 to 128.')")
+    page.fill("#experiment-B-n_embd", "32")
+    page.fill("#experiment-B-learning_rate", "0.02")
+    page.click("#experiment-go")
+    page.wait_for_selector(DONE)
+    told = page.inner_text("#train-verdict")
+    assert "B is better than A." in told and "3 seeds" in told, "forty steps are too few for a small learning rate"
+    for side, rate in (("A", 1e-3), ("B", 0.02)):
+        rung = dataclasses.replace(RUNGS["baseline"])
+        object.__setattr__(rung, "train", rung.train.replace(learning_rate=rate))
+        expected = on_the_command_line(load("given-names"), "strict", rung, 40, 2)
+        check(page, side, expected["losses"], seed=2)

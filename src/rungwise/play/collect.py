@@ -143,8 +143,8 @@ def find_list(run: Run, source: str | None) -> WordList | None:
     if source:
         raise UserError(f"{source} is not the list of these runs ({name}): its SHA-256 differs.")
     print(
-        f"The list {name} is not at hand: the page will show neither ranks nor which words are in training, held out or new. "
-        "Give it as --data FILE.",
+        f"The list {name} is not at hand: the page will show neither ranks nor which words are in training, held out "
+        "or new. Give it as --data FILE.",
         file=sys.stderr,
     )
     return None

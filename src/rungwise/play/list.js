@@ -7,7 +7,7 @@ export const END = 1;
 const FIRST_CHARACTER = 2;
 const MAX_LENGTH = 64;
 /** What a page takes: beyond, rungwise train does it. */
-export const MOST_BYTES = 1 << 25;
+const MOST_BYTES = 1 << 25;
 const MOST_WORDS = 1_000_000;
 const MOST_CHARACTERS = 2_000;
 const TOO_LARGE = "rungwise train reads larger lists.";
@@ -24,9 +24,14 @@ export class UserError extends Error {}
 
 const count = (n) => n.toLocaleString("en");
 
-/** Words as token ids: word i is codes[offsets[i]] to codes[offsets[i + 1]]. `bytes`: of the file, at most MOST_BYTES. */
+/** Before anything is read. */
+export function refuseLarge(name, size) {
+  if (size > MOST_BYTES) throw new UserError(`${name} has ${count(size)} bytes; a page takes ${count(MOST_BYTES)}. ${TOO_LARGE}`);
+}
+
+/** Words as token ids: word i is codes[offsets[i]] to codes[offsets[i + 1]]. */
 export function readList(bytes, name) {
-  if (bytes.length > MOST_BYTES) throw new UserError(`${name} has ${count(bytes.length)} bytes; a page takes ${count(MOST_BYTES)}. ${TOO_LARGE}`);
+  refuseLarge(name, bytes.length);
   const lines = textOf(bytes, name).replace(/^\ufeff/, "").split(/\r\n|\r|\n/);
   refuseTable(name, lines);
   const points = new Map();

@@ -21,14 +21,14 @@ from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash
 
 WORKER = (
-    "forward.js", "text.js", "sample.js", "zip.js", "random.js", "list.js", "weights.js", "engine.js", "run.js", "ngram.js",
-    "members.js", "worker.js",
+    "forward.js", "text.js", "sample.js", "sha256.js", "zip.js", "random.js", "list.js", "weights.js", "engine.js",
+    "run.js", "ngram.js", "members.js", "worker.js",
 )  # fmt: skip
 """The page's script is its workers' as well, but there it ends after these; worker.js itself is for them alone."""
 SCRIPTS = (
     "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js", "code.js",
     "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "download.js",
-    "curves.js", "results.js", "session.js", "setup.js", "train.js", "share.js", "main.js",
+    "curves.js", "results.js", "session.js", "setup.js", "experiment.js", "train.js", "share.js", "main.js",
 )  # fmt: skip
 """Each after those that it imports."""
 PAGE = "play.html"

@@ -57,19 +57,20 @@ function told() {
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, Math.round(value) || low));
 
+/** Steps that are asked for; an empty field leaves each rung its own. */
+export const asked = (rung) => (byId("train-steps").value === "" ? rung.train.steps : clamp(Number(byId("train-steps").value), 1, MOST_STEPS));
+
 /** What the controls say: { source, protocol, seeds, rungs(list) }. */
 export function readSetup({ train }) {
   const source = byId("train-list").value === "page" ? { packed: train.words.data, name: train.words.name, sha256: train.words.sha256 }
     : own.file ? { file: own.file, name: own.file.name } : { text: own.text, name: "pasted words" };
   const names = new Set(chosenRungs());
-  const asked = byId("train-steps").value;
-  const steps = (rung) => (asked === "" ? rung.train.steps : clamp(Number(asked), 1, MOST_STEPS));
   return {
     source, protocol: byId("train-protocol").value, seeds: clamp(Number(byId("train-seeds").value), 1, 10),
     rungs: (list) => {
       const chosen = train.ladder.filter(({ name }) => names.has(name));
       if (!chosen.length) throw new Error("Choose a rung to train.");
-      return chosen.map((rung) => ({ ...rung, train: fitted(rung.train, steps(rung)), n_params: countParameters(complete(rung.model, list)) }));
+      return chosen.map((rung) => ({ ...rung, train: fitted(rung.train, asked(rung)), n_params: countParameters(complete(rung.model, list)) }));
     },
   };
 }

@@ -4,9 +4,10 @@
 import { lossChart } from "./curves.js";
 import { byId, count, el, known, minus, replace, word } from "./dom.js";
 import { pageWith, runsZip, save, zipName } from "./download.js";
+import { experimentRungs, setUpExperiment, verdict } from "./experiment.js";
 import { liveRungs, trainedPage } from "./results.js";
 import { Session } from "./session.js";
-import { readSetup, setUp, showSetup } from "./setup.js";
+import { asked, readSetup, setUp, showSetup } from "./setup.js";
 import { encode, inTraining } from "./text.js";
 
 const REDRAW_MS = 250;
@@ -15,22 +16,23 @@ const training = { session: null, source: null, at: null, page: null, redraw: 0,
 /** Once a page: its controls. `page`: the data that the page was written with; `blank`: its HTML. */
 export function setUpTraining(app, page, blank) {
   const { session } = Object.assign(training, { page, blank, session: new Session(page.train.engine, (kind, run) => hear(app, kind, run)) });
-  setUp(page, () => start(app));
+  setUp(page, () => start(app, false));
+  setUpExperiment(page, () => start(app, true));
   byId("train-pause").addEventListener("click", () => { session.status === "paused" ? session.go() : session.pause(); redraw(app); });
   byId("train-stop").addEventListener("click", () => session.stop().then(() => adopt(app)));
   byId("train-zip").addEventListener("click", () => save(runsZip(training.page), zipName(training.page)));
   byId("train-page").addEventListener("click", async () => save(await pageWith(training.blank, training.page, training.source), "rungwise.html"));
 }
 
-async function start(app) {
+async function start(app, experiment) {
   const { session, page } = training;
   const wanted = readSetup(page);
-  Object.assign(training, { note: "", said: "Reading the list.", at: null, experiment: wanted.experiment ?? null });
+  Object.assign(training, { note: "", said: "Reading the list.", at: null, experiment });
   session.status = "reading";
   redraw(app);
   try {
     const read = await session.read(wanted.source, wanted.protocol);
-    const rungs = wanted.rungs(read.list);
+    const rungs = experiment ? experimentRungs(page, read.list, asked({ train: { steps: 5000 } })) : wanted.rungs(read.list);
     training.source = wanted.source;
     if (!rungs.some(({ name }) => name === app.state.rung)) app.state.rung = rungs.at(-1).name;
     training.said = `Training on ${count(read.parts.train.length)} words of ${read.list.name}.`;
@@ -85,7 +87,7 @@ export function train(app) {
     || (session.status === "idle" && app.rungs.length && el("p", { class: "soft" }, "These runs kept no curve.")));
   replace(byId("train-legend"), rungs.map((r) => legend(app, r, chosen)));
   replace(byId("train-cards"), live && !training.experiment && rungs.filter((r) => r.snapshots.length).map((r) => card(app, r, chosen)));
-  replace(byId("train-verdict"), live && training.experiment && training.experiment(session));
+  replace(byId("train-verdict"), live && training.experiment && verdict(session));
   replace(byId("train-words"), chosen && history(app, chosen));
 }
 

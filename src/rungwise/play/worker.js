@@ -3,10 +3,11 @@
 
 import { compile } from "./engine.js";
 import { bytesOf } from "./forward.js";
-import { PROTOCOLS, SCORED, UserError, firstCounts, readList, split, tape, wordStart } from "./list.js";
+import { PROTOCOLS, SCORED, UserError, firstCounts, readList, refuseLarge, split, tape, wordStart } from "./list.js";
 import { filterOf } from "./members.js";
 import { kneserNey } from "./ngram.js";
 import { Run } from "./run.js";
+import { sha256 } from "./sha256.js";
 import { openList } from "./text.js";
 import { base64 } from "./zip.js";
 
@@ -26,11 +27,11 @@ const TASKS = {
     state.module = await compile(await unpacked(packed));
   },
   /** A list, from the page (`packed`), a file or text; and its split. */
-  async read({ packed, file, text, name, sha256, protocol }) {
+  async read({ packed, file, text, name, sha256: known, protocol }) {
+    if (file) refuseLarge(file.name, file.size);
     const bytes = packed ? await unpacked(packed) : file ? new Uint8Array(await file.arrayBuffer()) : new TextEncoder().encode(text);
     const list = readList(bytes, name);
-    const digest = () => crypto.subtle?.digest("SHA-256", bytes).then((found) => Array.from(new Uint8Array(found), (byte) => byte.toString(16).padStart(2, "0")).join(""));
-    return { list, parts: split(list, protocol), protocol, sha256: sha256 ?? (await digest()) ?? "" };
+    return { list, parts: split(list, protocol), protocol, sha256: known ?? sha256(bytes) };
   },
   list({ list, parts, protocol }) {
     Object.assign(state, { list: { ...openList({ ...list, characters: list.characters.join(""), example: "" }), codes: list.codes, offsets: list.offsets }, parts, protocol, runs: [] });

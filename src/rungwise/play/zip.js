@@ -1,5 +1,7 @@
 // Files out of a page: base64, a zip that stores (APPNOTE.TXT 6.3.10), and safetensors.
 
+import { sha256 } from "./sha256.js";
+
 const utf8 = new TextEncoder();
 
 export function base64(bytes) {
@@ -45,9 +47,17 @@ export function zip(files) {
   return new Blob([...local, ...central, numbers([4, 0x06054b50], [2, 0], [2, 0], [2, n], [2, n], [4, size], [4, at], [2, 0])], { type: "application/zip" });
 }
 
-/** model.safetensors of float32 tensors, laid out one after the other. */
+/** model.safetensors of float32 tensors, laid out one after the other, with the checksum of files.write_tensors. */
 export function safetensors(layout, bytes) {
-  const header = {};
+  const checksum = [utf8.encode("{}")];
+  const places = new Map();
+  let place = 0;
+  for (const [name, shape] of layout) places.set(name, [shape, bytes.subarray(place, (place += 4 * shape.reduce((a, b) => a * b, 1)))]);
+  for (const name of [...places.keys()].sort()) {
+    const [shape, data] = places.get(name);
+    checksum.push(utf8.encode(`\n${name} float32 (${shape.join(", ")}${shape.length === 1 ? "," : ""})\n`), data);
+  }
+  const header = { __metadata__: { rungwise: JSON.stringify({ about: "{}", sha256: sha256(joined(checksum)) }) } };
   let at = 0;
   for (const [name, shape] of layout) {
     const end = at + 4 * shape.reduce((a, b) => a * b, 1);
@@ -55,11 +65,16 @@ export function safetensors(layout, bytes) {
     at = end;
   }
   const text = utf8.encode(JSON.stringify(header));
-  const padded = new Uint8Array(Math.ceil(text.length / 8) * 8).fill(32);
-  padded.set(text);
-  const found = new Uint8Array(8 + padded.length + bytes.length);
-  found.set(numbers([8, padded.length]));
-  found.set(padded, 8);
-  found.set(bytes, 8 + padded.length);
+  const padding = utf8.encode(" ".repeat((8 - (text.length % 8)) % 8));
+  return joined([numbers([8, text.length + padding.length]), text, padding, bytes]);
+}
+
+function joined(parts) {
+  const found = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    found.set(part, at);
+    at += part.length;
+  }
   return found;
 }
