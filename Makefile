@@ -28,10 +28,15 @@ test: .venv/installed  ## the fast tests
 test-long: .venv/installed  ## every test, the slow ones too
 	$(BIN)/python -m pytest -n auto -m '' $(ARGS)
 
-check: .venv/installed  ## style and types
+node_modules: package.json  # what checks the page's JavaScript; nothing else needs it
+	npm install --no-package-lock --no-audit --no-fund
+	@touch $@
+
+check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(if $(shell command -v npm),npm run --silent check,@echo "The page's JavaScript was not checked: npm is missing.")
 
 docs: .venv/installed  ## generated documentation and the site, in site/, with the page of the latest climb
 	$(BIN)/python -m scripts.write_docs

@@ -21,6 +21,7 @@ export function smoothed(runs) {
   const reached = Math.max(0, ...runs.map(({ step }) => step));
   if (!reached) return [];
   const { steps } = runs[0].rung.train;
+  /** @type {[number, ReturnType<typeof summary>][]} */
   const found = [[0, summary(runs.filter(({ step }) => step).map(({ losses }) => losses[0]))]];
   let begin = 0;
   for (let i = 1; i <= POINTS && begin < reached; i++) {

@@ -27,7 +27,8 @@ export function runsZip(data) {
 export const zipName = (data) => `rungwise-${safe(data.list.name)}.zip`;
 
 function runFiles({ list }, rung) {
-  const { mlp_hidden: _, ...model } = rung.model;
+  const model = { ...rung.model };
+  delete model.mlp_hidden;
   const lines = (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
   const validation = new Map(rung.validation);
   const metrics = rung.curve.map(([step, loss]) => ({ step, train_loss: loss, ...(validation.has(step) ? { val_loss: validation.get(step) } : {}) }));
@@ -50,7 +51,7 @@ export async function pageWith(blank, data, source) {
   const text = JSON.stringify({ ...data, train: { ...data.train, words } }).replaceAll("<", "\\u003c");
   const mark = '<script type="application/json" id="data">';
   const begin = blank.indexOf(mark) + mark.length;
-  return new Blob(["<!doctype html>\n", blank.slice(0, begin), text, blank.slice(blank.indexOf("<\/script>", begin))], { type: "text/html" });
+  return new Blob(["<!doctype html>\n", blank.slice(0, begin), text, blank.slice(blank.indexOf("<" + "/script>", begin))], { type: "text/html" });
 }
 
 /** The words that were trained on, as a page holds them. */

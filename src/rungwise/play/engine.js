@@ -6,11 +6,23 @@ import { shapeOf, shapes } from "./weights.js";
 export const compile = (bytes) => WebAssembly.compile(bytes);
 
 export class Engine {
-  /** A model that begins with these parameters, one tensor after the other. */
+  /**
+   * A model that begins with these parameters, one tensor after the other.
+   * @param {WebAssembly.Module} module
+   * @param {import("./weights.js").Model} config
+   * @param {import("./weights.js").Training} train
+   * @param {Float32Array} parameters
+   * @param {number} dropoutKey
+   */
   constructor(module, config, train, parameters, dropoutKey) {
-    const { exports } = new WebAssembly.Instance(module, {});
-    exports._initialize();
-    Object.assign(this, { x: exports, config, train, size: parameters.length, key: BigInt(dropoutKey), step: 0 });
+    /** @type {any} */
+    this.x = new WebAssembly.Instance(module, {}).exports;
+    this.x._initialize();
+    this.config = config;
+    this.train = train;
+    this.size = parameters.length;
+    this.key = BigInt(dropoutKey);
+    this.step = 0;
     this.shape = this.put(shapeOf(config));
     this.optimiser = this.put(Float64Array.of(train.beta1, train.beta2, train.weight_decay, train.grad_clip));
     const empty = new Float32Array(this.size);

@@ -49,8 +49,9 @@ function read(side) {
     const { value } = byId(idOf(side, field));
     if (typeof kind[0] === "string") return [field, value];
     const number = Number(value);
-    if (value === "" || !(number >= kind[0] && number <= kind[1]) || (WHOLE.includes(field) && !Number.isInteger(number))) {
-      throw new Error(`${field} of ${side} must be ${WHOLE.includes(field) ? "a whole number " : ""}from ${kind[0]} to ${kind[1]}.`);
+    const [least, most] = kind.map(Number);
+    if (value === "" || !(number >= least && number <= most) || (WHOLE.includes(field) && !Number.isInteger(number))) {
+      throw new Error(`${field} of ${side} must be ${WHOLE.includes(field) ? "a whole number " : ""}from ${least} to ${most}.`);
     }
     return [field, number];
   }));
@@ -61,6 +62,7 @@ export function experimentRungs({ train: { ladder } }, list, steps) {
   const below = base(ladder);
   return SIDES.map((side) => {
     const values = read(side);
+    /** @returns {any} `from` with what its fields are set to */
     const own = (from) => Object.fromEntries(Object.keys(from).map((field) => [field, values[field] ?? from[field]]));
     const model = own(below.model);
     const width = below.model.head_size;

@@ -29,7 +29,12 @@ export function refuseLarge(name, size) {
   if (size > MOST_BYTES) throw new UserError(`${name} has ${count(size)} bytes; a page takes ${count(MOST_BYTES)}. ${TOO_LARGE}`);
 }
 
-/** Words as token ids: word i is codes[offsets[i]] to codes[offsets[i + 1]]. */
+/**
+ * Words as token ids: word i is codes[offsets[i]] to codes[offsets[i + 1]].
+ * @param {Uint8Array} bytes
+ * @param {string} name
+ * @returns {List}
+ */
 export function readList(bytes, name) {
   refuseLarge(name, bytes.length);
   const lines = textOf(bytes, name).replace(/^\ufeff/, "").split(/\r\n|\r|\n/);
@@ -118,7 +123,17 @@ function round(x) {
   return x - low === 0.5 ? low + (low % 2) : Math.round(x);
 }
 
-/** Indices of the words of each part, at random as words.split() has them. */
+/**
+ * @typedef {{ name: string, characters: string[], codes: Uint16Array, offsets: Uint32Array, block_size: number, too_long: number }} List
+ * @typedef {{ train: Uint32Array, validation: Uint32Array, test: Uint32Array }} Parts indices of words
+ */
+
+/**
+ * The words of each part, at random as words.split() has them.
+ * @param {List} list
+ * @param {string} name of the protocol
+ * @returns {Parts}
+ */
 export function split(list, name, seed = 0) {
   const protocol = PROTOCOLS[name];
   const pool = indices(list, protocol.distinct);

@@ -21,7 +21,7 @@ export function liveRungs(session) {
 
 /** The data of a page that shows what was trained: `page` is the one that it was trained in. */
 export function trainedPage(session, page) {
-  const { list, about, protocol, sha256 } = session.read_;
+  const { list, about, protocol, sha256 } = session.source;
   const groups = byRung(session).filter(([, runs]) => runs[0].done);
   return {
     ...page,

@@ -42,9 +42,20 @@ function packed({ tokens }, starts, lengths) {
 }
 
 export class Run {
-  /** `list`: of text.openList, with codes and offsets; `parts`: its split. job: { model, train, seed }. */
+  /**
+   * @param {WebAssembly.Module} module
+   * @param {any} list of text.openList, with codes and offsets
+   * @param {import("./list.js").Parts} parts
+   * @param {string} protocol
+   * @param {{ model: import("./weights.js").Model, train: import("./weights.js").Training, seed: number }} job
+   */
   constructor(module, list, parts, protocol, { model, train, seed }) {
-    Object.assign(this, { list, parts, train, seed, config: complete(model, list), start: wordStart(protocol, train) });
+    this.list = list;
+    this.parts = parts;
+    this.train = train;
+    this.seed = seed;
+    this.config = complete(model, list);
+    this.start = wordStart(protocol, train);
     this.tape = tape(list, parts.train, wordStart(protocol, { batching: "words" }));
     if (train.batching === "stream" && this.tape.tokens.length <= train.window + 1) {
       throw new UserError(`The training words make ${this.tape.tokens.length} tokens; a window of ${train.window} needs more.`);

@@ -11,6 +11,7 @@ class Trainer {
     this.worker = new Worker(url);
     URL.revokeObjectURL(url);
     this.asked = new Map();
+    this.calls = 0;
     this.worker.onmessage = ({ data }) => {
       if (data.kind !== "answer") return told(data);
       const { done, refused } = this.asked.get(data.call);
@@ -25,7 +26,7 @@ class Trainer {
 
   ask(message) {
     return new Promise((done, refused) => {
-      const call = this.calls = (this.calls ?? 0) + 1;
+      const call = ++this.calls;
       this.asked.set(call, { done, refused });
       this.worker.postMessage({ ...message, call });
     });
@@ -39,7 +40,16 @@ class Trainer {
 export class Session {
   /** `changed(what)`: called when there is something new to show: "slice", "done", "failed". */
   constructor(engine, changed) {
-    Object.assign(this, { engine, changed, trainers: [], runs: [], about: null, status: "idle" });
+    this.engine = engine;
+    this.changed = changed;
+    /** @type {Trainer[]} */
+    this.trainers = [];
+    /** @type {ReturnType<typeof newRun>[]} */
+    this.runs = [];
+    /** idle, reading, training, paused, stopping or done */
+    this.status = "idle";
+    this.source = null; // what read() gave
+    this.began = this.paused = this.took = 0; // milliseconds
   }
 
   /** A list, read and split as the protocol says; an Error whose message says what is wrong with it. */
@@ -59,11 +69,10 @@ export class Session {
   async start(read, rungs, seeds) {
     this.end();
     const { list, parts, protocol } = read;
-    this.read_ = read;
+    this.source = read;
     this.runs = Array.from({ length: seeds }, (_, seed) => rungs.map((rung) => newRun(rung, seed))).flat();
     this.status = "training";
     this.began = performance.now();
-    this.trained = 0;
     const lots = deal(this.runs, Math.min(navigator.hardwareConcurrency || 2, rungs.length));
     this.trainers = lots.map(() => new Trainer(this.engine, (told) => this.hear(told)));
     const mine = this.trainers;
@@ -81,7 +90,6 @@ export class Session {
     if (told.kind === "slice") take(run, told);
     if (told.kind === "done") Object.assign(run, { done: told, step: told.step });
     if (told.kind === "failed") run.failed = told.line;
-    if (this.status === "training") this.trained += told.losses?.length ?? 0;
     if (this.runs.every(({ done, failed }) => done || failed)) {
       this.status = "done";
       this.took = performance.now() - this.began;
@@ -137,8 +145,7 @@ export class Session {
 }
 
 function newRun(rung, seed) {
-  const { n_params } = rung;
-  return { rung, seed, turn: seed, n_params, step: 0, tokens: 0, memory: 0, losses: new Float32Array(rung.train.steps), validation: [], snapshots: [], done: null, failed: "" };
+  return { rung, seed, turn: seed, n_params: rung.n_params, step: 0, tokens: 0, memory: 0, losses: new Float32Array(rung.train.steps), /** @type {[number, number][]} */ validation: [], snapshots: [], /** @type {any} */ done: null, failed: "" };
 }
 
 function take(run, { step, losses, tokens, memory = 0, validation, words }) {

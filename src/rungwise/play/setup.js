@@ -44,7 +44,7 @@ function take({ file = null, text = "" }) {
 }
 
 function chosenRungs() {
-  return [...document.querySelectorAll("#train-rungs input:checked")].map(({ value }) => value);
+  return [.../** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("#train-rungs input:checked"))].map(({ value }) => value);
 }
 
 function told() {

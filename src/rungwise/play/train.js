@@ -82,7 +82,7 @@ export function train(app) {
   if (byId("train-said").textContent !== training.said) byId("train-said").textContent = training.said;
   byId("train-take").hidden = !live || !session.runs.some(({ done, turn }) => done && !turn);
   const choose = (name, step) => { training.at = step; app.set({ rung: name }); };
-  const ngram = live ? session.read_.about.ngram : app.list.ngram;
+  const ngram = live ? session.source.about.ngram : app.list.ngram;
   replace(byId("train-curves"), chosen && lossChart(rungs, chosen, { width: Math.max(280, byId("train-curves").clientWidth), ngram, at: training.at, choose })
     || (session.status === "idle" && app.rungs.length && el("p", { class: "soft" }, "These runs kept no curve.")));
   replace(byId("train-legend"), rungs.map((r) => legend(app, r, chosen)));

@@ -7,7 +7,24 @@ export const MLPS = ["none", "relu", "gelu", "swiglu"];
 export const NORMS = ["none", "layernorm", "rmsnorm"];
 export const POSITIONS = ["none", "learned", "rope"];
 
-/** A model's configuration for a list, with what follows from it. */
+/**
+ * ModelConfig; in the page's data with what follows from it.
+ * @typedef {{ vocab_size: number, block_size: number, n_layer: number, n_head: number, n_embd: number, head_size: number | null,
+ *   projection: boolean, residual: boolean, mlp: string, mlp_ratio: number, norm: string, final_norm: boolean, position: string,
+ *   head_bias: boolean, tie_embeddings: boolean, dropout: number, mlp_hidden?: number }} Model
+ * TrainConfig.
+ * @typedef {{ steps: number, batch_size: number, learning_rate: number, schedule: string, warmup_steps: number,
+ *   min_learning_rate: number, weight_decay: number, grad_clip: number, beta1: number, beta2: number, batching: string,
+ *   window: number }} Training
+ * @typedef {[string, number[]][]} Layout names and shapes of parameters
+ */
+
+/**
+ * A model's configuration for a list, with what follows from it.
+ * @param {Model} model
+ * @param {{ characters: string[], block_size: number }} list
+ * @returns {Model}
+ */
 export function complete(model, list) {
   const config = { ...model, vocab_size: list.characters.length + 2, block_size: list.block_size };
   const wide = config.mlp_ratio * config.n_embd;
@@ -18,10 +35,14 @@ export function complete(model, list) {
 
 const size = (shape) => shape.reduce((a, b) => a * b, 1);
 
-/** [name, shape] of every parameter. */
+/**
+ * @param {Model} config
+ * @returns {Layout}
+ */
 export function shapes(config) {
   const { n_embd: d, mlp_hidden: m, vocab_size: v } = config;
   const a = config.n_head * config.head_size;
+  /** @type {Layout} */
   const found = [["embedding.weight", [v, d]]];
   const norm = (name) => {
     if (config.norm !== "none") found.push([`${name}.weight`, [d]]);
@@ -74,7 +95,7 @@ export function shapeOf(config) {
     config.vocab_size, config.n_layer, config.n_head, config.n_embd, config.head_size, config.mlp_hidden,
     MLPS.indexOf(config.mlp), NORMS.indexOf(config.norm), POSITIONS.indexOf(config.position),
     config.position === "learned" ? config.block_size : 0,
-    config.projection, config.residual, config.final_norm, config.head_bias, config.tie_embeddings,
+    ...[config.projection, config.residual, config.final_norm, config.head_bias, config.tie_embeddings].map(Number),
     Math.round(config.dropout * 65536), // to even at a half, in Python; no dropout of a rung is at a half
   );
 }
