@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -212,8 +213,9 @@ watch.observe({ entryTypes: ["longtask"] });
 def test_the_page_stays_responsive(page: Any) -> None:
     page.evaluate(WATCH)
     train(page, *ARTICLE, steps=60, seeds=3)
-    print(tasks := page.evaluate("long"))
-    assert max(tasks, default=0) < 200, "50 ms on a machine of one's own"
+    tasks = page.evaluate("long")
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a task is measured by the clock: others stretch it
+    assert max(tasks, default=0) < 50 * busy
 
 
 def test_an_experiment_of_ones_own_is_compared_in_pairs(page: Any) -> None:

@@ -56,7 +56,6 @@ const app = {
     if (encode(list, app.state.word).unknown.length || !app.state.word) app.state.word = list.example;
     Object.assign(START, { rung: rungs[0].name, word: list.example });
     describe();
-    remember();
     if (app.state.view !== "train") render();
     else showRung();
   },

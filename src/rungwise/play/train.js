@@ -86,9 +86,22 @@ export function train(app) {
   replace(byId("train-curves"), chosen && lossChart(rungs, chosen, { width: Math.max(280, byId("train-curves").clientWidth), ngram, at: training.at, choose })
     || (session.status === "idle" && app.rungs.length && el("p", { class: "soft" }, "These runs kept no curve.")));
   replace(byId("train-legend"), rungs.map((r) => legend(app, r, chosen)));
-  replace(byId("train-cards"), live && !training.experiment && rungs.filter((r) => r.snapshots.length).map((r) => card(app, r, chosen)));
+  const wrote = rungs.filter((r) => r.snapshots.length);
+  renew("train-cards", [live, training.experiment, chosen?.name, ...wrote.map((r) => r.snapshots.length)],
+    () => live && !training.experiment && wrote.map((r) => card(app, r, chosen)));
   replace(byId("train-verdict"), live && training.experiment && verdict(session));
-  replace(byId("train-words"), chosen && history(app, chosen));
+  renew("train-words", [chosen?.name, chosen?.snapshots.length, chosen?.validation.length, training.at, app.list.name, session.began],
+    () => chosen && history(app, chosen));
+}
+
+const shown = new Map();
+
+/** Put new children in, where what they depend on has changed: most of the page stays as it is while a curve grows. */
+function renew(id, key, make) {
+  const text = JSON.stringify(key);
+  if (shown.get(id) === text) return;
+  shown.set(id, text);
+  replace(byId(id), make());
 }
 
 export function losses(name, seed) {
