@@ -40,6 +40,7 @@ check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and 
 
 docs: .venv/installed  ## generated documentation and the site, in site/, with the page of the latest climb
 	$(BIN)/python -m scripts.write_docs
+	$(BIN)/rungwise play --empty --out docs/train.html
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
 	$(BIN)/zensical build
 

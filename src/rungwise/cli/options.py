@@ -260,6 +260,8 @@ class BenchCommand:
     """A checkout of karpathy/makemore, to compare with."""
     microgpt_c: Path | None = None
     """A checkout of enjector/microgpt-c, to build (in a temporary folder; needs cmake) and compare with."""
+    browser: bool = False
+    """Measure training in a page instead, in Chromium, beside the native engine (needs playwright)."""
     full: bool = False
     """Run the climb, and makemore's 5,000 steps, to their ends, instead of estimating them from fewer steps."""
     data: str = "auto"

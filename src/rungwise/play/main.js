@@ -11,7 +11,7 @@ import { predict } from "./predict.js";
 import { readWord } from "./sample.js";
 import { copyLink, savePicture } from "./share.js";
 import { encode, glyph, openList } from "./text.js";
-import { losses, setUpTraining, train } from "./train.js";
+import { losses, msAStep, setUpTraining, train } from "./train.js";
 
 const VIEWS = { climb, predict, attend, inside, flow, generate, train };
 const OF_A_WORD = ["predict", "attend", "inside", "flow"];
@@ -224,5 +224,6 @@ globalThis.rungwise = {
   },
   /** The losses of every step of a rung that this page trains, under a seed. */
   losses: (name, seed = 0) => losses(name, seed),
+  msAStep: (name) => msAStep(name),
   read: (name, word) => readWord(app.model(app.find(name)), encode(list, word).ids),
 };

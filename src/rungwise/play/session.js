@@ -145,12 +145,13 @@ export class Session {
 }
 
 function newRun(rung, seed) {
-  return { rung, seed, turn: seed, n_params: rung.n_params, step: 0, tokens: 0, memory: 0, losses: new Float32Array(rung.train.steps), /** @type {[number, number][]} */ validation: [], snapshots: [], /** @type {any} */ done: null, failed: "" };
+  return { rung, seed, turn: seed, n_params: rung.n_params, step: 0, tokens: 0, memory: 0, ms: 0, losses: new Float32Array(rung.train.steps), /** @type {[number, number][]} */ validation: [], snapshots: [], /** @type {any} */ done: null, failed: "" };
 }
 
-function take(run, { step, losses, tokens, memory = 0, validation, words }) {
+function take(run, { step, losses, ms, tokens, memory = 0, validation, words }) {
   run.losses.set(losses, step - losses.length);
   Object.assign(run, { step, tokens, memory });
+  run.ms += ms;
   if (validation !== null && validation !== undefined) run.validation.push([step, validation]);
   if (words) run.snapshots.push({ step, samples: words });
 }

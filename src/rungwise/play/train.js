@@ -109,6 +109,12 @@ export function losses(name, seed) {
   return run ? Array.from(run.losses.subarray(0, run.step)) : [];
 }
 
+/** Milliseconds a step so far, batches included. */
+export function msAStep(name) {
+  const run = training.session.runs.find((one) => one.rung.name === name);
+  return run ? run.ms / run.step : null;
+}
+
 const duration = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 
 /** Numbers that change all the time: shown, not read aloud. */
