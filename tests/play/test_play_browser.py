@@ -320,9 +320,9 @@ def test_train_shows_curves_and_words_on_the_way(open_page: Any, climb: Path) ->
     marked = page.locator(".snapshots tbody tr:first-child .member .word").all_inner_texts()
     assert marked == [listed[i] for i in range(10) if listed[i] in inside]
     assert page.locator(".snapshots .lit").count() == 0
-    page.locator(".curves .snapshot").nth(1).click()
-    assert page.inner_text(".snapshots .lit th") == "100" and "snap=100" in page.url
-    page.locator(".curves .snapshot").nth(0).focus()
+    page.locator(".curves .stop").nth(1).click()
+    assert page.inner_text(".snapshots .lit th") == "100"
+    page.locator(".curves .stop").nth(0).focus()
     page.keyboard.press("Enter")
     assert page.inner_text(".snapshots .lit th") == "1"
     page.click("#train-legend button:has-text('GELU')")
