@@ -2,7 +2,7 @@
 // runs of this page kept it.
 
 import { lossChart } from "./curves.js";
-import { byId, count, el, mark, legend as marks, minus, replace, word } from "./dom.js";
+import { byId, count, el, legend, mark, minus, replace, word } from "./dom.js";
 import { pageWith, runsZip, save, zipName } from "./download.js";
 import { experimentRungs, setUpExperiment, verdict } from "./experiment.js";
 import { liveRungs, trainedPage } from "./results.js";
@@ -85,7 +85,7 @@ export function train(app) {
   const ngram = live ? session.source.about.ngram : app.list.ngram;
   replace(byId("train-curves"), chosen && lossChart(rungs, chosen, { width: Math.max(280, byId("train-curves").clientWidth), ngram, at: training.at, choose })
     || (session.status === "idle" && app.rungs.length && el("p", { class: "soft" }, "These runs kept no curve.")));
-  replace(byId("train-legend"), rungs.map((r) => legend(app, r, chosen)));
+  replace(byId("train-legend"), rungs.map((r) => choice(app, r, chosen)));
   const wrote = rungs.filter((r) => r.snapshots.length);
   renew("train-cards", [live, training.experiment, chosen?.name, ...wrote.map((r) => r.snapshots.length)],
     () => live && !training.experiment && wrote.map((r) => card(app, r, chosen)));
@@ -129,7 +129,7 @@ function showProgress(session) {
   byId("train-numbers").textContent = session.status === "paused" ? "Paused." : told.filter(Boolean).join(", ");
 }
 
-function legend(app, r, chosen) {
+function choice(app, r, chosen) {
   const last = r.curve.at(-1);
   return el("li", {}, el("button", { type: "button", "data-key": r.name, "aria-pressed": String(r === chosen), onclick: () => app.set({ rung: r.name }) },
     r.title, last && el("span", { class: "number" }, last[1].toFixed(3)),
@@ -149,7 +149,7 @@ function history(app, rung) {
   if (!rung.snapshots.length) return el("p", { class: "soft" }, training.session.runs.length ? "" : "No words of this training were kept. Train again, into another directory: words are kept by default.");
   const loss = new Map(rung.validation);
   return el("table", { class: "snapshots" },
-    el("caption", {}, `What ${rung.title} wrote after so many steps. ${marks(app.list)}`),
+    el("caption", {}, `What ${rung.title} wrote after so many steps. ${legend(app.list)}`),
     el("thead", {}, el("tr", {}, ["step", loss.size > 0 && "validation", "ten words"].filter(Boolean).map((title) => el("th", { scope: "col" }, title)))),
     el("tbody", {}, rung.snapshots.map(({ step, samples }) =>
       el("tr", { class: step === training.at && "lit", "aria-current": step === training.at && "true" }, el("th", { scope: "row" }, count(step)),
