@@ -338,12 +338,13 @@ def test_a_page_of_one_run_is_about_that_run(open_page: Any, tmp_path: Path) -> 
     assert not page.locator("#rung").is_visible()
     for view in VIEWS:
         watched.go(f"view={view}")
-        assert not re.search(r"\brungs?\b|ladder", page.locator("body").inner_text(), re.IGNORECASE), view
+        if view != "train":  # there one can train others
+            assert not re.search(r"\brungs?\b|ladder", page.locator("body").inner_text(), re.IGNORECASE), view
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
     watched.go("view=train")
     assert page.locator(".curves path.validation").count() == 1
     best = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["best_step"]
-    assert f"kept: step {best}" in page.locator(".curves").text_content()
+    assert f"kept: step {best}," in page.locator(".curves").text_content()
     assert page.locator(".snapshots tbody tr").count() == 21
 
 

@@ -31,7 +31,7 @@ const idOf = (side, field) => `experiment-${side}-${field}`;
 function fill(ladder) {
   const { model, train } = base(ladder);
   const values = { ...model, ...train };
-  replace(byId("experiment-fields"), el("table", { class: "changes" },
+  replace(byId("experiment-fields"), el("table", { class: "fields" },
     el("thead", {}, el("tr", {}, ["field", ...SIDES].map((title) => el("th", { scope: "col" }, title)))),
     el("tbody", {}, Object.entries(FIELDS).map(([field, kind]) => el("tr", {}, el("th", { scope: "row" }, field),
       SIDES.map((side) => el("td", {}, control(idOf(side, field), `${field} of ${side}`, kind, values[field]))))))));

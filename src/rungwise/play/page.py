@@ -85,6 +85,7 @@ def write(
 
 def build(data: dict[str, Any]) -> str:
     """The page. Words reach it as JSON that cannot close its element, and are only ever shown as text."""
+    data = {"train": trainable(None), **data}
     style, script = _file("page.css"), _script()
     policy = (
         f"default-src 'none'; script-src '{policy_hash(script)}' 'wasm-unsafe-eval'; worker-src blob:; "

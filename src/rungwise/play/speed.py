@@ -40,8 +40,8 @@ def bench(rounds: int, as_json: bool, out: Path | None) -> None:
     for rung, found in measured["ms_a_step"].items():
         native, page = median(found["native"]), median(found["page"])
         print(
-            f"{get_rung(rung).title}: {native:.2f} ms a step natively, {page:.2f} in the page: "
-            f"{found['ratio']:.1f} times"
+            f"{get_rung(rung).title}: {native:.2f} ms a step natively, {page:.2f} in the page, "
+            f"{found['ratio']:.1f} times as long"
         )
 
 
