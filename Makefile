@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: climb test test-long check bench docs pictures wasm clean
+.PHONY: page climb test test-long check bench docs pictures wasm clean
 
 .venv/climb: pyproject.toml constraints.txt  # what the commands need
 	@$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -18,6 +18,9 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 	@echo "Installing what tests and optional parts need: 1.4 GB more on disk, a minute or two."
 	$(INSTALL) '.[dev]'
 	@touch $@
+
+page: .venv/climb  ## rungwise.html: a page that trains the ladder in the browser, without any model yet
+	$(BIN)/rungwise play --empty --out rungwise.html
 
 climb: .venv/climb  ## climb the article's ladder; ARGS="--seeds 5 --rungs all" for more
 	$(BIN)/rungwise climb $(ARGS)
