@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from rungwise.analysis.claims import Finding, confounds, count, findings
+from rungwise.analysis.claims import Finding, confounds, findings
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
 from rungwise.analysis.stats import summary
 from rungwise.analysis.verdicts import SYMBOLS, signed
@@ -132,9 +132,8 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
 
 
 def tally(found: Sequence[Finding]) -> str:
-    counts = count(found)
-    names = {word: [f.claim.title for f in found if f.verdict == word] for word in SYMBOLS}
-    parts = [f"{n} {'is' if n == 1 else 'are'} {word} ({', '.join(names[word])})" for word, n in counts.items() if n]
+    titles = {word: [f.claim.title for f in found if f.verdict == word] for word in SYMBOLS}
+    parts = [f"{len(t)} {'is' if len(t) == 1 else 'are'} {word} ({', '.join(t)})" for word, t in titles.items() if t]
     return f"Of the article's {len(found)} claims, " + "; ".join(parts) + "."
 
 
