@@ -73,10 +73,10 @@ class Effect:
             found = summary(self.values, level)
             return found.low, found.high
         nats, tokens = self.words
-        found = both_sources(np.zeros_like(nats), nats, tokens, level)
+        found = both_sources(nats, tokens, level)
         if not self.other_words:
             return found.low, found.high
-        theirs = bootstrap_words(np.zeros_like(tokens), nats.mean(axis=0), tokens, level=level)
+        theirs = bootstrap_words(nats.mean(axis=0), tokens, level=level)
         half = hypot((found.high - found.low) / 2, (theirs.high - theirs.low) / 2)
         return found.mean - half, found.mean + half
 

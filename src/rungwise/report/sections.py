@@ -146,8 +146,8 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
         words, both = (nan, nan), (nan, nan)
         if kept := measured.combine_words(weights):
             nats, tokens = kept
-            over_words = bootstrap_words(np.zeros_like(tokens), nats.mean(axis=0), tokens)
-            over_both = both_sources(np.zeros_like(nats), nats, tokens)
+            over_words = bootstrap_words(nats.mean(axis=0), tokens)
+            over_both = both_sources(nats, tokens)
             words, both = (over_words.low, over_words.high), (over_both.low, over_both.high)
         found.append(Step(rung, below, difference, words, both, equivalence(values, NEGLIGIBLE).equivalent))
     return tuple(found)
