@@ -42,10 +42,12 @@ def words(rng, n, seeds=1, seed_sd=0.0):
     """b - a (seeds, n) in nats and tokens (n,) drawn from the population; seed_sd in nats per token."""
     at = rng.choice(LENGTHS.size, n, p=CHANCE)
     tokens = LENGTHS[at]
+    loss_a = tokens * rng.gamma(4, 0.5, (seeds, n))
     of_word = np.sqrt(tokens) * 0.15 * (rng.exponential(size=n) - 1)
     of_both = np.sqrt(tokens) * 0.05 * (rng.exponential(size=(seeds, n)) - 1)
     of_seed = tokens * rng.normal(0, seed_sd, (seeds, 1))
-    return GAIN[at] + of_word + of_both + of_seed, tokens
+    loss_b = loss_a + GAIN[at] + of_word + of_both + of_seed
+    return loss_b - loss_a, tokens
 
 
 # --- summary and paired
