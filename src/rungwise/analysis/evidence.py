@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from rungwise.analysis.stats import Summary, summary
 from rungwise.config import Protocol, get_protocol
 from rungwise.config.fields import FINITE, check
 from rungwise.data.words import NAMES_SHA256
@@ -112,6 +113,10 @@ class Measured:
         """seed -> the metric; a seed whose result does not have it is left out."""
         found = {r.seed: METRICS[metric](r) for r in self.by_rung.get(rung, [])}
         return {seed: float(value) for seed, value in found.items() if value is not None}
+
+    def summary(self, rung: str, metric: str = "test loss") -> Summary:
+        """The metric over the seeds that have it, of which there must be one."""
+        return summary(list(self.values(rung, metric).values()))
 
     def seeds(self, rungs: Iterable[str], metric: str = "test loss") -> list[int]:
         """The seeds that all these rungs have: differences are paired."""

@@ -51,7 +51,7 @@ def baselines(measured: Measured) -> list[tuple[str, float, float]]:
 
 
 def level(measured: Measured, rung: Rung, metric: str = "test loss") -> Level:
-    s = summary(list(measured.values(rung.name, metric).values()))
+    s = measured.summary(rung.name, metric)
     published = rung.published.test if rung.published and measured.shows_published and metric == "test loss" else None
     return Level(rung.title, s.mean, s.low, s.high, published)
 
