@@ -39,7 +39,7 @@ def measure(n: int, work: Path, n_steps: int | None) -> dict[str, Any]:
     return {
         "test_words": len(experiment.parts.test),
         "by_seed": median((s.seeds.high - s.seeds.low) / 2 for s in found),
-        "by_word": median((s.words[1] - s.words[0]) / 2 for s in found),
+        "by_word": median((s.words.high - s.words.low) / 2 for s in found),
         "best": min(float(np.mean(list(measured.values(rung.name).values()))) for rung in select("article")),
         "counting": min(losses["test_loss"] for losses in measured.baselines.values()),
     }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from rungwise.analysis.stats import Summary, paired
+from rungwise.analysis.stats import paired
 from rungwise.ladder import RUNGS
 from rungwise.report import plots
 from rungwise.report.document import Figure
@@ -29,20 +28,6 @@ def figure(name: str, title: str, numbers: str, height: float, paint: Callable[[
     return plots.figure(f"chapter-{name}", title, numbers, "", height, sized)
 
 
-def _rows(axes: Any, labels: Sequence[str]) -> range:
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    return range(len(labels))
-
-
-def _interval(axes: Any, x: Summary, y: float, colour: str, marker: str, label: str | None) -> None:
-    axes.plot([x.low, x.high], [y, y], color=colour, linewidth=5, alpha=0.35, solid_capstyle="round")
-    axes.plot(x.mean, y, marker, color=colour, label=label)
-
-
 def levels(
     numbers: Numbers, name: str, rungs: Sequence[str], train: bool = False, ngrams: Sequence[int] = ()
 ) -> Figure:
@@ -55,8 +40,9 @@ def levels(
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
         for i, (what, summaries) in enumerate(reversed(found.items())):
-            for y, x in zip(_rows(axes, labels), summaries, strict=True):
-                _interval(axes, x, y, COLOURS[i], MARKERS[i], None if y else f"{what} loss")
+            for y, x in zip(plots.rows(axes, labels), summaries, strict=True):
+                plots.band(axes, (x.low, x.high), y, COLOURS[i])
+                axes.plot(x.mean, y, MARKERS[i], color=COLOURS[i], label=None if y else f"{what} loss")
         for order in ngrams:
             loss = numbers.measured.baselines[order]["test_loss"]
             axes.axvline(loss, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
@@ -64,7 +50,7 @@ def levels(
                           textcoords="offset points", ha="center", va="bottom", color=INK)  # fmt: skip
         axes.set_xlabel("nats a character (lower is better)" if train else f"{TEST} (lower is better)")
         if train:
-            canvas.legend(loc="outside lower center", frameon=False, ncols=2)
+            _legend(canvas)
 
     said = "; ".join(
         f"{label}: " + ", ".join(f"{what} {summaries[i].mean:.3f}" for what, summaries in found.items())
@@ -153,7 +139,7 @@ def seeds(numbers: Numbers, name: str, pairs: Sequence[tuple[str, str]]) -> Figu
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
-        for y, (each, mean) in zip(_rows(axes, labels), found, strict=True):
+        for y, (each, mean) in zip(plots.rows(axes, labels), found, strict=True):
             axes.plot([mean.low, mean.high], [y, y], color=COLOURS[0], linewidth=5, alpha=0.35)
             axes.plot(mean.mean, y, "o", color=COLOURS[0], label=None if y else "mean, 95 % CI")
             axes.plot(each, [y + 0.22] * len(each), "o", markerfacecolor="none", markersize=4,

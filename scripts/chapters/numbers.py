@@ -32,7 +32,7 @@ class Numbers:
         return len(self.measured.seeds(rungs))
 
     def summary(self, rung: str, metric: str = "test loss") -> Summary:
-        return summary(list(self.measured.values(rung, metric).values()))
+        return self.measured.summary(rung, metric)
 
     def test(self, rung: str) -> str:
         return show(self.summary(rung))

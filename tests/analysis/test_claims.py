@@ -19,7 +19,6 @@ from rungwise.analysis.verdicts import (
     LESS,
     Effect,
     Rule,
-    between,
     describe,
     no_effect,
     of_size,
@@ -45,7 +44,7 @@ BORDERS = [
     (no_effect(), {0.0: "confirmed", 0.008: "confirmed", -0.008: "confirmed", 0.012: "refuted", -0.012: "refuted"}),
     (no_effect(0.02), {0.018: "confirmed", 0.022: "refuted"}),
     (of_size(-0.12), {-0.178: "confirmed", -0.182: "refuted", -0.062: "confirmed", -0.058: "refuted"}),
-    (between(log(1.5), log(1.7), ""), {log(1.6): "confirmed", log(1.49): "refuted", log(1.71): "refuted"}),
+    (Rule("", log(1.5), log(1.7)), {log(1.6): "confirmed", log(1.49): "refuted", log(1.71): "refuted"}),
 ]
 
 

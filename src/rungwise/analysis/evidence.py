@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from rungwise.analysis.stats import Summary, summary
 from rungwise.config import Protocol, get_protocol
 from rungwise.config.fields import FINITE, check
 from rungwise.data.words import NAMES_SHA256
@@ -25,7 +26,7 @@ from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import CURVES, WORDS, read_frame
 from rungwise.experiment.results import RESULTS, Result, by_rung, matches
-from rungwise.experiment.tune import Tuned, is_variant, trained_so, tuned
+from rungwise.experiment.tune import Tuned, trained_so, tuned
 from rungwise.ladder import RUNGS
 from rungwise.util.files import read_json
 
@@ -113,6 +114,10 @@ class Measured:
         found = {r.seed: METRICS[metric](r) for r in self.by_rung.get(rung, [])}
         return {seed: float(value) for seed, value in found.items() if value is not None}
 
+    def summary(self, rung: str, metric: str = "test loss") -> Summary:
+        """The metric over the seeds that have it, of which there must be one."""
+        return summary(list(self.values(rung, metric).values()))
+
     def seeds(self, rungs: Iterable[str], metric: str = "test loss") -> list[int]:
         """The seeds that all these rungs have: differences are paired."""
         have = [self.values(rung, metric).keys() for rung in rungs]
@@ -182,9 +187,8 @@ class Evidence:
             same = (group.data_sha256, group.split_seed) == (main.data_sha256, main.split_seed)
             if same and group.protocol.name == protocol:
                 if group.steps is not None:
-                    raise NotMeasured(
-                        f"rungs trained as the ladder says (these were trained for {group.steps:,} steps)"
-                    )
+                    short = f"these were trained for {group.steps:,} steps"
+                    raise NotMeasured(f"rungs trained as the ladder says ({short})")
                 return group
         raise NotMeasured(f"a climb in protocol {protocol}")
 
@@ -194,7 +198,7 @@ PROTOCOL_ORDER = ("article", "makemore", "strict")
 
 def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
     """Results from files or climbs' directories, with the other files there; peers.json from there or one level up."""
-    parts: dict[tuple[str, str, int], list[tuple[Path, list[Result]]]] = {}
+    parts: dict[tuple[str, str, int], list[tuple[Path, Result]]] = {}
     for path in paths:
         file = path / RESULTS if path.is_dir() else path
         results = results_module.read(file)
@@ -202,10 +206,7 @@ def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
             raise UserError(f"No results at {file}; give a climb's directory or its {RESULTS}.")
         for result in results:
             key = (result.protocol, result.data_sha256, result.split_seed)
-            of_key = parts.setdefault(key, [])
-            if not of_key or of_key[-1][0] != file.parent:
-                of_key.append((file.parent, []))
-            of_key[-1][1].append(result)
+            parts.setdefault(key, []).append((file.parent, result))
     groups = [group for found in parts.values() if (group := _group(found)).results]
     if not groups:
         raise UserError(f"No results of the ladder's rungs in {', '.join(map(str, paths))}.")
@@ -228,22 +229,24 @@ def _peers(paths: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any
     return {}
 
 
-def _group(found: Sequence[tuple[Path, list[Result]]]) -> Measured:
-    """One group from the folders that hold a part of it; a rung and seed measured twice: the last counts."""
-    everything = [result for _, results in found for result in results]
-    first, notes = everything[0], []
-    if unknown := sorted({r.rung for r in everything if r.rung.partition("@")[0] not in RUNGS}):
-        notes.append(f"not on the ladder, left out: {', '.join(unknown)}")
-    known = [r for r in everything if r.rung in RUNGS]
-    steps = _common_steps(known)
-    kept = {(r.rung, r.seed): r for r in known if matches(r, RUNGS[r.rung], steps)}
-    at_rates = [r for r in everything if is_variant(r.rung) and r.rung not in unknown]
-    variants = {(r.rung, r.seed): r for r in at_rates if trained_so(r, steps)}
-    kept_ones = {id(r) for r in (*kept.values(), *variants.values())}
-    if others := sorted({r.rung for r in [*known, *at_rates] if id(r) not in kept_ones}):
-        notes.append(f"trained otherwise than the ladder now says, left out: {', '.join(others)}")
+def _group(found: Sequence[tuple[Path, Result]]) -> Measured:
+    """One group from results and their folders; a rung and seed measured twice: the last counts."""
+    everything = [result for _, result in found]
+    steps = _common_steps([r for r in everything if r.rung in RUNGS])
+    kept, variants, unknown, others = {}, {}, set(), set()
+    for result in everything:
+        if result.rung.partition("@")[0] not in RUNGS:
+            unknown.add(result.rung)
+        elif result.rung in RUNGS and matches(result, RUNGS[result.rung], steps):
+            kept[result.rung, result.seed] = result
+        elif trained_so(result, steps):
+            variants[result.rung, result.seed] = result
+        else:
+            others.add(result.rung)
+    left_out = {"not on the ladder": unknown, "trained otherwise than the ladder now says": others}
+    notes = [f"{why}, left out: {', '.join(sorted(names))}" for why, names in left_out.items() if names]
     results = sorted(kept.values(), key=lambda r: (list(RUNGS).index(r.rung), r.seed))
-    folders = list(dict.fromkeys(folder for folder, _ in found))
+    folders, first = list(dict.fromkeys(folder for folder, _ in found)), everything[0]
     return Measured(
         get_protocol(first.protocol),
         first.data,

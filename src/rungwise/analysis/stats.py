@@ -37,14 +37,9 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Summary):
     """b - a by seed, nats per token; sd is that of the differences; p (two-sided) tests "no difference"."""
 
-    mean: float
-    sd: float
-    n: int
-    low: float
-    high: float
     p: float
 
 
@@ -81,7 +76,8 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Difference:
     The same seed draws the same batches on every rung, so what a seed does to both cancels in the difference.
     """
     a, b = _finite("a", a), _finite("b", b)
-    _same("a and b", a.shape, b.shape)
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must have the same shape, got {a.shape} and {b.shape}")
     s = summary(b - a, level)
     # Two-sided: twice the p of the side that the mean is on. Capped for mean = sd = 0, where one side has 1.
     p = min(1.0, 2 * _p_below(-abs(s.mean), s.sd, s.n))
@@ -101,19 +97,14 @@ def equivalence(differences: ArrayLike, margin: float = 0.01, alpha: float = 0.0
 
 
 def bootstrap_words(
-    loss_a: ArrayLike,
-    loss_b: ArrayLike,
-    tokens: ArrayLike,
-    n_boot: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    nats: ArrayLike, tokens: ArrayLike, n_boot: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile bootstrap over test words of sum(b - a) / sum(tokens).
+    """Percentile bootstrap over test words of sum(nats) / sum(tokens).
 
-    loss_a, loss_b (n_words,): nats summed over each word's scored tokens, averaged over seeds.
+    nats (n_words,): b - a, summed over each word's scored tokens and averaged over seeds.
     tokens (n_words,): how many those are. Words are drawn, as the tokens of one word are not independent.
     """
-    diff, tokens = _word_differences(loss_a, loss_b, tokens, ndim=1)
+    diff, tokens = _by_word(nats, tokens, ndim=1)
     if n_boot < 1:
         raise ValueError(f"n_boot must be at least 1, got {n_boot}")
     mean = float(diff.sum() / tokens.sum())
@@ -130,10 +121,10 @@ def bootstrap_words(
     return Interval(mean, float(low), float(high))
 
 
-def both_sources(loss_a: ArrayLike, loss_b: ArrayLike, tokens: ArrayLike, level: float = 0.95) -> Interval:
-    """Interval for sum(b - a) / sum(tokens) over other seeds and other test words at once.
+def both_sources(nats: ArrayLike, tokens: ArrayLike, level: float = 0.95) -> Interval:
+    """Interval for sum(nats) / sum(tokens) over other seeds and other test words at once.
 
-    loss_a, loss_b (n_seeds, n_words): nats summed over each word's scored tokens; tokens (n_words,).
+    nats (n_seeds, n_words): b - a, summed over each word's scored tokens; tokens (n_words,).
     The ratio is linearised; the variances of its row means and its column means add (what seed and word do
     together is in both, which errs towards width); Satterthwaite (1946) gives the sum's degrees of freedom.
 
@@ -142,7 +133,7 @@ def both_sources(loss_a: ArrayLike, loss_b: ArrayLike, tokens: ArrayLike, level:
     simulated experiments: 2 seeds 89 / 63, 3 seeds 94 / 77, 5 seeds 94 / 84, 10 seeds 94 / 90. With words the
     main source, both 95.
     """
-    diff, tokens = _word_differences(loss_a, loss_b, tokens, ndim=2)
+    diff, tokens = _by_word(nats, tokens, ndim=2)
     seeds, words = diff.shape
     mean = float(diff.mean(0).sum() / tokens.sum())
     if min(seeds, words) == 1:
@@ -182,19 +173,14 @@ def _finite(name: str, values: ArrayLike, ndim: int = 1) -> Floats:
     return x
 
 
-def _same(names: str, first: tuple[int, ...], second: tuple[int, ...]) -> None:
-    if first != second:
-        raise ValueError(f"{names} must have the same shape, got {first} and {second}")
-
-
-def _word_differences(a: ArrayLike, b: ArrayLike, tokens: ArrayLike, ndim: int) -> tuple[Floats, Floats]:
-    """b - a (..., n_words) and tokens (n_words,), checked."""
-    a, b, tokens = _finite("loss_a", a, ndim), _finite("loss_b", b, ndim), _finite("tokens", tokens)
-    _same("loss_a and loss_b", a.shape, b.shape)
-    _same("a row of losses and tokens", a.shape[-1:], tokens.shape)
+def _by_word(nats: ArrayLike, tokens: ArrayLike, ndim: int) -> tuple[Floats, Floats]:
+    """nats (..., n_words) and tokens (n_words,), checked."""
+    nats, tokens = _finite("nats", nats, ndim), _finite("tokens", tokens)
+    if nats.shape[-1:] != tokens.shape:
+        raise ValueError(f"nats and tokens must be of the same words, got shapes {nats.shape} and {tokens.shape}")
     if tokens.min() <= 0:
         raise ValueError("tokens must be positive: a word without scored tokens has no loss")
-    return b - a, tokens
+    return nats, tokens
 
 
 def _mean_sd(x: Floats) -> tuple[float, float]:

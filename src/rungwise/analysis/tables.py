@@ -43,7 +43,7 @@ class Row:
         )
 
 
-def show(value: Summary | Difference | None, signed: bool = False) -> str:
+def show(value: Summary | None, signed: bool = False) -> str:
     """mean ± half the width of its 95 % CI; the mean alone for a single seed. `signed`: a change, with its sign."""
     if value is None:
         return ""

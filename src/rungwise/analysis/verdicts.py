@@ -19,7 +19,7 @@ size ("gives 0.12") is met within half of itself, as it is the difference of two
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, hypot, inf, isnan
 from typing import Literal
@@ -36,9 +36,9 @@ NEGLIGIBLE = 0.01
 LITTLE = 0.05
 """Nats a character."""
 
-Scale = Literal["nats", "level", "factor", "points", "share", "count"]
-"""A change in nats a character; a loss in nats a character; a logarithm, shown as the factor; a difference of
-probabilities, shown in percentage points; a share, in per cent; a plain number."""
+Scale = Literal["nats", "factor", "points", "share", "count"]
+"""A change in nats a character; a logarithm, shown as the factor; a difference of probabilities, shown in percentage
+points; a share, in per cent; a plain number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +73,10 @@ class Effect:
             found = summary(self.values, level)
             return found.low, found.high
         nats, tokens = self.words
-        found = both_sources(np.zeros_like(nats), nats, tokens, level)
+        found = both_sources(nats, tokens, level)
         if not self.other_words:
             return found.low, found.high
-        theirs = bootstrap_words(np.zeros_like(tokens), nats.mean(axis=0), tokens, level=level)
+        theirs = bootstrap_words(nats.mean(axis=0), tokens, level=level)
         half = hypot((found.high - found.low) / 2, (theirs.high - theirs.low) / 2)
         return found.mean - half, found.mean + half
 
@@ -124,10 +124,6 @@ def no_effect(margin: float = NEGLIGIBLE, why: str = "") -> Rule:
     return Rule(f"an effect within ±{margin:g}, by equivalence test{why}", -margin, margin, equivalence=True)
 
 
-def between(low: float, high: float, text: str) -> Rule:
-    return Rule(text, low, high)
-
-
 def of_size(published: float) -> Rule:
     """Within half and one and a half times a reported (negative) change."""
     low, high = 1.5 * published, 0.5 * published
@@ -148,32 +144,24 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{round(value, digits) or 0:+.{digits}f}".replace("-", "−").replace(f"+{0:.{digits}f}", f"{0:.{digits}f}")
 
 
-def number(value: float, scale: Scale) -> str:
-    match scale:
-        case "nats":
-            return signed(value)
-        case "level":
-            return f"{value:.3f}"
-        case "factor":
-            return f"×{exp(value):.2f}"
-        case "points":
-            return signed(100 * value, 1)
-        case "share":
-            return f"{100 * value:.1f} %"
-        case "count":
-            return f"{value:,.0f}".replace("-", "−")
-
-
-UNITS: dict[Scale, str] = {"nats": " nats a character", "level": " nats a character", "points": " percentage points"}
+FORMATS: dict[Scale, tuple[Callable[[float], str], str]] = {
+    "nats": (signed, " nats a character"),
+    "factor": (lambda x: f"×{exp(x):.2f}", ""),
+    "points": (lambda x: signed(100 * x, 1), " percentage points"),
+    "share": (lambda x: f"{100 * x:.1f} %", ""),
+    "count": (lambda x: f"{x:,.0f}".replace("-", "−"), ""),
+}
+"""Scale -> how a number is written, and its unit."""
 
 
 def describe(effect: Effect) -> str:
     """The effect as the body of a sentence: value, unit, interval, and what the interval is over."""
-    shown = f"{number(effect.mean, effect.scale)}{UNITS.get(effect.scale, '')}"
+    number, unit = FORMATS[effect.scale]
+    shown = number(effect.mean) + unit
     if not effect.exact:
         shown += f" ({_interval(effect)})"
     if effect.published is not None:
-        digits = signed(effect.published, 2) if effect.scale == "nats" else number(effect.published, effect.scale)
+        digits = signed(effect.published, 2) if effect.scale == "nats" else number(effect.published)
         shown += f"; published {digits}"
     return shown + (f". {effect.remark}" if effect.remark else ".")
 
@@ -182,7 +170,7 @@ def _interval(effect: Effect) -> str:
     n = len(effect.values)
     if n == 1:
         return "one seed: no interval"
-    low, high = effect.interval()
+    low, high = map(FORMATS[effect.scale][0], effect.interval())
     level = f"{100 - 5 / effect.tests:.4g} %"
     over = f"{n} seeds" + (f" and {effect.words[1].size:,} test words" if effect.words else "")
-    return f"{level} interval {number(low, effect.scale)} to {number(high, effect.scale)}, over {over}"
+    return f"{level} interval {low} to {high}, over {over}"

@@ -125,7 +125,7 @@ def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float,
 def short_list(out: Path) -> str | None:
     """What the intervals can tell, where the list is so short that they are wide."""
     measured = read([out]).main
-    found = [(s.both[1] - s.both[0]) / 2 for s in steps(measured, "article", "scaling") if isfinite(s.both[0])]
+    found = [(s.both.high - s.both.low) / 2 for s in steps(measured, "article", "scaling") if isfinite(s.both.low)]
     if not found or (half := median(found)) <= LITTLE:
         return None
     n, seeds = measured.results[0].detail.get("n_test_words", 0), len({r.seed for r in measured.results})

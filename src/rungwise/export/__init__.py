@@ -13,7 +13,7 @@ from typing import Literal
 
 from rungwise.errors import UserError
 from rungwise.export.card import model_card
-from rungwise.export.made import Made
+from rungwise.export.check import Made
 from rungwise.training.run_dir import load as load_run
 from rungwise.util.files import new_folder, require_utf8, write_text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rungwise.experiment.results import RESULTS
-from rungwise.export.made import Made
+from rungwise.export.check import Made
 from rungwise.model.transformer import count_parameters
 from rungwise.training.run_dir import METRICS, SAMPLES, Run
 from rungwise.util.files import read_lines

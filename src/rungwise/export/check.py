@@ -1,18 +1,44 @@
-"""Is what another library computes from our files what we compute? Asked of every export, as it is written."""
+"""What every format returns, and its check: does another library compute from our files what we compute?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from rungwise.data.words import FIRST_CHARACTER
 from rungwise.model.transformer import Transformer
+from rungwise.training.run_dir import Run
 
 SHAPES = ((1, 1), (1, 7), (5, 1), (3, 11))
 """(batch, time) that are tried, no longer than the model's block_size."""
 TOLERANCE = 1e-4
 """Of the largest logit, and at least so much: far above what another order of adding makes, far below a mistake."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The files of one export."""
+
+    what: str
+    """In a few words, for the line that the command prints and for the model card."""
+    library: str
+    """The hub's name for the library that reads it."""
+    code: str
+    """Python that uses these very files, run in their directory."""
+    notes: tuple[str, ...]
+    """What one should know of them."""
+    error: float
+    """The largest difference between the library's logits and ours."""
+
+
+def example(code: str, run: Run) -> str:
+    """The code with a PREFIX that words may have: the most frequent first character, if the model needs one."""
+    firsts = run.sampled_firsts
+    prefix = "" if firsts is None else run.vocabulary.characters[firsts.argmax() - FIRST_CHARACTER]
+    return code.replace("PREFIX", repr(prefix))
 
 
 def deviation(model: Transformer, other: Callable[[np.ndarray], np.ndarray]) -> float:

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 
 from rungwise.config import ModelConfig
-from rungwise.data.words import END, FIRST_CHARACTER, PAD
+from rungwise.data.words import END, PAD
 from rungwise.errors import UserError
 from rungwise.export import tokenizer
-from rungwise.export.check import deviation
+from rungwise.export.check import Made, deviation, example
 from rungwise.export.homes import Home, nearest
-from rungwise.export.made import Made
 from rungwise.ladder import RUNGS
 from rungwise.training.run_dir import Run
 
@@ -57,12 +56,10 @@ def write(run: Run, folder: Path) -> Made:
         shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors' own lets no one else read
         tokenizer.save(folder, run.vocabulary, start_token, block_size)
         error = deviation(run.model, _reader(folder))
-    firsts = run.sampled_firsts
-    begin = "" if firsts is None else run.vocabulary.characters[firsts.argmax() - FIRST_CHARACTER]
     return Made(
         what=f"a {home.name} of transformers, with its tokenizer",
         library="transformers",
-        code=CODE.replace("PREFIX", repr(begin)),
+        code=example(CODE, run),
         notes=(
             "Every character is one token. END (id 1, written as a line break) ends a word"
             + (" and is put before it, as in training. " if start_token else "; none is put before it. ")
@@ -98,6 +95,10 @@ def build(home: Home, run: Run) -> Any:
     bos = END if start_token else None
     their_config = getattr(transformers, home.name).config_class(
         vocab_size=config.vocab_size,
+        hidden_size=config.n_embd,
+        num_hidden_layers=config.n_layer,
+        num_attention_heads=config.n_head,
+        max_position_embeddings=config.block_size,
         tie_word_embeddings=config.tie_embeddings,
         bos_token_id=bos,
         eos_token_id=END,

@@ -21,12 +21,12 @@ Source = str | tuple[str, Change]
 
 
 def transposed(x: Tensor, config: ModelConfig) -> Tensor:
-    """GPT-2 keeps its matrices as (in, out)."""
-    return x.T
+    """GPT-2 keeps its matrices as (in, out); a bias stays as it is."""
+    return x.t()
 
 
-def nothing(x: Tensor, config: ModelConfig) -> Tensor:
-    """A bias for a matrix (out, in) that has none of ours."""
+def no_bias(x: Tensor, config: ModelConfig) -> Tensor:
+    """Zeros, where theirs has a bias for a matrix (out, in) and ours has none."""
     return torch.zeros(len(x))
 
 
@@ -35,14 +35,9 @@ def head_by_head(x: Tensor, config: ModelConfig) -> Tensor:
     return x.unflatten(0, (3, config.n_head, config.head_width)).transpose(0, 1).flatten(0, 2)
 
 
-def part(i: int) -> Change:
-    """The rows of queries (0), keys (1) or values (2)."""
-    return lambda x, config: x.chunk(3)[i]
-
-
-def no_part(x: Tensor, config: ModelConfig) -> Tensor:
-    """A bias for a third of a matrix."""
-    return torch.zeros(len(x) // 3)
+def part(i: int, change: Change = lambda x, config: x) -> Change:
+    """The rows of queries (0), keys (1) or values (2), and what is done to them."""
+    return lambda x, config: change(x.chunk(3)[i], config)
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Home:
     needs: Mapping[str, tuple[Any, ...]]
     """Fields of ModelConfig, and the values that they may have; the first is what we advise."""
     config: Callable[[ModelConfig], dict[str, Any]]
-    """Its configuration, beyond what all share."""
+    """Its configuration, beyond what hf.build() gives to all."""
     tensors: Mapping[str, Source]
     """All but the head's, which versions of transformers name differently."""
     any_head_size: bool = False
@@ -75,13 +70,10 @@ class Home:
         return found
 
 
-def both(theirs: str, ours: str) -> dict[str, Source]:
+def both(theirs: str, ours: str, change: Change | None = None) -> dict[str, Source]:
     """Weight and bias."""
-    return {f"{theirs}.{name}": f"{ours}.{name}" for name in ("weight", "bias")}
-
-
-def both_transposed(theirs: str, ours: str) -> dict[str, Source]:
-    return {f"{theirs}.weight": (f"{ours}.weight", transposed), f"{theirs}.bias": f"{ours}.bias"}
+    names = {f"{theirs}.{name}": f"{ours}.{name}" for name in ("weight", "bias")}
+    return {name: (source, change) if change else source for name, source in names.items()}
 
 
 ATTENTION, MLP, QKV = "blocks.{n}.attention", "blocks.{n}.mlp", "blocks.{n}.attention.f.qkv.weight"
@@ -91,11 +83,7 @@ GPT_NEOX = Home(
     "GPTNeoXForCausalLM",
     {**ALL_NEED, "norm": ("layernorm",), "position": ("rope",), "mlp": ("gelu", "relu")},
     lambda config: {
-        "hidden_size": config.n_embd,
-        "num_hidden_layers": config.n_layer,
-        "num_attention_heads": config.n_head,
         "intermediate_size": config.mlp_hidden,
-        "max_position_embeddings": config.block_size,
         "hidden_act": config.mlp,
         "layer_norm_eps": NORM_EPS,
         "use_parallel_residual": False,
@@ -106,7 +94,7 @@ GPT_NEOX = Home(
         "gpt_neox.embed_in.weight": "embedding.weight",
         **both("gpt_neox.layers.{n}.input_layernorm", f"{ATTENTION}.norm"),
         "gpt_neox.layers.{n}.attention.query_key_value.weight": (QKV, head_by_head),
-        "gpt_neox.layers.{n}.attention.query_key_value.bias": (QKV, nothing),
+        "gpt_neox.layers.{n}.attention.query_key_value.bias": (QKV, no_bias),
         **both("gpt_neox.layers.{n}.attention.dense", f"{ATTENTION}.f.projection"),
         **both("gpt_neox.layers.{n}.post_attention_layernorm", f"{MLP}.norm"),
         **both("gpt_neox.layers.{n}.mlp.dense_h_to_4h", f"{MLP}.f.up"),
@@ -119,11 +107,7 @@ GPT2 = Home(
     "GPT2LMHeadModel",
     {**ALL_NEED, "norm": ("layernorm",), "position": ("learned",), "mlp": ("gelu", "relu")},
     lambda config: {
-        "n_embd": config.n_embd,
-        "n_layer": config.n_layer,
-        "n_head": config.n_head,
         "n_inner": config.mlp_hidden,
-        "n_positions": config.block_size,
         "activation_function": config.mlp,
         "layer_norm_epsilon": NORM_EPS,
         "resid_pdrop": 0.0,
@@ -135,11 +119,11 @@ GPT2 = Home(
         "transformer.wpe.weight": "positions.weight",
         **both("transformer.h.{n}.ln_1", f"{ATTENTION}.norm"),
         "transformer.h.{n}.attn.c_attn.weight": (QKV, transposed),
-        "transformer.h.{n}.attn.c_attn.bias": (QKV, nothing),
-        **both_transposed("transformer.h.{n}.attn.c_proj", f"{ATTENTION}.f.projection"),
+        "transformer.h.{n}.attn.c_attn.bias": (QKV, no_bias),
+        **both("transformer.h.{n}.attn.c_proj", f"{ATTENTION}.f.projection", transposed),
         **both("transformer.h.{n}.ln_2", f"{MLP}.norm"),
-        **both_transposed("transformer.h.{n}.mlp.c_fc", f"{MLP}.f.up"),
-        **both_transposed("transformer.h.{n}.mlp.c_proj", f"{MLP}.f.down"),
+        **both("transformer.h.{n}.mlp.c_fc", f"{MLP}.f.up", transposed),
+        **both("transformer.h.{n}.mlp.c_proj", f"{MLP}.f.down", transposed),
         **both("transformer.ln_f", "final_norm"),
     },
 )
@@ -148,12 +132,8 @@ LLAMA = Home(
     "LlamaForCausalLM",
     {**ALL_NEED, "norm": ("rmsnorm",), "position": ("rope",), "mlp": ("swiglu",)},
     lambda config: {
-        "hidden_size": config.n_embd,
-        "num_hidden_layers": config.n_layer,
-        "num_attention_heads": config.n_head,
         "head_dim": config.head_width,
         "intermediate_size": config.mlp_hidden,
-        "max_position_embeddings": config.block_size,
         "hidden_act": "silu",
         "rms_norm_eps": NORM_EPS,
         "attention_bias": True,
@@ -163,12 +143,8 @@ LLAMA = Home(
     {
         "model.embed_tokens.weight": "embedding.weight",
         "model.layers.{n}.input_layernorm.weight": f"{ATTENTION}.norm.weight",
-        "model.layers.{n}.self_attn.q_proj.weight": (QKV, part(0)),
-        "model.layers.{n}.self_attn.k_proj.weight": (QKV, part(1)),
-        "model.layers.{n}.self_attn.v_proj.weight": (QKV, part(2)),
-        "model.layers.{n}.self_attn.q_proj.bias": (QKV, no_part),
-        "model.layers.{n}.self_attn.k_proj.bias": (QKV, no_part),
-        "model.layers.{n}.self_attn.v_proj.bias": (QKV, no_part),
+        **{f"model.layers.{{n}}.self_attn.{name}_proj.weight": (QKV, part(i)) for i, name in enumerate("qkv")},
+        **{f"model.layers.{{n}}.self_attn.{name}_proj.bias": (QKV, part(i, no_bias)) for i, name in enumerate("qkv")},
         **both("model.layers.{n}.self_attn.o_proj", f"{ATTENTION}.f.projection"),
         "model.layers.{n}.post_attention_layernorm.weight": f"{MLP}.norm.weight",
         **both("model.layers.{n}.mlp.gate_proj", f"{MLP}.f.gate"),

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rungwise.export.check import deviation
-from rungwise.export.made import Made
+from rungwise.export.check import Made, deviation, example
 from rungwise.model.transformer import Transformer
 from rungwise.training.run_dir import Run
 
@@ -80,11 +79,10 @@ def write(run: Run, folder: Path) -> Made:
     session = onnxruntime.InferenceSession(packed)
     error = deviation(run.model, lambda tokens: np.asarray(session.run(["logits"], {"tokens": tokens})[0]))
     length = f"at most {run.model.config.block_size} tokens" if _longest(run.model) else "any length"
-    begin = run.vocabulary.characters[run.sampled_firsts.argmax() - 2] if run.sampled_firsts is not None else ""
     return Made(
         what="one ONNX file, model.onnx",
         library="onnx",
-        code=CODE.replace("PREFIX", repr(begin)),
+        code=example(CODE, run),
         notes=(
             f"Input `tokens`: int64 (batch, time), any batch, {length}. Output `logits`: float32 (batch, time, vocab).",
             "Attention is causal: shorter words in a batch are padded on the right, and need no mask.",

@@ -37,10 +37,7 @@ def native(vocabulary: Vocabulary, start_token: bool) -> Any:
 
 def save(folder: Path, vocabulary: Vocabulary, start_token: bool, block_size: int) -> None:
     """Write tokenizer.json and tokenizer_config.json, which AutoTokenizer reads."""
-    (folder / "tokenizer.json").write_text(
-        json.dumps(json.loads(native(vocabulary, start_token).to_str()), indent=1, ensure_ascii=False) + "\n",
-        encoding="utf-8",
-    )
+    write_json(folder / "tokenizer.json", json.loads(native(vocabulary, start_token).to_str()))
     about = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END_TEXT,

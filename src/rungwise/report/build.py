@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from rungwise.analysis.claims import Finding, confounds, count, findings
+from rungwise.analysis.claims import Finding, confounds, findings
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
-from rungwise.analysis.stats import summary
 from rungwise.analysis.verdicts import SYMBOLS, signed
-from rungwise.errors import UserError
 from rungwise.experiment.plan import cost
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report.document import (
@@ -32,7 +30,7 @@ from rungwise.report.document import (
 from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
 from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.util import hints
-from rungwise.util.files import write_text
+from rungwise.util.files import make_folder, write_text
 from rungwise.util.hashing import policy_hash
 from rungwise.util.machine import cores
 from rungwise.util.progress import duration
@@ -45,10 +43,7 @@ def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = N
     """Write report.md and report.html, by default into the first results' directory; returns their paths."""
     evidence = read(paths, peers)
     folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot write to {folder}: {error.strerror}.") from None
+    make_folder(folder)
     sections = build(evidence)
     write_text(folder / MARKDOWN, markdown(sections))
     write_text(folder / HTML, html(sections))
@@ -100,10 +95,6 @@ def findings_markdown(paths: Sequence[Path], peers: Path | None = None) -> str:
     return markdown([intro, *findings_sections(evidence, found, rules=False), provenance_section(evidence)])
 
 
-def provenance_section(evidence: Evidence) -> Section:
-    return Section("provenance", "Where the numbers come from", provenance(evidence))
-
-
 RULES = (
     "How a verdict is reached: a claim is split into what it asserts, and each assertion has a range of values that it "
     "allows. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it lies outside. "
@@ -132,36 +123,34 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
 
 
 def tally(found: Sequence[Finding]) -> str:
-    counts = count(found)
-    names = {word: [f.claim.title for f in found if f.verdict == word] for word in SYMBOLS}
-    parts = [f"{n} {'is' if n == 1 else 'are'} {word} ({', '.join(names[word])})" for word, n in counts.items() if n]
+    titles = {word: [f.claim.title for f in found if f.verdict == word] for word in SYMBOLS}
+    parts = [f"{len(t)} {'is' if len(t) == 1 else 'are'} {word} ({', '.join(t)})" for word, t in titles.items() if t]
     return f"Of the article's {len(found)} claims, " + "; ".join(parts) + "."
 
 
 def headline(main: Measured) -> list[Block]:
     """The results in plain words."""
     rungs = measured_rungs(main, *LADDER)
-    blocks: list[Block] = []
-    if len(rungs) > 1:
-        levels = {rung.name: summary(list(main.values(rung.name).values())).mean for rung in rungs}
-        best = min(levels, key=lambda name: levels[name])
-        text = (
-            f"On {main.data}, the ladder takes the loss on test words from {levels[rungs[0].name]:.3f} "
-            f"({rungs[0].title}) to {levels[best]:.3f} nats a character ({RUNGS[best].title})."
+    if len(rungs) < 2:
+        return []
+    levels = {rung.title: main.summary(rung.name).mean for rung in rungs}
+    (first, *_), best = levels, min(levels, key=lambda title: levels[title])
+    text = (
+        f"On {main.data}, the ladder takes the loss on test words from {levels[first]:.3f} ({first}) to "
+        f"{levels[best]:.3f} nats a character ({best})."
+    )
+    if changes := steps(main, *LADDER):
+        largest = min(changes, key=lambda step: step.seeds.mean)
+        text += f" The largest single step is {largest.rung.title}: {signed(largest.seeds.mean)}."
+    for name, _, loss in best_baseline(main):
+        beaten = sum(level > loss for level in levels.values())
+        text += (
+            f" The best n-gram baseline (no network) reaches {loss:.3f} ({name}): better than {beaten} of the "
+            f"{len(levels)} rungs measured."
         )
-        if changes := steps(main, *LADDER):
-            largest = min(changes, key=lambda step: step.seeds.mean)
-            text += f" The largest single step is {largest.rung.title}: {signed(largest.seeds.mean)}."
-        for name, _, loss in best_baseline(main):
-            beaten = sum(level > loss for level in levels.values())
-            text += (
-                f" The best n-gram baseline (no network) reaches {loss:.3f} ({name}): better than {beaten} of the "
-                f"{len(levels)} rungs measured."
-            )
-        if main.steps is not None:
-            text += f" But these runs were cut short, at {main.steps:,} steps each."
-        blocks.append(Paragraph(text))
-    return blocks
+    if main.steps is not None:
+        text += f" But these runs were cut short, at {main.steps:,} steps each."
+    return [Paragraph(text)]
 
 
 def missing_section(evidence: Evidence) -> list[Section]:
@@ -176,9 +165,7 @@ def missing_section(evidence: Evidence) -> list[Section]:
         for group in evidence.groups
         if (lacks := missing(group))
     ]
-    if not facts:
-        return []
-    return [Section("missing", "What is missing", [Facts(facts), *completion(evidence.main)])]
+    return [Section("missing", "What is missing", [Facts(facts), *completion(evidence.main)])] if facts else []
 
 
 def completion(measured: Measured) -> list[Block]:
@@ -204,13 +191,12 @@ def missing(measured: Measured) -> list[str]:
         lacks.append(f"fewer than {n_seeds} seeds of {', '.join(fewer)}")
     if n_seeds == 1:
         lacks.append("one seed only: no intervals")
-    for what, there in (
-        ("no words.parquet: no intervals over test words", measured.word_losses),
-        ("no curves.parquet: no learning curves", measured.curves is not None),
-        ("no baselines.json: no n-gram baselines", measured.baselines),
-    ):
-        if not there:
-            lacks.append(what)
+    files = {
+        "no words.parquet: no intervals over test words": measured.word_losses is not None,
+        "no curves.parquet: no learning curves": measured.curves is not None,
+        "no baselines.json: no n-gram baselines": bool(measured.baselines),
+    }
+    lacks += [what for what, there in files.items() if not there]
     return [*lacks, *measured.notes]
 
 
@@ -228,7 +214,7 @@ def words_section(measured: Measured) -> list[Section]:
     return [Section("words", "What they write", [Words(caption, drawn)])] if drawn else []
 
 
-def provenance(evidence: Evidence) -> list[Block]:
+def provenance_section(evidence: Evidence) -> Section:
     blocks: list[Block] = []
     for group in evidence.groups:
         results = [*group.results, *group.variants]
@@ -251,7 +237,7 @@ def provenance(evidence: Evidence) -> list[Block]:
         )
     for name, peer in evidence.peers.items():
         blocks.append(Facts([(f"Peer {name}", ", ".join(f"{key} {value}" for key, value in peer.items()))]))
-    return blocks
+    return Section("provenance", "Where the numbers come from", blocks)
 
 
 def _split(group: Measured) -> str:

@@ -51,14 +51,14 @@ def baselines(measured: Measured) -> list[tuple[str, float, float]]:
 
 
 def level(measured: Measured, rung: Rung, metric: str = "test loss") -> Level:
-    s = summary(list(measured.values(rung.name, metric).values()))
+    s = measured.summary(rung.name, metric)
     published = rung.published.test if rung.published and measured.shows_published and metric == "test loss" else None
     return Level(rung.title, s.mean, s.low, s.high, published)
 
 
 def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
-    rungs = measured_rungs(measured, *LADDER)
-    if not rungs:
+    levels = [level(measured, rung) for rung in measured_rungs(measured, *LADDER)]
+    if not levels:
         return []
     marks = [(name, float(peer["test_loss"])) for name, peer in peers.items()]
     best = best_baseline(measured)
@@ -66,23 +66,18 @@ def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
     figure = plots.ladder(
         f"ladder-{slug(measured)}",
         f"The ladder, protocol {measured.protocol.name}",
-        "Each point is the mean test loss over seeds, its band the 95 % interval"
-        + (" (often narrower than the point)" if measured.results else "")
-        + (
-            "; diamonds are the article's figures, one seed each"
-            if measured.shows_published and any(r.published for r in rungs)
-            else ""
-        )
+        "Each point is the mean test loss over seeds, its band the 95 % interval (often narrower than the point)"
+        + ("; diamonds are the article's figures, one seed each" if any(v.published for v in levels) else "")
         + ("; the dashed line is the best n-gram baseline (no network)." if best else "."),
-        [level(measured, rung) for rung in rungs],
+        levels,
         marks,
     )
     return [figure]
 
 
 def gaps(measured: Measured) -> list[Block]:
-    rungs = measured_rungs(measured, *LADDER)
-    if not rungs:
+    levels = [level(measured, rung, "train-test gap") for rung in measured_rungs(measured, *LADDER)]
+    if not levels:
         return []
     return [
         plots.bars(
@@ -90,7 +85,7 @@ def gaps(measured: Measured) -> list[Block]:
             f"Overfitting (test - train), protocol {measured.protocol.name}",
             "Test loss less train loss, both exact over their whole split, with 95 % intervals over seeds.",
             "train-test gap",
-            [("gap", [level(measured, rung, "train-test gap") for rung in rungs])],
+            [("gap", levels)],
         )
     ]
 
@@ -127,21 +122,16 @@ def part_steps() -> dict[str, Rung]:
 def leave_one_out(measured: Measured) -> list[Block]:
     """What a part is worth taken from the full model, and the step that added it, to compare: order confounds."""
 
-    def worth(label: str, without: str, with_it: str) -> Level | None:
-        if not measured.seeds([without, with_it]):
-            return None
-        s = summary(measured.combine({without: 1.0, with_it: -1.0}))
-        return Level(label, s.mean, s.low, s.high)
+    def worth(part: str, without: str, with_it: str) -> Level:
+        s = summary(measured.combine({without: 1, with_it: -1}))
+        return Level(part, s.mean, s.low, s.high)
 
-    added = part_steps()
-    pairs = [
-        (worth(part, without, FULL), worth(part, str(added[part].on), added[part].name) if part in added else None)
-        for part, without in LEAVE_ONE_OUT.items()
-    ]
-    pairs = [pair for pair in pairs if pair[0] is not None]
-    if len(pairs) < 2:
+    ablations = {part: without for part, without in LEAVE_ONE_OUT.items() if measured.seeds([without, FULL])}
+    if len(ablations) < 2:
         return []
-    taken, stepped = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    taken = [worth(part, without, FULL) for part, without in ablations.items()]
+    added = [(part, str(step.on), step.name) for part, step in part_steps().items() if part in ablations]
+    stepped = [worth(part, below, step) for part, below, step in added if measured.seeds([below, step])]
     return [
         plots.bars(
             f"leave-one-out-{slug(measured)}",

@@ -64,13 +64,18 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Level:
-    """One rung's place on an axis, with an interval where there is one."""
+    """One rung's place on an axis, with an interval where there is one (else nan)."""
 
     label: str
     mean: float
     low: float
     high: float
     published: float | None = None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the line that is drawn: the mean itself where there is no interval."""
+        return (self.mean, self.mean) if np.isnan(self.low) else (self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,8 @@ class Line:
     """May hold nan, where the line breaks."""
 
 
-def _draw(name: str, width: float, height: float, paint: Callable[[Canvas], None]) -> str:
-    """The SVG element of a painted canvas: no date, no metadata, no size, ids only where something refers to them."""
+def _svg(name: str, title: str, description: str, width: float, height: float, paint: Callable[[Canvas], None]) -> str:
+    """A painted canvas as an SVG element: no date, metadata or size, and ids only where something refers to them."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):  # a salt each: ids differ between figures of a page
         canvas = Canvas(figsize=(width, height), facecolor="none")
         FigureCanvasSVG(canvas)
@@ -93,8 +98,7 @@ def _draw(name: str, width: float, height: float, paint: Callable[[Canvas], None
                 axes.set_xlabel(textwrap.fill(axes.get_xlabel(), NARROW_LABEL))
         stream = io.StringIO()
         canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
+    _, view, svg = re.split(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', stream.getvalue())
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style type=\"text/css\">.*?</style>\s*", "", svg, flags=re.DOTALL)  # it would reach the whole page
     used = set(re.findall(r"#([\w-]+)[)\"]", svg))
@@ -102,7 +106,11 @@ def _draw(name: str, width: float, height: float, paint: Callable[[Canvas], None
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)  # the page's own fonts
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, variable)
-    return svg
+    return (
+        '<svg xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg" '
+        f'{view} role="img" aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">{html.escape(title)}'
+        f'</title><desc id="{name}-desc">{html.escape(description)}</desc>{svg.strip()}'
+    )
 
 
 Table = Sequence[Sequence[object]]
@@ -121,7 +129,7 @@ def figure(
 ) -> Figure:
     """`paint` is called twice, for a wide and a narrow canvas. `height`: inches; `data`: the numbers behind it."""
     wide, narrow = (
-        _named(_draw(id_, width, tall, paint), id_, title, description)
+        _svg(id_, title, description, width, tall, paint)
         for id_, width, tall in ((name, WIDTH, height), (f"{name}-narrow", NARROW, narrow_height or height))
     )
     table = io.StringIO()
@@ -129,36 +137,23 @@ def figure(
     return Figure(name, title, description, caption, wide, narrow, table.getvalue())
 
 
-def _named(svg: str, name: str, title: str, description: str) -> str:
-    view = re.search(r'viewBox="[^"]*"', svg)
-    names = (
-        f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>'
-    )
-    opening = (
-        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg" '
-        f'{view[0] if view else ""} role="img" aria-labelledby="{name}-title {name}-desc">'
-    )
-    return opening + names + svg[svg.index(">") + 1 :].strip()
-
-
 def is_narrow(canvas: Canvas) -> bool:
     return canvas.get_figwidth() < WIDTH
 
 
-def _rows(axes: Any, labels: Sequence[str]) -> np.ndarray:
+def band(axes: Any, ends: tuple[float, float], place: float, color: str = SERIES[0]) -> None:
+    """An interval in a row."""
+    axes.plot(ends, [place, place], color=color, linewidth=5, alpha=0.35, solid_capstyle="round")
+
+
+def rows(axes: Any, labels: Sequence[str]) -> range:
     """Places for labelled rows, the first on top."""
-    places = np.arange(len(labels))
-    axes.set_yticks(places, labels)
+    axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    return places
-
-
-def _finite(low: float, mean: float, high: float) -> tuple[float, float]:
-    """An interval's ends, or the mean itself where there is none."""
-    return (low, high) if np.isfinite(low) and np.isfinite(high) else (mean, mean)
+    return range(len(labels))
 
 
 def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: Sequence[tuple[str, float]]) -> Figure:
@@ -166,20 +161,12 @@ def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: 
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
-        for place, level in zip(_rows(axes, [level.label for level in levels]), levels, strict=True):
-            low, high = _finite(level.low, level.mean, level.high)
-            axes.plot([low, high], [place, place], color=SERIES[0], linewidth=5, alpha=0.35, solid_capstyle="round")
-            axes.plot(level.mean, place, "o", color=SERIES[0], label="measured" if not place else None)
+        for place, level in zip(rows(axes, [level.label for level in levels]), levels, strict=True):
+            measured, published = (None, None) if place else ("measured", "published")  # once in the legend
+            band(axes, level.ends, place)
+            axes.plot(level.mean, place, "o", color=SERIES[0], label=measured)
             if level.published is not None:
-                axes.plot(
-                    level.published,
-                    place,
-                    "D",
-                    markerfacecolor="none",
-                    markeredgecolor=SERIES[5],
-                    markersize=6,
-                    label="published" if not place else None,
-                )
+                axes.plot(level.published, place, "D", color=SERIES[5], fillstyle="none", markersize=6, label=published)
         for label, loss in marks:
             axes.axvline(loss, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
             axes.annotate(label, (loss, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), **_ABOVE)
@@ -189,7 +176,7 @@ def ladder(name: str, title: str, caption: str, levels: Sequence[Level], marks: 
 
     values = [_text(level) for level in levels] + [f"{label}: {loss:.3f}" for label, loss in marks]
     data = [("rung", "test_loss", "low", "high", "published")]
-    data += [(v.label, v.mean, v.low, v.high, "" if v.published is None else v.published) for v in levels]
+    data += [(v.label, v.mean, v.low, v.high, v.published) for v in levels]
     data += [(label, loss, "", "", "") for label, loss in marks]
     about = f"Test losses in {UNIT}. " + "; ".join(values) + "."
     return figure(name, title, about, caption, 1.3 + 0.3 * len(levels), paint, data)
@@ -204,41 +191,30 @@ def _text(level: Level) -> str:
     return f"{level.label} {level.mean:.3f}{interval}{published}".replace("-", "−")
 
 
-def bars(
-    name: str, title: str, caption: str, label: str, groups: Sequence[tuple[str, Sequence[Level | None]]]
-) -> Figure:
-    """Horizontal bars with intervals. groups: (series, a level each row or None); all series have the same rows."""
-    first = next(levels for _, levels in groups)
-    names = [
-        next(levels[i].label for _, levels in groups if levels[i] is not None)  # type: ignore[union-attr]
-        for i in range(len(first))
-    ]
+def bars(name: str, title: str, caption: str, label: str, groups: Sequence[tuple[str, Sequence[Level]]]) -> Figure:
+    """Horizontal bars with intervals. groups: (series, its levels); the first has every row, others may lack some."""
+    names = [level.label for level in groups[0][1]]
     thickness = 0.72 / len(groups)
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
-        places = _rows(axes, names)
+        rows(axes, names)
         for series, (group, levels) in enumerate(groups):
-            color, shift = SERIES[5 * series], (series - (len(groups) - 1) / 2) * thickness
-            labelled = False
+            shift = (series - (len(groups) - 1) / 2) * thickness
+            places, means = [names.index(level.label) + shift for level in levels], [level.mean for level in levels]
+            axes.barh(places, means, thickness * 0.9, color=SERIES[5 * series], alpha=0.75, label=group)
             for place, level in zip(places, levels, strict=True):
-                if level is None:
-                    continue
-                shown = None if labelled else group
-                axes.barh(place + shift, level.mean, thickness * 0.9, color=color, alpha=0.75, label=shown)
-                labelled = True
-                low, high = _finite(level.low, level.mean, level.high)
-                axes.plot([low, high], [place + shift] * 2, color=INK, linewidth=1)
+                axes.plot(level.ends, [place, place], color=INK, linewidth=1)
         axes.axvline(0, color=QUIET, linewidth=0.8)
         axes.set_xlabel(f"{label}, {UNIT}")
         if len(groups) > 1:
             canvas.legend(loc="outside upper left", frameon=False, ncols=1 if is_narrow(canvas) else 2)
 
-    values = [f"{group}: " + ", ".join(_text(level) for level in levels if level) for group, levels in groups]
+    values = [f"{group}: " + ", ".join(_text(level) for level in levels) for group, levels in groups]
     data = [("series", "rung", label, "low", "high")]
-    data += [(group, v.label, v.mean, v.low, v.high) for group, levels in groups for v in levels if v]
+    data += [(group, v.label, v.mean, v.low, v.high) for group, levels in groups for v in levels]
     about = f"{label}, {UNIT}. " + "; ".join(values) + "."
-    return figure(name, title, about, caption, 1 + 0.32 * len(first), paint, data)
+    return figure(name, title, about, caption, 1 + 0.32 * len(names), paint, data)
 
 
 def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Sequence[Line]]], ylabel: str) -> Figure:
@@ -264,7 +240,6 @@ def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Seque
 
     ends = [f"{line.label} ends at {_last(line.y):.3f}" for line in panels[0][1]]
     axes_named = " and against ".join(xlabel for xlabel, _ in panels)
-    named = [(panel, line) for panel, group in panels for line in group]
     named = [(panel, line) for panel, group in panels for line in group]
     data = [("panel", "series", "x", ylabel)]
     data += [(panel, line.label, x, y) for panel, line in named for x, y in zip(line.x, line.y, strict=True)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import exp, isnan, log, nan
 
 import numpy as np
 
+from rungwise.analysis import stats
 from rungwise.analysis.evidence import Measured
-from rungwise.analysis.stats import Difference, bootstrap_words, both_sources, equivalence, holm, paired, summary
 from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show, worth
 from rungwise.analysis.verdicts import NEGLIGIBLE, signed
 from rungwise.ladder import RUNGS, Group, Rung
@@ -126,10 +126,10 @@ class Step:
 
     rung: Rung
     below: Rung
-    seeds: Difference
-    words: tuple[float, float]
-    """95 % interval over test words, nan where their losses were not kept."""
-    both: tuple[float, float]
+    seeds: stats.Difference
+    words: stats.Interval
+    """Over test words, nan where their losses were not kept."""
+    both: stats.Interval
     negligible: bool
 
 
@@ -142,14 +142,12 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
             continue
         weights = {rung.name: 1.0, below.name: -1.0}
         values = measured.combine(weights)
-        difference = paired(np.zeros_like(values), values)
-        words, both = (nan, nan), (nan, nan)
+        difference = stats.paired(np.zeros_like(values), values)
+        words = both = stats.Interval(difference.mean, nan, nan)
         if kept := measured.combine_words(weights):
             nats, tokens = kept
-            over_words = bootstrap_words(np.zeros_like(tokens), nats.mean(axis=0), tokens)
-            over_both = both_sources(np.zeros_like(nats), nats, tokens)
-            words, both = (over_words.low, over_words.high), (over_both.low, over_both.high)
-        found.append(Step(rung, below, difference, words, both, equivalence(values, NEGLIGIBLE).equivalent))
+            words, both = stats.bootstrap_words(nats.mean(axis=0), tokens), stats.both_sources(nats, tokens)
+        found.append(Step(rung, below, difference, words, both, stats.equivalence(values, NEGLIGIBLE).equivalent))
     return tuple(found)
 
 
@@ -159,26 +157,18 @@ def step_tables(measured: Measured) -> list[Block]:
         ("What today's transformers have, too", ("beyond",)),
         ("And every other change", ("side", "confound", "ablation")),
     ]
-    blocks: list[Block] = []
-    for title, groups in families:
-        if found := steps(measured, *groups):
-            blocks.append(_step_table(measured, title, found))
-    if blocks:
-        blocks.append(
-            Paragraph(
-                "A change is paired by seed: one seed draws the same batches on both rungs. Its interval over "
-                "seeds covers other seeds (t), that over words other test words (bootstrap), that over both "
-                "either. The p of the paired t test is adjusted for all steps of its table (Holm). Negligible "
-                f"means shown to be smaller than {NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never "
-                "merely a large p.",
-                quiet=True,
-            )
-        )
-    return blocks
+    tables = [_step_table(measured, title, found) for title, groups in families if (found := steps(measured, *groups))]
+    note = (
+        "A change is paired by seed: one seed draws the same batches on both rungs. Its interval over seeds covers "
+        "other seeds (t), that over words other test words (bootstrap), that over both either. The p of the paired t "
+        "test is adjusted for all steps of its table (Holm). Negligible means shown to be smaller than "
+        f"{NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never merely a large p."
+    )
+    return [*tables, Paragraph(note, quiet=True)] if tables else []
 
 
 def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
-    adjusted = holm([step.seeds.p for step in found])
+    adjusted = stats.holm([step.seeds.p for step in found])
     header = ["step", "from", "change, over seeds", "over words", "over both", "p, Holm", "negligible", "seeds"]
     with_published = measured.shows_published and any(s.rung.published and s.below.published for s in found)
     if with_published:
@@ -192,17 +182,13 @@ def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
             row.append(signed(mine.test - theirs.test, 2) if mine and theirs else "")
         negligible = "" if isnan(d.p) else "yes" if step.negligible else "no"
         row.append(show(d, signed=True))
-        rows.append((*row, between(*step.words), between(*step.both), p_value(p), negligible, str(d.n)))
-    return Table(
-        f"{title}: change in test loss, nats a character (below zero is better), with 95 % intervals.",
-        tuple(header),
-        rows,
-        text_columns=2,
-    )
+        rows.append((*row, between(step.words), between(step.both), p_value(p), negligible, str(d.n)))
+    caption = f"{title}: change in test loss, nats a character (below zero is better), with 95 % intervals."
+    return Table(caption, tuple(header), rows, text_columns=2)
 
 
-def between(low: float, high: float) -> str:
-    return "" if isnan(low) else f"{signed(low)} to {signed(high)}"
+def between(found: stats.Interval) -> str:
+    return "" if isnan(found.low) else f"{signed(found.low)} to {signed(found.high)}"
 
 
 def p_value(p: float) -> str:
@@ -219,7 +205,7 @@ def tuning(measured: Measured) -> list[Block]:
             f"{found.validation(rate):.3f}" + " ←" * (rate == found.best) if rate in found.tried else ""
             for rate in rates
         ]
-        test = show(summary([r.test_loss for r in found.tried[found.best]]))
+        test = show(stats.summary([r.test_loss for r in found.tried[found.best]]))
         rows.append((RUNGS[name].title, *cells, f"{found.best:g}", test))
     caption = (
         "Every rung at the best of a small grid of learning rates, chosen on validation words (mean validation loss, "
@@ -230,25 +216,19 @@ def tuning(measured: Measured) -> list[Block]:
 
 def meaning(measured: Measured) -> Table:
     """What a loss means: three ways to say how good a guess is, which are not the same."""
-    rows = []
-    for rung in measured_rungs(measured, *LADDER):
-        test = float(np.mean(list(measured.values(rung.name).values())))
-        row = [rung.title, f"{test:.3f}", f"{test / log(2):.3f}", f"{exp(test):.2f}"]
-        for metric in ("geometric mean probability", "mean probability", "top-1 accuracy"):
-            values = list(measured.values(rung.name, metric).values())
-            row.append(f"{100 * np.mean(values):.1f} %" if values else "")
-        rows.append(tuple(row))
+
+    def row(name: str, loss: float, probabilities: Iterable[float]) -> tuple[str, ...]:
+        shown = ("" if isnan(p) else f"{100 * p:.1f} %" for p in probabilities)
+        return (name, f"{loss:.3f}", f"{loss / log(2):.3f}", f"{exp(loss):.2f}", *shown)
+
+    def mean(rung: Rung, metric: str) -> float:
+        return measured.summary(rung.name, metric).mean if measured.values(rung.name, metric) else nan
+
+    ways = ("geometric mean probability", "mean probability", "top-1 accuracy")
+    rungs = measured_rungs(measured, *LADDER)
+    rows = [row(r.title, mean(r, "test loss"), (mean(r, way) for way in ways)) for r in rungs]
     symbols = measured.results[0].model["vocab_size"] - 1
-    uniform = f"{100 / symbols:.1f} %"
-    rows.append(
-        (
-            f"uniform guess of {symbols}",
-            f"{log(symbols):.3f}",
-            f"{log(symbols) / log(2):.3f}",
-            f"{symbols:.2f}",
-            *[uniform] * 3,
-        )
-    )
+    rows.append(row(f"uniform guess of {symbols}", log(symbols), [1 / symbols] * 3))
     return Table(
         "What the loss means, on test words. exp(−loss) is the geometric mean of the probabilities given to the right "
         "characters; their arithmetic mean is never lower. Best guess right: the share of characters that were the "
