@@ -78,7 +78,7 @@ def _to_beat(listed: WordList) -> dict[str, Any] | None:
 
 
 def show(config: ListConfig, as_json: bool, counts: bool) -> None:
-    listed = words.load(config.data, config.max_length, config.encoding, config.column, config.lowercase)
+    listed = words.load(config)
     found = survey(listed, config.max_length, counts)
     for line in [json.dumps(found, ensure_ascii=False)] if as_json else _told(found):
         print(line)

@@ -263,7 +263,7 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
             for group in range(file.num_row_groups):
                 n = sum(gathered.take(block, path) for block in _blocks(file, path, group, config.column))
                 groups.append((number, group, n))
-    held_out = {part: from_words(words, part, config.max_length) for part, words in gathered.parts.items() if words}
+    held_out = {part: from_words(words, part, config) for part, words in gathered.parts.items() if words}
     if len(held_out) < len(PARTS):
         raise UserError(
             f"{config.data} holds {gathered.n_words:,} words, too few different ones to hold some out by a hash of "
