@@ -28,7 +28,7 @@ from rungwise.config import ListConfig, get_protocol
 from rungwise.data.sources import BLOCK_BYTES, Block
 from rungwise.data.words import FIRST_CHARACTER, Dropped, Vocabulary, WordList, clean, code_points, from_words
 from rungwise.errors import UserError, closest
-from rungwise.util.files import local, portable
+from rungwise.util.files import doing, local, portable
 from rungwise.util.hashing import derive_seed, hash_words
 
 if TYPE_CHECKING:
@@ -125,13 +125,10 @@ class Shards:
 
 
 def _mark(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - FOOTER))
-            return f"{size} {hashlib.sha256(file.read()).hexdigest()}"
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+    with doing(f"read {path}"), Path(path).open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - FOOTER))
+        return f"{size} {hashlib.sha256(file.read()).hexdigest()}"
 
 
 def find(data: str) -> list[str]:

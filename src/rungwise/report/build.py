@@ -14,7 +14,6 @@ from rungwise.analysis.claims import Finding, confounds, count, findings
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
 from rungwise.analysis.stats import summary
 from rungwise.analysis.verdicts import SYMBOLS, signed
-from rungwise.errors import UserError
 from rungwise.experiment.plan import cost
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report.document import (
@@ -32,7 +31,7 @@ from rungwise.report.document import (
 from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
 from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.util import hints
-from rungwise.util.files import write_text
+from rungwise.util.files import make_folder, write_text
 from rungwise.util.hashing import policy_hash
 from rungwise.util.machine import cores
 from rungwise.util.progress import duration
@@ -45,10 +44,7 @@ def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = N
     """Write report.md and report.html, by default into the first results' directory; returns their paths."""
     evidence = read(paths, peers)
     folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot write to {folder}: {error.strerror}.") from None
+    make_folder(folder)
     sections = build(evidence)
     write_text(folder / MARKDOWN, markdown(sections))
     write_text(folder / HTML, html(sections))
