@@ -38,6 +38,9 @@ docs: .venv/installed  ## generated documentation and the site, in site/, with t
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
 	PYTHONPATH=. $(BIN)/zensical build
 
+pictures: .venv/installed  ## the pictures of the documentation, of the latest climb
+	$(BIN)/python -m scripts.pictures
+
 bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
 	$(BIN)/rungwise bench $(if $(MAKEMORE),--makemore $(MAKEMORE)) $(if $(MICROGPT_C),--microgpt-c $(MICROGPT_C)) $(ARGS)
 

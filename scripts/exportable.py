@@ -7,6 +7,7 @@ them: 5 seeds, list names, protocol strict. Writes results/exportable.json; a st
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 from rungwise.analysis.stats import equivalence, paired
 from rungwise.config import get_protocol
@@ -16,12 +17,26 @@ from rungwise.experiment.climb import make_pool, run
 from rungwise.experiment.plan import Experiment
 from rungwise.experiment.results import by_rung, paired_losses
 from rungwise.ladder import Rung, get_rung
+from rungwise.util.files import read_json
 from rungwise.util.provenance import now, provenance
 from scripts import common
 
 FILE = common.RESULTS / "exportable.json"
 SEEDS = range(5)
 OTHER = Rung("final-exportable", "final, exportable", "side", "final", EXPORTABLE, "GPT-NeoX's class holds it.", "")
+
+
+def table() -> str:
+    """Both recipes' losses, and what the change costs."""
+    found = read_json(FILE)
+    difference, losses = found["difference"], found["test_losses"]
+    rows = [(name, f"{fmean(values):.4f}") for name, values in losses.items()]
+    half = (difference["high"] - difference["low"]) / 2
+    return common.table({"recipe": "---", "test loss": "--:"}, rows) + (
+        f"\nMeans of {difference['n']} seeds, nats a character; the difference: {difference['mean']:+.4f} ± {half:.4f} "
+        f"(95 % CI, paired by seed): within ±{found['equivalent_within']:g} by an equivalence test "
+        f"(p = {found['p']:.3f}).\n"
+    )
 
 
 def main() -> None:

@@ -27,12 +27,14 @@ from scripts import (
     bench_growth,
     chapters,
     common,
+    exportable,
     floors_picture,
     peer_loss,
     readme,
     real_lists,
     round_trips,
     scale_model,
+    short_lists,
 )
 from scripts.common import PERFORMANCE, ROOT
 
@@ -185,7 +187,12 @@ def documents() -> dict[Path, str]:
         "README.md": readme_blocks(results),
         "docs/results.md": results_blocks(results),
         "docs/performance.md": {"bench": speed(), "compile": bench_compile.table()},
-        "docs/lab-notes.md": {"lists": real_lists.table(), "masks": reproduced(results)},
+        "docs/lab-notes.md": {
+            "lists": real_lists.table(),
+            "masks": reproduced(results),
+            "exportable": exportable.table(),
+            "short-lists": short_lists.table(),
+        },
         "docs/export.md": {"round-trips": round_trips.round_trips(), "homes": round_trips.homes()},
         "docs/scale.md": scale_model.blocks(),
         "zensical.toml": {"rungs": site_pages()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import tiny_run
 from play_runs import made_up, read_words, save_untrained, small_climb
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape
@@ -28,7 +30,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if not CHROMIUM:
     pytest.skip("needs Chromium (apt-get install chromium)", allow_module_level=True)
 
-VIEWS = ("climb", "predict", "attend", "flow", "generate", "train")
+VIEWS = ("climb", "predict", "attend", "inside", "flow", "generate", "train")
 SHOWN = "baseline,4-layers,gelu"
 AWKWARD = {
     "hebrew": (["שלום", "אברהם", "שרה", "משה", "דוד", "רחל", "לאה", "יעקב", "יוסף", "חנה", "מרים"], "rtl"),
@@ -176,7 +178,8 @@ def test_every_view_fits(open_page: Any, climb: Path, width: int, scheme: str) -
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1280, "light")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
 def test_axe_finds_nothing_serious(open_page: Any, climb: Path, width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     watched = open_page(climb, viewport={"width": width, "height": 700}, color_scheme=scheme)
@@ -212,12 +215,12 @@ def test_climb_shows_two_rungs_and_what_the_upper_adds(open_page: Any, climb: Pa
     assert "±" in page.inner_text(".panel:last-child .facts")
     before = page.locator(".names li").all_inner_texts()
     assert len(before) == 20
-    page.click("text=Write ten others")
+    page.click("text=Generate 10 others")
     assert page.locator(".names li").all_inner_texts() != before
 
 
 def test_predict_bars_are_probabilities(open_page: Any, climb: Path) -> None:
-    page = open_page(climb).go("view=predict&word=kael")
+    page = open_page(climb).go("view=predict&rung=gelu&word=kael")
     cards = page.locator(".position")
     assert cards.locator(".tile .word").all_inner_texts() == ["k", "a", "e", "l", "end"]
     p = 100 * np.exp(-page.evaluate("rungwise.read('gelu', 'kael')[0].surprise"))
@@ -236,7 +239,7 @@ def test_predict_bars_are_probabilities(open_page: Any, climb: Path) -> None:
 
 
 def test_attend_rows_sum_to_one(open_page: Any, climb: Path) -> None:
-    page = open_page(climb).go("view=attend&word=kaelmi&head=2.1")
+    page = open_page(climb).go("view=attend&rung=gelu&word=kaelmi&head=2.1")
     assert page.locator("#attend .head").count() == 8
     rows = [[int(cell) for cell in row.locator("td:not(.later)").all_inner_texts() if cell.isdigit()]
             for row in page.locator(".weights tbody tr").all()]  # fmt: skip
@@ -254,7 +257,7 @@ def test_attend_rows_sum_to_one(open_page: Any, climb: Path) -> None:
 
 
 def test_flow_ends_with_the_models_own_prediction(open_page: Any, climb: Path) -> None:
-    page = open_page(climb).go("view=flow&word=kaelmi&at=1")
+    page = open_page(climb).go("view=flow&rung=gelu&word=kaelmi&at=1")
     assert page.locator(".stage").count() == 9, "an embedding, and attention and MLP of four blocks"
     p = 100 * np.exp(-page.evaluate("rungwise.read('gelu', 'kaelmi')[1].surprise"))
     shown = page.locator(".stage").last.locator(".actual .number").inner_text()
@@ -267,25 +270,23 @@ def test_flow_ends_with_the_models_own_prediction(open_page: Any, climb: Path) -
 def test_generate_tags_words_and_repeats_by_seed(open_page: Any, climb: Path, tmp_path: Path) -> None:
     watched = open_page(climb, permissions=["clipboard-read", "clipboard-write"])
     page = watched.go("view=generate&rung=gelu&seed=5")
-    first = page.locator("#generate-words .word").all_inner_texts()
-    page.click("text=Draw ten more")
-    assert page.locator("#generate-words .word").all_inner_texts()[10:] == first, "the list grows at its head"
+    words = page.locator("#generate-words .word")
+    first = words.all_inner_texts()
+    page.click("text=Generate 10 more")
+    assert words.all_inner_texts()[10:] == first, "the list grows at its head"
     page.click("text=Copy the list")
     page.wait_for_selector("#generate-said:text-is('Copied.')")
-    copied = page.evaluate("navigator.clipboard.readText()").split("\n")
-    assert copied == page.locator("#generate-words .word").all_inner_texts()
-    page.click("text=Clear")
-    page.click("text=Draw ten more")
-    assert page.locator("#generate-words .word").all_inner_texts() == first
+    assert page.evaluate("navigator.clipboard.readText()").split("\n") == words.all_inner_texts()
+    page.reload()
+    assert words.all_inner_texts() == first
     listed = made_up()
-    inside = {listed[i] for i in split(listed, find([climb.parent / "runs"])[0].run.protocol).train}
+    parts = split(listed, find([climb.parent / "runs"])[0].run.protocol)
+    training, held_out = ({listed[i] for i in part} for part in (parts.train, parts.test))
     tags = page.locator("#generate-words .tag").all_inner_texts()
-    assert tags == ["in training" if word in inside else "new" for word in first]
+    assert tags == ["in training" if word in training else "held out" if word in held_out else "new" for word in first]
     page.fill("#k", "1")
-    page.fill("#prefix", "sha")
-    page.click("text=Draw ten more")
-    words = page.locator("#generate-words .word").all_inner_texts()[:10]
-    assert len(set(words)) == 1 and words[0].startswith("sha")
+    page.fill("#prefix", "sha")  # each control draws anew
+    assert len({*words.all_inner_texts()}) == 1 and words.first.inner_text().startswith("sha")
 
 
 def test_drawn_words_are_those_that_a_list_could_hold(open_page: Any, tmp_path: Path) -> None:
@@ -300,25 +301,115 @@ def test_drawn_words_are_those_that_a_list_could_hold(open_page: Any, tmp_path: 
     )
     page = open_page(write_page(tmp_path, find(save_untrained(tmp_path, listed)), listed)).go("view=generate&rung=gelu")
     for _ in range(9):
-        page.click("text=Draw ten more")
+        page.click("text=Generate 10 more")
     words = page.locator("#generate-words .word").all_text_contents()
     assert len(words) == 100
     assert all(word and word == comparable(word) and listed.vocabulary.spells(word) for word in words)
     page.fill("#prefix", " s\u0323\u2003")
-    page.click("text=Draw ten more")
+    page.click("text=Generate 10 more")
     assert all(w.startswith("\u1e63\u2003") for w in page.locator("#generate-words .word").all_text_contents()[:10])
 
 
 def test_train_shows_curves_and_words_on_the_way(open_page: Any, climb: Path) -> None:
     page = open_page(climb).go("view=train&rung=4-layers")
     assert page.locator(".curves .chosen").count() == 1 and page.locator("#train-legend button").count() == 3
+    assert page.locator(".curves text", has_text=re.compile("^0$")).count() == 1
     assert page.locator(".snapshots tbody tr").count() == 2
     listed = made_up()
     inside = {listed[i] for i in split(listed, find([climb.parent / "runs"])[0].run.protocol).train}
     marked = page.locator(".snapshots tbody tr:first-child .member .word").all_inner_texts()
     assert marked == [listed[i] for i in range(10) if listed[i] in inside]
+    assert page.locator(".snapshots .lit").count() == 0
+    page.locator(".curves .snapshot").nth(1).click()
+    assert page.inner_text(".snapshots .lit th") == "100" and "snap=100" in page.url
+    page.locator(".curves .snapshot").nth(0).focus()
+    page.keyboard.press("Enter")
+    assert page.inner_text(".snapshots .lit th") == "1"
     page.click("#train-legend button:has-text('GELU')")
-    assert "rung=gelu" in page.url or "rung" not in page.url
+    assert "rung=gelu" in page.url
+
+
+def test_a_page_of_one_run_is_about_that_run(open_page: Any, tmp_path: Path) -> None:
+    """Generate first, no slider, no talk of rungs; its validation loss and the step whose weights were kept."""
+    run = tiny_run(tmp_path)
+    watched = open_page(write_page(tmp_path, find([run]), None), viewport={"width": 375, "height": 700})
+    page = watched.page
+    assert page.locator("#generate").is_visible() and page.locator("nav a").first.inner_text() == "Generate"
+    assert not page.locator("#rung").is_visible()
+    for view in VIEWS:
+        watched.go(f"view={view}")
+        assert not re.search(r"\brungs?\b|ladder", page.locator("body").inner_text(), re.IGNORECASE), view
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    watched.go("view=train")
+    assert page.locator(".curves path.validation").count() == 1
+    best = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["best_step"]
+    assert f"kept: step {best}" in page.locator(".curves").text_content()
+    assert page.locator(".snapshots tbody tr").count() == 21
+
+
+def test_it_begins_at_the_bottom_and_climbs(open_page: Any, climb: Path) -> None:
+    page = open_page(climb).page
+    assert page.inner_text("#rung-title") == "baseline"
+    page.click("#rung-next")
+    assert page.inner_text("#rung-title") == "4 layers"
+    page.click("#rung-next")
+    assert page.inner_text("#rung-next") == "Back to the first"
+    page.click("#rung-next")
+    page.clock.install()
+    page.click("#rung-play")
+    assert page.inner_text("#rung-play") == "Pause"
+    page.clock.run_for(3000)
+    assert page.inner_text("#rung-title") == "4 layers"
+    page.clock.run_for(9000)
+    assert page.inner_text("#rung-title") == "+ GELU" and page.inner_text("#rung-play") == "Play"
+    page.click("#rung-play")
+    page.click("h1")  # whoever acts takes over
+    assert page.inner_text("#rung-play") == "Play"
+
+
+def test_reduced_motion_has_no_autoplay(open_page: Any, climb: Path) -> None:
+    page = open_page(climb, reduced_motion="reduce").page
+    assert not page.locator("#rung-play").is_visible() and page.locator("#rung-next").is_visible()
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_chart_has_counting_and_every_name(open_page: Any, tmp_path: Path, width: int) -> None:
+    listed = made_up()
+    folder = small_climb(tmp_path / "runs", listed, "article,scaling")
+    losses = {str(n): {"train_loss": 1.0, "test_loss": loss} for n, loss in ((1, 3.0), (2, 2.0))}
+    about = {"protocol": "article", "data_sha256": listed.sha256, "split_seed": 0}
+    (folder / "baselines.json").write_text(json.dumps({**about, "kneser_ney": losses}))
+    page = open_page(write_page(tmp_path, find([folder]), listed), viewport={"width": width, "height": 800}).page
+    chart = page.locator("#climb .chart")
+    assert "2-gram baseline 2.000" in chart.get_attribute("aria-label")
+    box = chart.bounding_box()
+    for text in chart.locator("text").all():
+        inner = text.bounding_box()
+        assert inner["x"] >= box["x"] - 1 and inner["x"] + inner["width"] <= box["x"] + box["width"] + 1
+    titles = [rung.title for rung in RUNGS.values() if rung.group in ("article", "scaling")]
+    assert set(titles) <= {*chart.locator("text").all_text_contents()}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_shared_as_link_and_as_picture(open_page: Any, climb: Path, tmp_path: Path, view: str) -> None:
+    watched = open_page(climb, permissions=["clipboard-read", "clipboard-write"])
+    page = watched.go(f"view={view}&rung=4-layers&word=kael")
+    page.click("#share-link")
+    page.wait_for_selector("#share-said:text-is('Link copied.')")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{watched.url}#view={view}") and "rung=4-layers" in link
+    with page.expect_download() as download:
+        page.click("#share-picture")
+    download.value.save_as(tmp_path / "p.png")
+    content = (tmp_path / "p.png").read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) > 20_000
+    assert download.value.suggested_filename.endswith(f"4-layers-{view}.png")
+
+
+def test_a_link_to_it_has_a_title_and_a_sentence(climb: Path) -> None:
+    head = climb.read_text(encoding="utf-8").partition("<style>")[0]
+    assert re.search(r'<meta property="og:title" content="[^"]+">', head)
+    assert re.search(r'<meta property="og:description" content="3 small transformers[^"]+270 words[^"]+">', head)
 
 
 # ----------------------------------------------------------------------------------- keyboard, links, awkward lists
@@ -387,6 +478,34 @@ def test_a_view_can_be_linked_and_gone_back_from(open_page: Any, climb: Path) ->
     assert page.locator("#climb").is_visible()
     for view in VIEWS:
         watched.go(f"view={view}&head=9.9&at=999&k=-3&t=77&p=0&seed=-1")
+
+
+def test_a_field_shows_what_its_view_shows(open_page: Any, climb: Path) -> None:
+    """Also while it has the focus and the address changes under it."""
+    watched = open_page(climb)
+    page = watched.go("view=predict&rung=gelu&word=mika")
+    page.focus("#word")
+    watched.go("view=predict&rung=gelu&word=kael")
+    page.wait_for_function("document.querySelectorAll('.position').length === 5")
+    assert page.input_value("#word") == "kael"
+    page = watched.go("view=generate&rung=gelu")
+    assert (page.input_value("#k"), page.input_value("#seed"), page.input_value("#prefix")) == ("0", "0", "")
+    page.fill("#k", "-3")
+    assert page.input_value("#k") == "0", "out of range"
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_no_text_is_cut(open_page: Any, climb: Path, width: int) -> None:
+    """On a phone all views are in one line of links, code wraps, and nothing but the table of weights scrolls."""
+    watched = open_page(climb, viewport={"width": width, "height": 700})
+    for view in VIEWS:
+        page = watched.go(f"view={view}&rung=gelu&word=kaelmi&step=1.attention.weights")
+        tops = {round(link.bounding_box()["y"]) for link in page.locator("nav a").all()}
+        assert len(tops) == 1, "the names of the views are in one line"
+        cut = page.locator(f"#{view} :is(pre, button, h3, p, li, .cells)").evaluate_all(
+            "all => all.filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML)"
+        )
+        assert cut == [] or (width > 600 and all(text.startswith("<pre") for text in cut)), view
 
 
 @pytest.mark.parametrize("kind", AWKWARD)

@@ -95,6 +95,7 @@ def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float,
         print(line, file=console.file)  # not by rich, which expands the tabs of a path
 
     say(f"Wrote {out / RESULTS} ({n_results} results, {duration(seconds)}), and a directory for each run.")
+    say("Writing the report, and the page that looks inside ...")
     try:
         found = find([out])
     except UserError:  # results of before, whose runs are not kept

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import inspect
 import math
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,16 @@ import numpy as np
 
 from rungwise.analysis.stats import Summary
 from rungwise.analysis.tables import rows
-from rungwise.config import ModelConfig, TrainConfig
+from rungwise.config import ListConfig, ModelConfig, TrainConfig
 from rungwise.config.fields import FINITE, check
 from rungwise.data import words
 from rungwise.data.batches import Tape
+from rungwise.data.dataset import load_list
 from rungwise.data.words import WordList
 from rungwise.engine.loop import learning_rate
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
+from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
 from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.inference.score import score
@@ -41,6 +41,7 @@ from rungwise.model.layers import (
     make_norm,
 )
 from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.play import inside
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util import files
@@ -49,7 +50,7 @@ QUANTILES = 200
 RANKED = 10_000
 """So many training words, drawn at random, make a rung's table of likelihoods: ranks to within a percent or so."""
 MOST_BITS = 1 << 22
-"""Of the filter that tells training words from new ones: 700 kB in the page."""
+"""Of a filter that tells training words, or words held out, from others: 700 kB in the page."""
 
 CHAPTERS = (*SELECTIONS["all"], *SELECTIONS["beyond"])
 """The rungs that docs/rungs/ has a chapter on."""
@@ -131,9 +132,11 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
 
 def find_list(run: Run, source: str | None) -> WordList | None:
     """The list that a run was trained on; None, and a word about it, where it is not at hand."""
-    name, sha256 = str(run.info.get("data")), run.info.get("data_sha256")
-    try:
-        listed = words.load(source or name)
+    name, sha256, own = str(run.info.get("data")), run.info.get("data_sha256"), run.info.get("list")
+    try:  # `rungwise train` says where its list lies, and how it was read
+        how = ListConfig.from_dict(own, "config.json") if isinstance(own, dict) else ListConfig(name)
+        how = how.replace(data=source or (name if how.data == "-" else how.data))
+        listed, _ = load_list(how)
     except UserError:
         if source:
             raise
@@ -143,8 +146,8 @@ def find_list(run: Run, source: str | None) -> WordList | None:
     if source:
         raise UserError(f"{source} is not the list of these runs ({name}): its SHA-256 differs.")
     print(
-        f"The list {name} is not at hand: the page will show neither ranks nor which words stand in training. "
-        "Give it as --data FILE.",
+        f"The list {name} is not at hand: the page will show neither ranks nor which words are in training, held out "
+        "or new. Give it as --data FILE.",
         file=sys.stderr,
     )
     return None
@@ -178,10 +181,23 @@ def collect(
             "n_train": int(run.firsts.sum()),
             "example": _example(listed) if listed else "",
             "members": _members(listed, parts.train) if listed and parts else None,
+            "held_out": _members(listed, np.concatenate([parts.validation, parts.test])) if listed and parts else None,
+            "ngram": _ngram(found[0]),
         },
         "precision": precision,
         "rungs": rungs,
+        "inside": inside.steps(),
     }
+
+
+def _ngram(kept: Kept) -> dict[str, float] | None:
+    """The best n-gram baseline that was counted for the climb of a run: its order and its test loss."""
+    found = baselines.load(kept.folder.parent.parent)
+    about = {"data_sha256": None, "split_seed": 0, **kept.run.info, "protocol": kept.run.protocol.name}
+    if not found or any(found[name] != about[name] for name in ("data_sha256", "protocol", "split_seed")):
+        return None
+    order, losses = min(found["kneser_ney"].items(), key=lambda item: item[1]["test_loss"])
+    return {"order": int(order), "test_loss": losses["test_loss"]}
 
 
 def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, precision: str) -> dict[str, Any]:
@@ -213,6 +229,8 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, ranked) if ranked else None,
         "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
+        "validation": [[line["step"], round(line["val_loss"], 4)] for line in lines if "val_loss" in line],
+        "kept": next((line["best_step"] for line in lines if "best_step" in line), 0),
         "snapshots": _snapshots(kept.folder / run_dir.SNAPSHOTS),
     }
 
@@ -259,13 +277,7 @@ def switched_on(rung: Rung) -> list[Callable[..., Any]]:
 
 def code(rung: Rung) -> list[dict[str, str]]:
     """The source of what a rung switches on, read from the modules themselves."""
-    return [
-        {
-            "where": f"{part.__module__.removeprefix('rungwise.').replace('.', '/')}.py, {part.__qualname__}",
-            "text": textwrap.dedent(inspect.getsource(part)),
-        }
-        for part in switched_on(rung)
-    ]
+    return [inside.source(part) for part in switched_on(rung)]
 
 
 def _parts(field: str, value: Any) -> tuple[Callable[..., Any], ...]:
@@ -299,7 +311,7 @@ def _example(listed: WordList) -> str:
 
 
 def _members(listed: WordList, indices: np.ndarray) -> dict[str, Any]:
-    """A Bloom filter (Bloom 1970) of the training words: a few bits a word, no word missed, few wrongly found."""
+    """A Bloom filter (Bloom 1970) of some words: a few bits a word, no word missed, few wrongly found."""
     distinct = np.unique(listed.identities[indices])
     n = len(distinct)
     n_bits = max(64, min(16 * n, MOST_BITS))

@@ -34,8 +34,14 @@ export function replace(element, ...children) {
 /** A word of the list, as text in its own direction. */
 export const word = (text, ...more) => el("bdi", { class: "word", dir: "auto" }, text, ...more);
 
-/** Set beside a word that stands in training. */
-export const known = () => el("span", { class: "known", role: "img", "aria-label": "stands in training", title: "stands in training" }, "\u2217");
+const MARKS = { "in training": "\u2217", "held out": "\u25e6" };
+
+/** Set beside a word of a list: what it is to the split. A new word, or one of which nothing is known, has no mark. */
+export const mark = (tag) => MARKS[tag] && el("span", { class: "mark", role: "img", "aria-label": tag, title: tag }, MARKS[tag]);
+export const known = () => mark("in training");
+
+/** What the marks mean. */
+export const legend = (list) => (list.members ? "\u2217 in training, \u25e6 held out, no mark: new" : "");
 
 export const count = (n) => n.toLocaleString("en");
 export const percent = (p) => (p >= 0.995 ? "100 %" : p >= 0.0995 ? `${Math.round(p * 100)} %` : `${(p * 100).toFixed(1)} %`);

@@ -1,7 +1,8 @@
 // Flow: one position on its way through the blocks. What each part writes to the stream, and what could be read off.
 
-import { byId, el, likeliest, replace, word } from "./dom.js";
-import { length, readOff, softmax } from "./forward.js";
+import { byId, el, likeliest, replace } from "./dom.js";
+import { length, readOff, softmax, sublayers } from "./forward.js";
+import { chips, chosenPlace } from "./places.js";
 import { readWord } from "./sample.js";
 import { direction } from "./text.js";
 
@@ -10,23 +11,17 @@ const N_TILES = 5;
 export function flow(app) {
   const ids = app.ids("flow-note");
   const positions = ids.length ? readWord(app.model(), ids) : [];
-  const at = Math.min(app.state.at < 0 ? positions.length - 1 : app.state.at, positions.length - 1);
-  replace(byId("flow-at"), chips(app, positions, at));
+  const at = chosenPlace(app, positions);
+  replace(byId("flow-at"), chips(app, positions, "flow-place"));
   byId("flow-at").dir = direction(app.state.word);
   replace(byId("flow-stages"), at >= 0 ? stages(app, positions[at]) : []);
 }
 
-function chips(app, positions, at) {
-  const sign = (t) => (app.model().start.end_fed && t === 0 ? "start" : app.glyph(positions[t].token));
-  return positions.map((_, t) => el("label", { class: "chip" },
-    el("input", { type: "radio", name: "at", value: t, checked: t === at, "data-key": `at${t}`, onchange: () => app.set({ at: t }) }),
-    word(sign(t))));
-}
-
-function stages(app, { stages: found, next }) {
+function stages(app, { trace, next }) {
   const { residual, position } = app.rung().model;
+  const found = [{ layer: -1, out: trace.start, x: trace.start }, ...sublayers(app.rung().model, trace)];
   const first = position === "learned" ? "Embedding and position" : "Embedding";
-  const norms = found.map(({ x, written }) => [length(x), length(written)]);
+  const norms = found.map(({ x, out }) => [length(x), length(out)]);
   const longest = Math.max(...norms.flat());
   const title = ({ layer, name }) => (layer < 0 ? first : `Block ${layer + 1}: ${name === "mlp" ? "MLP" : name}`);
   return found.map((stage, i) => {

@@ -1,4 +1,4 @@
-// The model's forward pass, one position at a time, as layers.py and model.py define it. Because attention only looks
+// The model's forward pass, one position at a time, as layers.py and transformer.py define it. Because attention only looks
 // back, a position is computed once: its keys and values go into `memory`, and later positions read them there.
 
 const NORM_EPSILON = 1e-5;
@@ -38,38 +38,47 @@ export function newMemory(model) {
 }
 
 /**
- * Feed one token. Returns the logits of the next one, and how they came about: `stages`, the stream after the
- * embedding and after each sublayer with what that sublayer wrote, and `attention[layer][head]`, the weights of
- * this and each earlier position.
+ * Feed one token. Returns the logits of the next one, and how they came about: `trace`, every intermediate vector by
+ * name. `embedding`, `place` (of learned positions) and `start` begin the stream; then, of each block from 0,
+ * `0.attention.norm`, `.q`, `.k`, `.v` (all heads in a row), `.turned_q`, `.turned_k` (RoPE), `.scores`, `.weights`
+ * (a row a head, over this and each earlier position), `.mixed`, `.projection`; `0.mlp.norm`, `.gate`, `.up`,
+ * `.hidden`; and of both sublayers `.out`, what each writes, and `.x`, the stream after it. A part that the model
+ * lacks leaves no entry.
  */
 export function step(model, token, memory) {
-  const { config, weights } = model;
-  let x = embed(model, token, memory[0].keys.length);
-  const stages = [{ layer: -1, name: "embedding", x, written: x }];
-  const attention = [];
+  const { config } = model;
+  const trace = {};
+  let x = embed(model, token, memory[0].keys.length, trace);
   for (let layer = 0; layer < config.n_layer; layer++) {
-    const join = (name, f) => {
-      const written = f(norm(model, x, `blocks.${layer}.${name}.norm`));
-      x = config.residual ? x.map((value, i) => value + written[i]) : written;
-      stages.push({ layer, name, x, written });
-    };
-    join("attention", (y) => {
-      const { out, looks } = attend(model, layer, y, memory[layer]);
-      attention.push(looks);
-      return out;
-    });
-    if (config.mlp !== "none") join("mlp", (y) => mlp(model, layer, y));
+    for (const name of config.mlp === "none" ? ["attention"] : ["attention", "mlp"]) {
+      const note = (part, values) => (trace[`${layer}.${name}.${part}`] = values);
+      const y = norm(model, x, `blocks.${layer}.${name}.norm`);
+      if (y !== x) note("norm", y);
+      const out = note("out", name === "mlp" ? mlp(model, layer, y, note) : attend(model, layer, y, memory[layer], note));
+      x = note("x", config.residual ? x.map((value, i) => value + out[i]) : out);
+    }
   }
-  return { logits: readOff(model, x), stages, attention };
+  const y = norm(model, x, "final_norm");
+  if (y !== x) trace.final_norm = y;
+  return { logits: readOff(model, x), trace };
 }
 
+/** The sublayers of a model in the order in which they write to the stream: { layer, name, out, x } of a trace. */
+export function sublayers({ n_layer }, trace) {
+  return Array.from({ length: n_layer }, (_, layer) => ["attention", "mlp"].map((name) => ({
+    layer, name, out: trace[`${layer}.${name}.out`], x: trace[`${layer}.${name}.x`] }))).flat().filter(({ x }) => x);
+}
+
+/** The weights of a head over this and each earlier position. */
+export const headWeights = (trace, layer, head) => trace[`${layer}.attention.weights`][head];
+
 /** A token's vector; where positions are learned, that of its position is added. */
-function embed({ config, weights }, token, position) {
+function embed({ config, weights }, token, position, trace) {
   const row = (table, i) => Float64Array.from(table.subarray(i * config.n_embd, (i + 1) * config.n_embd));
-  const x = row(weights["embedding.weight"], token);
-  if (config.position !== "learned") return x;
-  const place = row(weights["positions.weight"], position);
-  return x.map((value, i) => value + place[i]);
+  const x = (trace.embedding = row(weights["embedding.weight"], token));
+  if (config.position !== "learned") return (trace.start = x);
+  const place = (trace.place = row(weights["positions.weight"], position));
+  return (trace.start = x.map((value, i) => value + place[i]));
 }
 
 /**
@@ -83,34 +92,36 @@ export function readOff(model, x) {
   return linear(norm(model, x, "final_norm"), head, weights["head.bias"]);
 }
 
-function attend({ config, weights }, layer, x, { keys, values }) {
+function attend({ config, weights }, layer, x, { keys, values }, note) {
   const { n_head: heads, head_size: size } = config;
   const name = `blocks.${layer}.attention.f`;
   const qkv = linear(x, weights[`${name}.qkv.weight`]);
-  const part = (i) => Array.from({ length: heads }, (_, h) => qkv.subarray((i * heads + h) * size, (i * heads + h + 1) * size));
-  const turn = (head) => (config.position === "rope" ? rotate(head, keys.length) : head);
-  const query = part(0).map(turn);
-  keys.push(part(1).map(turn));
-  values.push(part(2));
+  const [q, k, v] = ["q", "k", "v"].map((part, i) => note(part, qkv.subarray(i * heads * size, (i + 1) * heads * size)));
+  const each = (all) => Array.from({ length: heads }, (_, h) => all.subarray(h * size, (h + 1) * size));
+  const turned = (all, part) => (config.position === "rope" ? note(part, rotate(all, size, keys.length)) : all);
+  const query = each(turned(q, "turned_q"));
+  keys.push(each(turned(k, "turned_k")));
+  values.push(each(v));
+  const scores = note("scores", query.map((part, h) => keys.map((key) => dot(part, key[h]) / Math.sqrt(size))));
   const mixed = new Float64Array(heads * size);
-  const looks = query.map((q, h) => {
-    const row = softmax(keys.map((key) => dot(q, key[h]) / Math.sqrt(size)));
-    row.forEach((weight, s) => values[s][h].forEach((value, k) => (mixed[h * size + k] += weight * value)));
-    return row;
-  });
+  note("weights", scores.map(softmax)).forEach((row, h) => row.forEach((weight, s) =>
+    values[s][h].forEach((value, i) => (mixed[h * size + i] += weight * value))));
+  note("mixed", mixed);
   const projection = weights[`${name}.projection.weight`];
-  return { out: projection ? linear(mixed, projection, weights[`${name}.projection.bias`]) : mixed, looks };
+  return projection ? note("projection", linear(mixed, projection, weights[`${name}.projection.bias`])) : mixed;
 }
 
-/** RoPE: pair (j, j + size/2) of a head turns by position * base^(-2j/size). */
-function rotate(head, position) {
-  const out = new Float64Array(head.length);
-  const pairs = head.length / 2;
-  for (let j = 0; j < pairs; j++) {
-    const angle = position * ROPE_BASE ** (-j / pairs);
-    const [a, b] = [head[j], head[j + pairs]];
-    out[j] = a * Math.cos(angle) - b * Math.sin(angle);
-    out[j + pairs] = a * Math.sin(angle) + b * Math.cos(angle);
+/** RoPE: pair (j, j + size/2) of each head turns by position * base^(-2j/size). */
+function rotate(all, size, position) {
+  const out = new Float64Array(all.length);
+  const pairs = size / 2;
+  for (let head = 0; head < all.length; head += size) {
+    for (let j = 0; j < pairs; j++) {
+      const angle = position * ROPE_BASE ** (-j / pairs);
+      const [a, b] = [all[head + j], all[head + j + pairs]];
+      out[head + j] = a * Math.cos(angle) - b * Math.sin(angle);
+      out[head + j + pairs] = a * Math.sin(angle) + b * Math.cos(angle);
+    }
   }
   return out;
 }
@@ -122,12 +133,12 @@ const ACTIVATIONS = {
 };
 
 /** Up, through the activation, down; in SwiGLU the activation is the gate's, and what goes up is multiplied by it. */
-function mlp({ config, weights }, layer, x) {
+function mlp({ config, weights }, layer, x, note) {
   const part = (name, y) => linear(y, weights[`blocks.${layer}.mlp.f.${name}.weight`], weights[`blocks.${layer}.mlp.f.${name}.bias`]);
-  const up = part("up", x);
+  const up = note("up", part("up", x));
   const activation = ACTIVATIONS[config.mlp];
-  const hidden = config.mlp === "swiglu" ? part("gate", x).map((z, i) => activation(z) * up[i]) : up.map(activation);
-  return part("down", hidden);
+  const hidden = config.mlp === "swiglu" ? note("gate", part("gate", x)).map((z, i) => activation(z) * up[i]) : up.map(activation);
+  return part("down", note("hidden", hidden));
 }
 
 /** LayerNorm or RMSNorm, where the model has one of that name. RMSNorm takes the mean to be 0, and has no bias. */

@@ -1,59 +1,52 @@
-// Generate: draw words as one likes them, and see which stand in training.
+// Generate: words drawn anew with every change of a control, and what each is to the split.
 
 import { byId, el, minus, percent, replace, word } from "./dom.js";
 import { drawWord, randomNumbers } from "./sample.js";
-import { decode, encode, inTraining } from "./text.js";
+import { decode, encode, tagOf } from "./text.js";
 
 const N_WORDS = 10;
-const kept = { settings: "", number: 0, words: [] };
+const kept = { settings: "", words: [] };
 
 export function generate(app) {
-  const { members } = app.list;
-  byId("generate-rate").textContent = members
-    ? `A word counts as in training where a compact filter finds it; for a new word it is wrong ${rate(members.false_positives)}.`
-    : "The list was not at hand when this page was made, so it cannot tell new words from training words.";
+  const { rung, t, k, p, prefix, seed } = app.state;
+  byId("generate-rate").textContent = app.list.members ? rates(app.list)
+    : "The list was not at hand when this page was made, so it cannot tell new words from those of the list.";
   for (const name of ["t", "p"]) byId(`${name}-value`).textContent = app.state[name].toFixed(2);
-  if (!kept.words.length) draw(app);
-  else show(app);
+  const { unknown } = encode(app.list, prefix, true);
+  byId("generate-note").textContent = unknown.length ? `Not in this list's alphabet, and ignored: ${unknown.join(" ")}` : "";
+  const settings = JSON.stringify([rung, t, k, p, prefix, seed]);
+  if (settings === kept.settings) return show(app);
+  Object.assign(kept, { settings, words: [] });
+  more(app);
 }
 
+const rates = ({ members, held_out }) => "In training: the word is in the training list. Held out: it is in the list, but was not trained on. "
+  + `New: it is not in the list. Two compact filters tell; they take a new word for one of training ${rate(members.false_positives)}, for one held out ${rate(held_out.false_positives)}.`;
 const rate = (p) => (p < 1e-3 ? `about once in ${Math.round(1 / p / 100) * 100} times` : `${percent(p)} of the time`);
 
-/** Ten more. The same rung, settings and seed draw the same words again, in the same order. */
-export function draw(app) {
-  const { rung, t, k, p, prefix, seed } = app.state;
-  const { ids, unknown } = encode(app.list, prefix, true);
-  byId("generate-note").textContent = unknown.length ? `Not in this list's alphabet: ${unknown.join(" ")}` : "";
-  const settings = JSON.stringify([rung, t, k, p, prefix, seed]);
-  if (settings !== kept.settings) Object.assign(kept, { settings, number: 0 });
-  const sampling = { temperature: t, topK: k, topP: p, prefix: ids };
+/** Ten more at the head of the list. The same model, settings and seed draw the same words again, in the same order. */
+export function more(app) {
+  const { t, k, p, prefix, seed } = app.state;
+  const sampling = { temperature: t, topK: k, topP: p, prefix: encode(app.list, prefix, true).ids };
   for (let i = 0; i < N_WORDS; i++) {
-    kept.words.unshift({ rung: app.rung().title, ...drawWord(app.list, app.model(), randomNumbers(seed, kept.number++), sampling) });
+    kept.words.unshift(drawWord(app.list, app.model(), randomNumbers(seed, kept.words.length), sampling));
   }
-  show(app);
-}
-
-export function clear(app) {
-  Object.assign(kept, { settings: "", words: [] });
   show(app);
 }
 
 export async function copy(app) {
   const text = kept.words.map(({ ids }) => decode(app.list, ids)).join("\n");
-  const said = await navigator.clipboard.writeText(text).then(() => "Copied.", () => "The browser refused; select the list and copy it.");
-  byId("generate-said").textContent = said;
+  const message = await navigator.clipboard.writeText(text).then(() => "Copied.", () => "The browser refused; select the list and copy it.");
+  byId("generate-said").textContent = message;
 }
 
 function show(app) {
-  const tags = kept.words.map(({ ids }) => inTraining(app.list, ids));
-  const known = tags.filter(Boolean).length;
-  byId("generate-said").textContent = kept.words.length
-    ? `${kept.words.length} words` + (app.list.members ? `, ${kept.words.length - known} new, ${known} in training.` : ".") : "No words yet.";
-  const several = new Set(kept.words.map(({ rung }) => rung)).size > 1;
+  const tags = kept.words.map(({ ids }) => tagOf(app.list, ids));
+  const counts = ["new", "held out", "in training"].map((tag) => `${tags.filter((mine) => mine === tag).length} ${tag}`);
+  byId("generate-said").textContent = `${kept.words.length} words${app.list.members ? `: ${counts.join(", ")}.` : "."}`;
   byId("generate-words").dir = app.list.direction;
-  replace(byId("generate-words"), kept.words.map(({ ids, rung, logLikelihood }, i) =>
+  replace(byId("generate-words"), kept.words.map(({ ids, logLikelihood }, i) =>
     el("li", {}, word(decode(app.list, ids)),
-      tags[i] !== null && el("span", { class: tags[i] ? "tag known" : "tag new" }, tags[i] ? "in training" : "new"),
-      el("span", { class: "number soft small" }, minus(logLikelihood, 1)),
-      several && el("span", { class: "from soft small" }, rung))));
+      tags[i] && el("span", { class: `tag ${tags[i].replace(" ", "-")}` }, tags[i]),
+      el("span", { class: "number soft small" }, minus(logLikelihood, 1)))));
 }

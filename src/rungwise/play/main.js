@@ -5,25 +5,30 @@ import { climb } from "./climb.js";
 import { byId, count, interval } from "./dom.js";
 import { flow } from "./flow.js";
 import { newMemory, readWeights, step } from "./forward.js";
-import { clear, copy, draw, generate } from "./generate.js";
+import { copy, generate, more } from "./generate.js";
+import { inside, walk } from "./inside.js";
 import { predict } from "./predict.js";
 import { readWord } from "./sample.js";
+import { copyLink, savePicture } from "./share.js";
 import { encode, glyph, openList } from "./text.js";
 import { train } from "./train.js";
 
-const VIEWS = { climb, predict, attend, flow, generate, train };
-const { list: listed, rungs, precision } = JSON.parse(byId("data").textContent);
+const VIEWS = { climb, predict, attend, inside, flow, generate, train };
+const OF_A_WORD = ["predict", "attend", "inside", "flow"];
+const { list: listed, rungs, precision, inside: code } = JSON.parse(byId("data").textContent);
 const list = openList(listed);
+const single = rungs.length === 1;
 const START = {
-  view: "climb", rung: rungs.at(-1).name, with: "", word: list.example, head: "", blind: false, at: -1,
+  view: single ? "generate" : "climb", rung: rungs[0].name, with: "", word: list.example, head: "", blind: false, at: -1, step: "", snap: -1,
   t: 1, k: 0, p: 1, prefix: "", seed: 0,
 };
+const PLAY_MS = 2600;
 const models = new Map();
 
 const app = {
-  list, rungs, state: { ...START }, fresh: 0,
+  list, rungs, single, code, state: { ...START }, fresh: 0,
   find: (name) => rungs.find((rung) => rung.name === name) ?? null,
-  rung: () => app.find(app.state.rung) ?? rungs.at(-1),
+  rung: () => app.find(app.state.rung) ?? rungs[0],
   glyph: (id) => glyph(list, id),
   /** A rung's model, its weights decoded when they are first needed. */
   model(rung = app.rung()) {
@@ -33,10 +38,10 @@ const app = {
   /** The typed word's tokens; what cannot be read is said in the element named. */
   ids(note) {
     const { ids, unknown, cut } = encode(list, app.state.word);
-    const said = [];
-    if (unknown.length) said.push(`Not in this list's alphabet, and passed over: ${unknown.join(" ")}`);
-    if (cut) said.push(`Only the first ${ids.length} characters are read: the model knows no longer words.`);
-    byId(note).textContent = said.join(" ") || (ids.length ? "" : "Type a word above.");
+    const notes = [];
+    if (unknown.length) notes.push(`Not in this list's alphabet, and ignored: ${unknown.join(" ")}`);
+    if (cut) notes.push(`Only the first ${ids.length} characters are read: the model knows no longer words.`);
+    byId(note).textContent = notes.join(" ") || (ids.length ? "" : "Type a word above.");
     return ids;
   },
   set(changes) {
@@ -57,8 +62,8 @@ function remember() {
 }
 
 function fragment(state) {
-  const told = Object.entries(state).filter(([name, value]) => name === "view" || value !== START[name]);
-  return `#${new URLSearchParams(told)}`;
+  const changed = Object.entries(state).filter(([name, value]) => name === "view" || value !== START[name]);
+  return `#${new URLSearchParams(changed)}`;
 }
 
 /** The state of a fragment: known names only, each of the kind that it has at the start, and in its range. */
@@ -79,7 +84,7 @@ function readFragment(text) {
 function within(state) {
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const whole = (name, low, high) => Math.round(clamp(state[name], low, high));
-  return { ...state, t: clamp(state.t, 0, 3), p: clamp(state.p, 0.01, 1), k: whole("k", 0, 1e6), at: whole("at", -1, 1e6), seed: whole("seed", 0, 2 ** 31 - 1) };
+  return { ...state, t: clamp(state.t, 0, 3), p: clamp(state.p, 0.01, 1), k: whole("k", 0, 1e6), at: whole("at", -1, 1e6), snap: whole("snap", -1, 1e9), seed: whole("seed", 0, 2 ** 31 - 1) };
 }
 
 function render() {
@@ -92,21 +97,26 @@ function render() {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  byId("word-field").hidden = !["predict", "attend", "flow"].includes(view);
+  byId("word-field").hidden = !OF_A_WORD.includes(view);
   for (const control of document.querySelectorAll("[data-state]")) show(control, app.state[control.dataset.state]);
   const number = rungs.indexOf(rung);
   Object.assign(byId("rung"), { max: rungs.length - 1, value: number });
   byId("rung").setAttribute("aria-valuetext", rung.title);
   byId("rung-title").textContent = rung.title;
-  const behind = rung.word_start.end_fed && !rung.word_start.first_scored ? " (each word behind an END)" : "";
-  const loss = rung.test_loss ? `, test loss ${interval(rung.test_loss)}${behind}` : "";
-  byId("rung-facts").textContent = `${number + 1} of ${rungs.length}, ${count(rung.n_params)} parameters${loss}`;
+  byId("rung-next").textContent = number + 1 < rungs.length ? "Next rung" : "Back to the first";
+  byId("rung-facts").textContent = `${single ? "" : `${number + 1} of ${rungs.length}, `}${facts(rung)}`;
   VIEWS[view](app);
 }
 
+function facts(rung) {
+  const behind = rung.word_start.end_fed && !rung.word_start.first_scored ? " (each word behind an END)" : "";
+  return `${count(rung.n_params)} parameters${rung.test_loss ? `, test loss ${interval(rung.test_loss)}${behind}` : ""}`;
+}
+
+/** A control shows the state; what is being typed stays as it is typed while it says the same. */
 function show(control, value) {
   if (control.type === "checkbox") control.checked = value;
-  else if (control !== document.activeElement || control.type === "range") control.value = value;
+  else if (control !== document.activeElement || control.type === "range" || read(control) !== value) control.value = value;
 }
 
 function read(control) {
@@ -115,30 +125,74 @@ function read(control) {
   return control.value === "" ? START[control.dataset.state] : Number(control.value);
 }
 
+function next() {
+  app.set({ rung: rungs[(rungs.indexOf(app.rung()) + 1) % rungs.length].name });
+}
+
+/** Climb by itself, from where it is or else from the first rung, until the last or until anything else is chosen. */
+function play(on) {
+  clearInterval(app.playing);
+  app.playing = on && setInterval(() => (app.rung() === rungs.at(-1) ? play(false) : next()), PLAY_MS);
+  byId("rung-play").textContent = on ? "Pause" : "Play";
+  byId("rung-play").setAttribute("aria-pressed", String(Boolean(on)));
+  if (on && app.rung() === rungs.at(-1)) next();
+}
+
+/** What this view shows, in a line. */
+function caption() {
+  const { view, word } = app.state;
+  const of = [single ? "" : app.rung().title, facts(app.rung()), OF_A_WORD.includes(view) && `word: ${word}`];
+  return of.filter(Boolean).join("; ");
+}
+
+/** A page of one run speaks of one model, and begins with what it writes. */
+function layOut() {
+  for (const element of document.querySelectorAll("[data-only]")) element.hidden = (element.dataset.only === "run") !== single;
+  if (!single) return;
+  const nav = document.querySelector("nav");
+  nav.prepend(nav.querySelector("[data-view=generate]"));
+  nav.append(nav.querySelector("[data-view=climb]"), nav.querySelector("[data-view=train]"));
+}
+
 for (const control of document.querySelectorAll("[data-state]")) {
   control.addEventListener("input", () => app.set(within({ ...app.state, [control.dataset.state]: read(control) })));
 }
 byId("rung").addEventListener("input", () => app.set({ rung: rungs[Number(byId("rung").value)].name }));
+byId("rung-next").addEventListener("click", next);
+byId("rung-play").addEventListener("click", () => play(!app.playing));
+for (const event of ["pointerdown", "keydown"]) addEventListener(event, ({ target }) => target.id !== "rung-play" && play(false));
 byId("climb-fresh").addEventListener("click", () => { app.fresh++; render(); });
-byId("generate-draw").addEventListener("submit", (event) => { event.preventDefault(); draw(app); });
+byId("inside-back").addEventListener("click", () => walk(app, -1));
+byId("inside-next").addEventListener("click", () => walk(app, 1));
+byId("generate-draw").addEventListener("submit", (event) => { event.preventDefault(); more(app); });
 byId("generate-copy").addEventListener("click", () => copy(app));
-byId("generate-clear").addEventListener("click", () => clear(app));
+byId("share-link").addEventListener("click", () => copyLink(location.href.split("#")[0] + fragment(app.state)));
+byId("share-picture").addEventListener("click", () => savePicture(`${list.name}-${single ? "" : `${app.rung().name}-`}${app.state.view}`, caption()));
 const restore = () => { app.state = readFragment(location.hash); render(); };
 addEventListener("hashchange", restore);
+addEventListener("pageshow", render); // a browser may put old values back into fields
 addEventListener("resize", () => app.width !== innerWidth && render());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
 byId("list-name").textContent = list.name;
 byId("about").textContent =
-  `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. `
-  + `Each rung is shown with one seed (${[...new Set(rungs.map(({ seed }) => seed))].join(", ")}), its weights in ${precision}; losses are means over the climb's seeds, with 95 % intervals.`;
+  `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. ${single
+    ? `The model was trained with seed ${rungs[0].seed}; its weights are in ${precision}.`
+    : `Each rung is shown with one seed (${[...new Set(rungs.map(({ seed }) => seed))].join(", ")}), its weights in ${precision}; losses are means over the climb's seeds, with 95 % intervals.`}`;
+layOut();
 restore();
 
-/** For the console, and for whoever checks this forward pass: logits of every position, and a word's reading. */
+/** For the console, and for who checks this forward pass: logits and the trace of every position, and a word's reading. */
 globalThis.rungwise = {
   logits(name, tokens) {
     const model = app.model(app.find(name));
     const memory = newMemory(model);
     return tokens.map((token) => [...step(model, token, memory).logits]);
+  },
+  trace(name, tokens) {
+    const model = app.model(app.find(name));
+    const memory = newMemory(model);
+    const flat = (values) => [...values].map((row) => (typeof row === "number" ? row : [...row])).flat();
+    return tokens.map((token) => Object.fromEntries(Object.entries(step(model, token, memory).trace).map(([part, values]) => [part, flat(values)])));
   },
   read: (name, word) => readWord(app.model(app.find(name)), encode(list, word).ids),
 };

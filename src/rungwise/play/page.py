@@ -20,9 +20,10 @@ from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash
 
 SCRIPTS = (
-    "forward.js", "text.js", "sample.js", "dom.js", "draw.js",
-    "climb.js", "predict.js", "attend.js", "flow.js", "generate.js", "train.js", "main.js",
-)  # fmt: skip
+    *("forward.js", "text.js", "sample.js", "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js"),
+    *("code.js", "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "train.js"),
+    *("share.js", "main.js"),
+)
 """Each after those that it imports."""
 PAGE = "play.html"
 
@@ -69,12 +70,22 @@ def build(data: dict[str, Any]) -> str:
     )
     page = Template(_file("page.html")).substitute(
         policy=policy,
-        title=html.escape(f"{data['list']['name']}: inside the ladder"),
+        title=html.escape(f"Inside {'the ladder' if len(data['rungs']) > 1 else 'a model'} of {data['list']['name']}"),
+        about=html.escape(_about(data)),
         style=style,
         data=json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         script=script,
     )
     return utf8(page).decode()  # a path's bytes that are no UTF-8 are in nobody's way
+
+
+def _about(data: dict[str, Any]) -> str:
+    """What the page is, in a sentence for whoever is sent its link."""
+    n = len(data["rungs"])
+    models = f"{n} small transformers, from one attention head to a full model," if n > 1 else "A small transformer"
+    return (
+        f"{models} trained on {data['list']['n_train']:,} words, to look inside: what each number does, in this page."
+    )
 
 
 def _file(name: str) -> str:

@@ -10,8 +10,8 @@ const FIRST_CHARACTER = 2;
 export function openList(values) {
   const characters = [...values.characters];
   const ids = new Map(characters.map((character, i) => [character, i + FIRST_CHARACTER]));
-  const members = values.members && { ...values.members, filter: bytesOf(values.members.data) };
-  return { ...values, characters, ids, members, direction: direction(values.example || values.characters) };
+  const filter = (words) => words && { ...words, filter: bytesOf(words.data) };
+  return { ...values, characters, ids, members: filter(values.members), held_out: filter(values.held_out), direction: direction(values.example || values.characters) };
 }
 
 /** The word that a text is, as sources.py has it: in Unicode's composed form, without outer blanks. `beginning`: of a
@@ -63,10 +63,16 @@ export function direction(word) {
   return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(letter) ? "rtl" : "ltr";
 }
 
-/** Does a word stand in training? Null where the page does not know; wrongly true at the rate that the filter states. */
-export function inTraining(list, ids) {
+/** What a word is to the split: "in training", "held out" (in the list, but not trained on) or "new". Null where the
+ * page does not know; wrong at the rate that the filters state. */
+export function tagOf(list, ids) {
   if (!list.members) return null;
-  const { bits, hashes, filter } = list.members;
+  return holds(list.members, ids) ? "in training" : holds(list.held_out, ids) ? "held out" : "new";
+}
+
+export const inTraining = (list, ids) => list.members && holds(list.members, ids);
+
+function holds({ bits, hashes, filter }, ids) {
   const [first, second] = [fnv1a(ids, 0x811c9dc5), (fnv1a(ids, 0x01000193) | 1) >>> 0];
   for (let i = 0; i < hashes; i++) {
     const bit = (first + i * second) % bits;
