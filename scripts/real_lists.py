@@ -77,7 +77,7 @@ def described(out: Path, listed: words.WordList) -> dict[str, Any]:
     """What `rungwise data` prints, in a file next to the run."""
     path = out.with_suffix(".json")
     if not path.exists():
-        files.write_text(path, json.dumps(survey(listed, words.MAX_LENGTH), ensure_ascii=False))
+        files.write_text(path, json.dumps(survey(listed, words.DEFAULT.max_length), ensure_ascii=False))
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -39,7 +39,7 @@ def train(data: str | Path | Iterable[str] = "auto", out: str | Path | None = No
     """
     by_name = isinstance(data, str | Path)
     asked = Settings.of({**fields, "data": str(data)} if by_name else dict(fields), "train()")
-    listed = None if by_name else words.from_words(data, "words", asked.list.max_length, asked.list.lowercase)
+    listed = None if by_name else words.from_words(data, how=asked.list)
     with contextlib.ExitStack() as stack:
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         return start(folder, asked, log=lambda line: None, listed=listed)

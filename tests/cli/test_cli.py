@@ -17,6 +17,7 @@ from helpers import ROOT, TINY, WORDS, command, flags, tiny_run
 from rungwise.cli import main as cli
 from rungwise.cli.flags import documentation
 from rungwise.cli.main import main
+from rungwise.cli.train import read_file
 from rungwise.config import ListConfig, ModelConfig, RunConfig, TrainConfig, settings
 from rungwise.config.settings import Fields, Settings
 from rungwise.inference.prefix_tree import Sampling, SamplingFields
@@ -27,7 +28,7 @@ from rungwise.util.files import read_lines
     ("arguments", "line"),
     [
         (["train", "--data", "none.txt"], "No word list at 'none.txt'"),
-        (["sample", "none"], "none is no run"),
+        (["sample", "none"], "none is not a run directory"),
         (["train", "--n-embd", "0", "--data", "given-names"], "command line: n_embd must be at least 1"),
     ],
 )
@@ -109,7 +110,7 @@ def test_flags_over_file_over_rung(tmp_path, suffix, sections):
 def test_a_configuration_file_as_any_editor_leaves_it(tmp_path, name, mark):
     text = 'n_embd = 8\r\nrung = "gelu"\r\n' if name.lower().endswith("toml") else '{"n_embd": 8,\r\n "rung": "gelu"}'
     (tmp_path / name).write_bytes((mark + text).encode())
-    assert settings.read_file(tmp_path / name) == {"n_embd": 8, "rung": "gelu"}
+    assert read_file(tmp_path / name) == {"n_embd": 8, "rung": "gelu"}
 
 
 def test_files_of_a_run_may_have_passed_through_an_editor(tmp_path):

@@ -15,7 +15,7 @@ from helpers import TINY, WORDS, command, flags, listed, tiny_run
 from rungwise.config import PROTOCOLS
 from rungwise.data.batches import Tape
 from rungwise.data.describe import survey, visible
-from rungwise.data.ngram import fit, fit_orders
+from rungwise.data.ngram import fit
 from rungwise.data.words import END, PAD, split
 from rungwise.inference.evaluate import assess
 from rungwise.training import run_dir
@@ -44,7 +44,7 @@ def test_the_figures_to_beat_are_those_of_counts():
     parts = split(words, strict)
     train, validation, test = (Tape.of(words, part, strict) for part in (parts.train, parts.validation, parts.test))
     found = survey(words, 64)["to_beat"]
-    best = fit_orders(train, validation, len(words.vocabulary)).best
+    best = fit(train, len(words.vocabulary)).best_order(validation)
     assert found["kneser_ney_order"] == best
     assert found["kneser_ney"] == pytest.approx(fit(train, len(words.vocabulary), best).loss(test))
     assert found["bigram"] == pytest.approx(fit(train, len(words.vocabulary), 2).loss(test))

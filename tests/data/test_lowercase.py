@@ -21,7 +21,7 @@ N = len(set("".join(LOWER)))
 def test_every_source_gives_the_same_words(tmp_path, kind):
     path, column = tmp_path / f"l.{kind}", None
     if kind == "strings":
-        found = words.from_words(MIXED, lowercase=True)
+        found = words.from_words(MIXED, how=ListConfig(lowercase=True))
     else:
         text = "\n".join(MIXED).encode()
         if kind == "parquet":
@@ -33,8 +33,8 @@ def test_every_source_gives_the_same_words(tmp_path, kind):
                 ]
             )
         column = "name" if kind in ("csv", "parquet") else None
-        found = words.load(str(path), column=column, lowercase=True)
-        assert list(words.load(str(path), column=column)) == MIXED
+        found = words.load(ListConfig(str(path), column=column, lowercase=True))
+        assert list(words.load(ListConfig(str(path), column=column))) == MIXED
     assert list(found) == LOWER
 
 

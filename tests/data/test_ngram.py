@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rungwise.config import PROTOCOLS, Protocol
 from rungwise.data import words
 from rungwise.data.batches import Tape
-from rungwise.data.ngram import Orders, fit, fit_orders
+from rungwise.data.ngram import MAX_ORDER, fit
 from rungwise.data.words import END
 
 DISCOUNT = 0.75
@@ -147,13 +147,15 @@ def test_sums_to_one_after_any_history(train, history, protocol, order):
 @given(lists, lists, either)
 def test_a_lower_order_is_as_if_fitted_alone(train, test, protocol):
     read, asked = tape(train, protocol), tape(test, protocol)
-    orders = fit_orders(read, asked, 7, max_order=6)
-    assert isinstance(orders, Orders) and list(orders.models) == list(orders.losses) == [1, 2, 3, 4, 5, 6]
-    for order, model in orders.models.items():
+    top = fit(read, 7)
+    losses = top.losses(asked)
+    assert list(losses) == list(range(1, MAX_ORDER + 1))
+    for order, loss in losses.items():
+        model = top.at(order)
         assert model.order == order
         np.testing.assert_array_equal(model.score(asked), fit(read, 7, order).score(asked))
-        assert orders.losses[order] == pytest.approx(model.loss(asked), rel=1e-12)
-    assert orders.losses[orders.best] == min(orders.losses.values())
+        assert loss == pytest.approx(model.loss(asked), rel=1e-12)
+    assert losses[top.best_order(asked)] == min(losses.values())
 
 
 def test_order_of_the_words_does_not_matter_and_scores_come_in_the_tape_s():
@@ -206,7 +208,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="no words"):
         fit(nothing, 7, 2)
     with pytest.raises(ValueError, match="held out"):
-        fit_orders(train, nothing, 7)
+        fit(train, 7).best_order(nothing)
     assert fit(train, 7, 2).score(nothing).shape == (0,)
 
 
@@ -215,7 +217,7 @@ def test_bundled_list_context_helps_on_every_protocol(protocol):
     read = words.load("given-names")
     parts = words.split(read, protocol)
     train, test = Tape.of(read, parts.train, protocol), Tape.of(read, parts.test, protocol)
-    losses = fit_orders(train, test, len(read.vocabulary)).losses
+    losses = fit(train, len(read.vocabulary)).losses(test)
     assert log(len(read.vocabulary) - 1) > losses[1] > losses[2] > losses[3] > losses[4] > losses[5]
 
 
@@ -227,7 +229,7 @@ def test_names_reach_the_published_figures():
     read = words.load("names")
     parts = words.split(read, WHOLE)
     train, test = Tape.of(read, parts.train, WHOLE), Tape.of(read, parts.test, WHOLE)
-    losses = fit_orders(train, test, len(read.vocabulary)).losses
+    losses = fit(train, len(read.vocabulary)).losses(test)
     published = {1: 2.814, 2: 2.456, 3: 2.235, 4: 2.080, 5: 2.018, 6: 2.027}
     assert {n: losses[n] for n in published} == pytest.approx(published, abs=0.02)
     assert losses[5] < losses[4]

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import TINY, WORDS, command, flags
+from rungwise.config import ListConfig
 from rungwise.data.sources import comparable
 from rungwise.data.words import Dropped, WordList, read
 from rungwise.errors import UserError
 
 
 def read_bytes(data: bytes, column: str) -> WordList:
-    return read(io.BytesIO(data), "some", column=column)
+    return read(io.BytesIO(data), "some", ListConfig(column=column))
 
 
 TABLE = [["id", "name", "note"], ["1", "Anna", "x, y"], ["2", ' B"e;a ', ""], ["3", "", "z"], ["4", "Дора", "\t"]]

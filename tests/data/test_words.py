@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rungwise.config import PROTOCOLS
+from rungwise.config import PROTOCOLS, ListConfig
 from rungwise.data import batches, sources, words
 from rungwise.data.batches import Tape
 from rungwise.data.words import END, PAD, Dropped, Vocabulary, from_words, read, split
@@ -31,8 +31,8 @@ spoken = st.lists(texts, min_size=1, max_size=30).filter(lambda lines: bool(expe
 plain = st.lists(st.text("abcd", min_size=1, max_size=4), min_size=1, max_size=60)
 
 
-def read_bytes(data: bytes, *args, **kwargs) -> words.WordList:
-    return read(io.BytesIO(data), "some", *args, **kwargs)
+def read_bytes(data: bytes, **fields) -> words.WordList:
+    return read(io.BytesIO(data), "some", ListConfig(**fields))
 
 
 def expected(lines: list[str]) -> list[str]:
@@ -90,9 +90,9 @@ def test_blank_lines_and_long_words_are_counted():
     found = read_bytes(b"\n  \nabc\n\nabcdefg\nabcd \n", max_length=4)
     assert list(found) == ["abc", "abcd"]
     assert found.dropped == Dropped(long=1, blank=3)
-    assert (found.max_length, found.block_size, found.too_long) == (4, 5, 1)
-    assert "1 too long and dropped" in words.describe(read_bytes(b"abcdefgh\n" + b"ab\ncd\nef\ngh\nij"[:14], 4), split(
-        read_bytes(b"ab\ncd\nef\ngh\nij"), PROTOCOLS["article"]))  # fmt: skip
+    assert (found.max_length, found.block_size) == (4, 5)
+    found = read_bytes(b"abcdefgh\nab\ncd\nef\ngh\nij", max_length=4)
+    assert "1 too long and dropped" in words.describe(found, split(found, PROTOCOLS["article"]))
 
 
 CONVERT = "convert it first, or name its --encoding."
@@ -209,7 +209,7 @@ def test_a_column_of_a_parquet_file(tmp_path, packed, monkeypatch):
     data = path.read_bytes()
     if packed:
         path.write_bytes(gzip.compress(data, mtime=0))
-    found = words.load(str(path), column="name")
+    found = words.load(ListConfig(str(path), column="name"))
     assert list(found) == ["Anna", "Дора", "é"]
     assert found.sha256 == hashlib.sha256(data).hexdigest()
     assert found.dropped == Dropped(blank=1)
@@ -227,7 +227,7 @@ def test_a_column_of_a_parquet_file(tmp_path, packed, monkeypatch):
 def test_a_parquet_column_that_will_not_do(tmp_path, column, line):
     pl.DataFrame({"n": [1], "name": ["Anna"]}).write_parquet(path := tmp_path / "t.parquet")
     with pytest.raises(UserError) as caught:
-        words.load(str(path), column=column)
+        words.load(ListConfig(str(path), column=column))
     assert str(caught.value) == line
 
 

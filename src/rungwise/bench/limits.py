@@ -5,7 +5,7 @@ Dimensions: N rows (distinct beginnings of words in a batch), D n_embd, A width 
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,12 +49,7 @@ class Work:
 
 def best_seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
     """The shortest of several runs: what the machine can do when nothing disturbs it."""
-    found = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - began)
-    return min(found)
+    return min(timeit.repeat(run, number=1, repeat=repeats))
 
 
 def peak_gflops() -> float:

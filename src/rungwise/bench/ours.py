@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -107,10 +106,7 @@ class Workers:
             pool.start(os.getpid, [()])
         self.mean_length = 0.0
 
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         for pool in self.pools:
             pool.end()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import re
@@ -13,7 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def run(command: Sequence[object], folder: Path) -> str:
     free = {name: value for name, value in os.environ.items() if name not in THREADS}
     words = [str(part) for part in command]
     try:
-        done = subprocess.run(words, cwd=folder, env=free, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, cwd=folder, env=free, capture_output=True, encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"{command[0]} cannot be run: {error.strerror}.") from None
     if done.returncode:
@@ -167,20 +168,11 @@ class MicrogptC:
                 folder.mkdir()
                 write_words(self.words, folder / "c_names.txt")
             before, began = os.times(), time.perf_counter()
-            with contextlib.ExitStack() as stack:
-                outputs = [stack.enter_context((folder / "printed").open("w")) for folder in folders]
-                program = self.aside / "build" / "c_names_demo"
-                children = [
-                    subprocess.Popen([program], cwd=folder, stdout=output)
-                    for folder, output in zip(folders, outputs, strict=True)
-                ]
-                statuses = [child.wait() for child in children]
+            with ThreadPoolExecutor(self.processes) as pool:
+                printed = list(pool.map(partial(run, [self.aside / "build" / "c_names_demo"]), folders))
             wall, after = time.perf_counter() - began, os.times()
-            printed = [(folder / "printed").read_text(encoding="utf-8", errors="replace") for folder in folders]
-        if any(statuses):
-            raise UserError(f"microgpt-c's c_names_demo failed with status {max(map(abs, statuses))}.")
         cpu = sum(getattr(after, kind) - getattr(before, kind) for kind in ("children_user", "children_system"))
-        waits = max(1.0, wall * len(children) / cpu)
+        waits = max(1.0, wall * self.processes / cpu)
         self.n_params = int(numbers(r"num params: (\d+)", printed[0], "microgpt-c")[0])
         self.mean_length = statistics.mean(map(len, re.findall(r"^sample +\d+: (.*)$", printed[0], re.MULTILINE)))
         steps = sum(numbers(r"Training: .*\| ([\d.]+) steps/s", text, "microgpt-c")[0] for text in printed)

@@ -5,6 +5,14 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+TRAINED = {
+    "scaled_8": ("scaled", 8),
+    "scaled_1": ("scaled", 1),
+    "dropout_1": ("dropout-5k", 1),
+    "gelu_8": ("gelu", 8),
+    "gelu_1": ("gelu", 1),
+}
+"""What is trained in every round: rung and replicas."""
 RATIOS = {
     "train_ratio_makemore": ("scaled_8", "makemore", "scaled"),
     "train_ratio_makemore_one_seed": ("scaled_1", "makemore", "scaled"),
@@ -39,9 +47,9 @@ def about(values: list[float], digits: int = 2) -> str:
 
 
 def title(bench: dict[str, Any], what: str) -> str:
-    rung, seeds = {"dropout_1": ("dropout-5k", "1")}.get(what) or what.split("_")
+    rung, seeds = TRAINED[what]
     dropout = ", dropout" if rung == "dropout-5k" else ""
-    return f"{bench['n_params']['rungwise'][rung]:,} parameters{dropout}, {seeds} seed{'s' * (seeds != '1')}"
+    return f"{bench['n_params']['rungwise'][rung]:,} parameters{dropout}, {seeds} seed{'s' * (seeds > 1)}"
 
 
 def text(bench: dict[str, Any]) -> str:
@@ -62,7 +70,7 @@ def _machine(bench: dict[str, Any]) -> list[str]:
 
 def _training(bench: dict[str, Any]) -> list[str]:
     lines, mine, tokens = ["Training, ms a step and seed"], bench["measured"]["rungwise"], bench["work"]["tokens"]
-    for what in ("scaled_8", "scaled_1", "dropout_1", "gelu_8", "gelu_1"):
+    for what in TRAINED:
         speed = tokens / median(mine[what]) * 1000
         lines.append(f"  {title(bench, what):42} {about(mine[what])}; {speed:,.0f} real tokens a second")
     cost = [d / s - 1 for d, s in zip(mine["dropout_1"], mine["scaled_1"], strict=True)]

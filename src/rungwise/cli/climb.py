@@ -20,6 +20,7 @@ from rungwise.analysis.evidence import read
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import rows, show
 from rungwise.analysis.verdicts import LITTLE
+from rungwise.cli.flags import reading
 from rungwise.cli.options import ClimbCommand, OfList
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
@@ -152,7 +153,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     if request.tune:
         measured |= {rung.name: rung for rung in tune.variants(rungs)}
     how = EngineConfig.from_dict({name: getattr(request, name) for name in EngineConfig.fields()}, "command line")
-    listed = words.load(request.data, request.max_length, request.encoding, request.column, request.lowercase)
+    listed = words.load(reading(request, request.data))
     steps = f"-{request.steps}" if request.steps else ""
     name = "-".join([Path(listed.name).stem.replace(" ", "-"), *([request.column] if request.column else [])])
     out = request.out or Path("runs") / local(f"{name}-{protocol.name}{steps}".replace("/", "-"))

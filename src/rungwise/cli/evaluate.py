@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rungwise.cli.flags import changed
+from rungwise.cli.flags import changed, reading
 from rungwise.cli.options import EvalCommand
-from rungwise.config import ListConfig
-from rungwise.data.dataset import load_list
+from rungwise.data import words
 from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
 from rungwise.training.run_dir import load
@@ -20,9 +19,10 @@ from rungwise.util import hints
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
     run = load(run_of(options.run_dir), options.weights)
-    own = run.info.get("list")
-    lowercase = options.lowercase or (isinstance(own, dict) and own.get("lowercase") is True)
-    listed, _ = load_list(ListConfig(options.list, options.encoding, options.column, options.max_length, lowercase))
+    own, source = run.info.get("list"), reading(options, options.list)
+    if isinstance(own, dict) and own.get("lowercase") is True:
+        source = source.replace(lowercase=True)
+    listed = words.load(source)
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary = found.summary(run.protocol, listed)
     if options.words:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
+from rungwise.config import ListConfig
 from rungwise.config.settings import KINDS, fields
 
 
@@ -73,6 +74,11 @@ def with_values(arguments: list[str]) -> list[str]:
         bare = argument.removeprefix("--").replace("-", "_") in BOOLEANS and argument.startswith("--")
         found += [argument, "True"] if bare and following.startswith("-") else [argument]
     return found
+
+
+def reading(options: Any, data: str) -> ListConfig:
+    """A list of words, and how the flags say to read it."""
+    return ListConfig(data, options.encoding, options.column, options.max_length, options.lowercase)
 
 
 def given(*flag_values: Any) -> dict[str, Any]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
 from rungwise.cli.flags import given
 from rungwise.cli.options import TrainCommand
-from rungwise.config.settings import Settings, read_file
-from rungwise.errors import UserError
+from rungwise.config.settings import FROM_THE_LIST, KINDS, Settings
+from rungwise.errors import UserError, closest
+from rungwise.util.files import read_object
 from rungwise.util.interrupt import is_follower
 
 
@@ -27,3 +33,25 @@ def train(options: TrainCommand) -> None:
         run.resume(options.out, values.get("data"), track)
     else:
         run.start(options.out, settings, track)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Fields from a JSON or TOML file, flat or in sections; a run's own config.json is one, too."""
+    try:
+        values = read_object(path, tomllib.loads if path.suffix.lower() == ".toml" else json.loads)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"No configuration file at {str(path)!r}.") from None
+    if "format" in values:  # a run's: of the rest, what is measured or found out stays behind
+        values = {section: values.get(section) for section in KINDS}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in KINDS:
+            found[name] = value
+        elif not isinstance(value, dict):
+            raise UserError(f"{path}: section {name!r} must hold fields.")
+        else:
+            allowed = KINDS[name].fields()
+            if unknown := [field for field in value if field not in allowed]:
+                raise UserError(f"{path}: unknown field {unknown[0]!r} in {name!r}; {closest(unknown[0], allowed)}")
+            found |= {field: v for field, v in value.items() if field not in FROM_THE_LIST}
+    return found

@@ -7,10 +7,8 @@ The same names everywhere: on the command line (--n-embd), in a configuration fi
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
 from rungwise.config import (
@@ -123,37 +121,6 @@ def suited(n_words: int) -> dict[str, Any]:
     if n_words > 50_000:
         return EXPORTABLE | {"n_embd": 128, "n_head": 4, "dropout": 0.0, "batch_size": 64, "learning_rate": 2e-3}
     return EXPORTABLE
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """Fields from a JSON or TOML file, flat or in sections; a run's own config.json is one, too."""
-    import tomllib  # takes a moment that help does not need
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"No configuration file at {str(path)!r}.") from None
-    except RecursionError:
-        raise UserError(f"{path} cannot be read: nested too deep.") from None
-    except (OSError, ValueError) as error:  # no JSON, no TOML, no UTF-8, a path with a zero byte
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold an object with fields.")
-    if "format" in values:  # a run's: of the rest, what is measured or found out stays behind
-        values = {section: values.get(section) for section in KINDS}
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in KINDS:
-            found[name] = value
-        elif not isinstance(value, dict):
-            raise UserError(f"{path}: section {name!r} must hold fields.")
-        else:
-            allowed = KINDS[name].fields()
-            if unknown := [field for field in value if field not in allowed]:
-                raise UserError(f"{path}: unknown field {unknown[0]!r} in {name!r}; {closest(unknown[0], allowed)}")
-            found |= {field: v for field, v in value.items() if field not in FROM_THE_LIST}
-    return found
 
 
 class Fields(TypedDict, total=False):

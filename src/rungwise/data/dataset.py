@@ -178,7 +178,7 @@ def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Dataset
 
 def load_list(config: ListConfig) -> tuple[WordList, ListConfig]:
     """A list in memory, and how to find it again from another directory."""
-    listed = words.load(config.data, config.max_length, config.encoding, config.column, config.lowercase)
+    listed = words.load(config)
     if config.data in ("auto", "names", "given-names"):
         return listed, config.replace(data=listed.name)
     return listed, config if config.data == "-" else config.replace(data=_from_anywhere(config.data))

@@ -12,7 +12,7 @@ import numpy as np
 from rungwise.config import ListConfig, get_protocol
 from rungwise.data import words
 from rungwise.data.batches import Tape
-from rungwise.data.ngram import fit_orders
+from rungwise.data.ngram import fit
 from rungwise.data.words import FIRST_CHARACTER, WordList
 from rungwise.errors import UserError
 
@@ -65,20 +65,20 @@ def _to_beat(listed: WordList) -> dict[str, Any] | None:
     except UserError:
         return None
     train, validation, test = (Tape.of(listed, p, protocol) for p in (parts.train, parts.validation, parts.test))
-    orders = fit_orders(train, validation, len(listed.vocabulary))
-    losses = orders.models[max(orders.models)].losses(test)
+    model = fit(train, len(listed.vocabulary))
+    best, losses = model.best_order(validation), model.losses(test)
     return {
         "protocol": protocol.name,
         "uniform": float(np.log(len(listed.vocabulary) - 1)),
         "bigram": losses[2],
-        "kneser_ney": losses[orders.best],
-        "kneser_ney_order": orders.best,
+        "kneser_ney": losses[best],
+        "kneser_ney_order": best,
         "by_order": losses,
     }
 
 
 def show(config: ListConfig, as_json: bool, counts: bool) -> None:
-    listed = words.load(config.data, config.max_length, config.encoding, config.column, config.lowercase)
+    listed = words.load(config)
     found = survey(listed, config.max_length, counts)
     for line in [json.dumps(found, ensure_ascii=False)] if as_json else _told(found):
         print(line)

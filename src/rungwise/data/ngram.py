@@ -31,6 +31,8 @@ import numpy as np
 from rungwise.data.batches import Tape
 from rungwise.data.words import END
 
+MAX_ORDER = 7
+"""Of the baselines that a network is compared with."""
 WORDS_AT_ONCE = 1 << 15
 
 
@@ -87,6 +89,13 @@ class KneserNey:
             total -= [np.log(probability).sum() for probability in self._probabilities(part)]
         return {n: float(nats) for n, nats in enumerate(total / tape.n_tokens, start=1)}
 
+    def best_order(self, held_out: Tape) -> int:
+        """The order of the lowest loss on words held out; of equal ones, the lowest order."""
+        if not len(held_out.starts):
+            raise ValueError("there are no words held out to choose an order by.")
+        losses = self.losses(held_out)
+        return min(losses, key=losses.__getitem__)
+
     def _probabilities(self, tape: Tape) -> Iterator[np.ndarray]:
         """What the model of order 1, 2, ... gives each scored token, (tokens,) each."""
         events = _Events.of(tape, self.vocab_size)
@@ -111,7 +120,7 @@ class KneserNey:
             yield probability
 
 
-def fit(tape: Tape, vocab_size: int, order: int, discount: float = 0.75) -> KneserNey:
+def fit(tape: Tape, vocab_size: int, order: int = MAX_ORDER, discount: float = 0.75) -> KneserNey:
     """Count the tape's sequences. `vocab_size` is len(vocabulary): the characters, END and PAD."""
     if order < 1:
         raise ValueError(f"order must be at least 1, but is {order}.")
@@ -139,32 +148,6 @@ def fit(tape: Tape, vocab_size: int, order: int, discount: float = 0.75) -> Knes
         grams, plain = longer, n_longer
     levels.append(_level(grams, contexts, context_of, plain, plain))  # nothing reads continuations of the top
     return KneserNey(tuple(levels), vocab_size, discount)
-
-
-@dataclass(frozen=True, eq=False)
-class Orders:
-    """All orders of one fit, and what they score on words held out."""
-
-    models: dict[int, KneserNey]
-    losses: dict[int, float]
-    """Order -> nats per scored token of the words held out."""
-
-    @property
-    def best(self) -> int:
-        """The order of the lowest loss; of equal ones, the lowest order."""
-        return min(self.losses, key=self.losses.__getitem__)
-
-
-def fit_orders(train: Tape, held_out: Tape, vocab_size: int, max_order: int = 7, discount: float = 0.75) -> Orders:
-    """Fit the orders 1 to max_order for the price of the highest, and score them in one pass.
-
-    The best order is a choice: where the protocol has validation words, hold those out, and score the test words
-    with the model chosen.
-    """
-    if not len(held_out.starts):
-        raise ValueError("there are no words held out to choose an order by.")
-    model = fit(train, vocab_size, max_order, discount)
-    return Orders({n: model.at(n) for n in range(1, max_order + 1)}, model.losses(held_out))
 
 
 @dataclass(frozen=True, eq=False)

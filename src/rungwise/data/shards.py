@@ -28,7 +28,7 @@ from rungwise.config import ListConfig, get_protocol
 from rungwise.data.sources import BLOCK_BYTES, Block
 from rungwise.data.words import FIRST_CHARACTER, Dropped, Vocabulary, WordList, clean, code_points, from_words
 from rungwise.errors import UserError, closest
-from rungwise.util.files import local, portable
+from rungwise.util.files import doing, local, portable
 from rungwise.util.hashing import derive_seed, hash_words
 
 if TYPE_CHECKING:
@@ -125,13 +125,10 @@ class Shards:
 
 
 def _mark(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - FOOTER))
-            return f"{size} {hashlib.sha256(file.read()).hexdigest()}"
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+    with doing(f"read {path}"), Path(path).open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - FOOTER))
+        return f"{size} {hashlib.sha256(file.read()).hexdigest()}"
 
 
 def find(data: str) -> list[str]:
@@ -263,7 +260,7 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
             for group in range(file.num_row_groups):
                 n = sum(gathered.take(block, path) for block in _blocks(file, path, group, config.column))
                 groups.append((number, group, n))
-    held_out = {part: from_words(words, part, config.max_length) for part, words in gathered.parts.items() if words}
+    held_out = {part: from_words(words, part, config) for part, words in gathered.parts.items() if words}
     if len(held_out) < len(PARTS):
         raise UserError(
             f"{config.data} holds {gathered.n_words:,} words, too few different ones to hold some out by a hash of "

@@ -24,8 +24,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from rungwise.config import ListConfig
 from rungwise.errors import UserError, closest
-from rungwise.util.files import atomic, make_folder
+from rungwise.util.files import atomic, make_folder, portable
 from rungwise.util.hints import quoted
 from rungwise.util.machine import cached
 
@@ -106,12 +107,13 @@ Block = Sequence[str | None]
 """Words as they stand in a source; None: a row of a table that does not fit its header."""
 
 
-def blocks(stream: IO[bytes], name: str, encoding: str, column: str | None, digest: Digest) -> Iterator[Block]:
+def blocks(stream: IO[bytes], name: str, how: ListConfig, digest: Digest) -> Iterator[Block]:
     """Words as they stand in the source, blank ones included.
 
     `digest` takes the bytes as they are read, unpacked: a list and the same list packed have one fingerprint.
     """
     plain: Any = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore
+    column = None if how.column is None else portable(how.column)
     begin = plain.peek(6)
     kind, unpack = next((how for magic, how in PACKED.items() if begin.startswith(magic)), ("", None))
     try:
@@ -120,7 +122,7 @@ def blocks(stream: IO[bytes], name: str, encoding: str, column: str | None, dige
         if plain.peek(4)[:4] == PARQUET:
             yield from _parquet(plain, name, column, digest)
             return
-        lines = _lines(_text(plain, name, encoding, digest))
+        lines = _lines(_text(plain, name, how.encoding, digest))
         if column is not None:
             yield from _table(lines, name, column)
             return

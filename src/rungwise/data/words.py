@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from rungwise.config import Protocol
+from rungwise.config import ListConfig, Protocol
 from rungwise.data import sources
 from rungwise.data.sources import NAMES_SHA256 as NAMES_SHA256
 from rungwise.data.sources import comparable
@@ -30,9 +30,7 @@ from rungwise.util.hashing import derive_seed, hash_words
 PAD, END = 0, 1
 """Token ids, never characters: a list may hold any character. END also starts a word where a start is fed."""
 FIRST_CHARACTER = 2
-
-MAX_LENGTH = 64
-"""The longest word that is kept where nothing else is said."""
+DEFAULT = ListConfig()
 
 
 @dataclass(frozen=True)
@@ -125,10 +123,6 @@ class WordList:
 
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))
-
-    @property
-    def too_long(self) -> int:
-        return self.dropped.long
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -259,70 +253,53 @@ def describe(words: WordList, parts: Split) -> str:
     )
 
 
-def load(
-    source: str = "auto",
-    max_length: int = MAX_LENGTH,
-    encoding: str = "utf-8",
-    column: str | None = None,
-    lowercase: bool = False,
-) -> WordList:
-    """A word list by name or path.
+def load(source: str | ListConfig = "auto") -> WordList:
+    """A word list by name or path, or as a configuration says.
 
     `given-names` is bundled; `names` is the article's list (from $RUNGWISE_DATA_DIR, the cache, or a checked
     download); `auto` is `names` if it can be had, else `given-names`; `-` is standard input; else a file's path.
     """
-    if max_length < 1:
-        raise UserError(f"max_length must be at least 1, but is {max_length}.")
-    if source == "auto":
+    how = ListConfig(source) if isinstance(source, str) else source
+    plain = how.replace(encoding="utf-8", column=None)
+    if how.data == "auto":
         try:
-            return load("names", max_length, lowercase=lowercase)
+            return load(plain.replace(data="names"))
         except UserError as error:
             print(f"The article's list cannot be had ({error}) Using given-names.", file=sys.stderr)
-            return load("given-names", max_length, lowercase=lowercase)
-    if source == "given-names":
+            return load(plain.replace(data="given-names"))
+    if how.data == "given-names":
         with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
-            return read(stream, source, max_length, lowercase=lowercase)
-    column = None if column is None else portable(column)
-    if source == "-":
+            return read(stream, how.data, plain)
+    if how.data == "-":
         if sys.stdin is None:
             raise UserError("Standard input is closed.")
-        return read(sys.stdin.buffer, "standard input", max_length, encoding, column, lowercase)
+        return read(sys.stdin.buffer, "standard input", how)
     try:
-        path = names_path() if source == "names" else Path(local(source))
+        path = names_path() if how.data == "names" else Path(local(how.data))
         with path.open("rb") as stream:
-            name = source if source == "names" else portable(path.name)
-            return read(stream, name, max_length, encoding, column, lowercase)
+            return read(stream, how.data if how.data == "names" else portable(path.name), how)
     except FileNotFoundError:
         hint = "give a file's path, given-names, names, auto, or - for standard input."
-        raise UserError(f"No word list at {source!r}; {hint}") from None
+        raise UserError(f"No word list at {how.data!r}; {hint}") from None
     except OSError as error:
-        raise UserError(f"Cannot read {source!r}: {error.strerror or error}.") from None
+        raise UserError(f"Cannot read {how.data!r}: {error.strerror or error}.") from None
+    except UserError:
+        raise
     except ValueError as error:  # a path with a zero byte
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"No word list at {source!r}: {error}.") from None
+        raise UserError(f"No word list at {how.data!r}: {error}.") from None
 
 
-def read(
-    stream: IO[bytes],
-    name: str,
-    max_length: int = MAX_LENGTH,
-    encoding: str = "utf-8",
-    column: str | None = None,
-    lowercase: bool = False,
-) -> WordList:
+def read(stream: IO[bytes], name: str, how: ListConfig = DEFAULT) -> WordList:
     """Read words, one a line or from one column of a table, each as comparable() has it; blank lines are left out.
 
-    Words longer than `max_length` characters, and of a table those that hold a line break and rows that do not fit
-    the header, are dropped and counted, never cut.
+    Words longer than `how.max_length` characters, and of a table those that hold a line break and rows that do not
+    fit the header, are dropped and counted, never cut.
     """
     digest = hashlib.sha256()
-    return _encode(sources.blocks(stream, name, encoding, column, digest), name, max_length, lowercase, digest)
+    return _encode(sources.blocks(stream, name, how, digest), name, how, digest)
 
 
-def from_words(
-    words: Iterable[str], name: str = "words", max_length: int = MAX_LENGTH, lowercase: bool = False
-) -> WordList:
+def from_words(words: Iterable[str], name: str = "words", how: ListConfig = DEFAULT) -> WordList:
     """A word list from strings in Python, as read() makes one of a file that holds one a line.
 
     A set, which Python orders anew in every process, is taken in the order of its characters.
@@ -343,7 +320,7 @@ def from_words(
             digest.update("".join(f"{word}\n" for word in block).encode("utf-8", "surrogatepass"))
             yield block
 
-    return _encode(blocks(), name, max_length, lowercase, digest)
+    return _encode(blocks(), name, how, digest)
 
 
 def clean(block: sources.Block, max_length: int, lowercase: bool) -> tuple[list[str], Dropped]:
@@ -371,23 +348,21 @@ def code_points(words: list[str], name: str) -> np.ndarray:
     return points
 
 
-def _encode(
-    blocks: Iterable[sources.Block], name: str, max_length: int, lowercase: bool, digest: hashlib._Hash
-) -> WordList:
+def _encode(blocks: Iterable[sources.Block], name: str, how: ListConfig, digest: hashlib._Hash) -> WordList:
     characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
     codes, lengths, dropped = [], [], Dropped()
     for block in blocks:
-        kept, left_out = clean(block, max_length, lowercase)
+        kept, left_out = clean(block, how.max_length, how.lowercase)
         dropped += left_out
         points = code_points(kept, name)
         seen, inverse = np.unique(points, return_inverse=True)
         ids = np.array([characters.setdefault(int(point), len(characters)) for point in seen], dtype=np.uint32)
         codes.append(ids.astype(np.min_scalar_type(len(characters)))[inverse])
-        lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(max_length), count=len(kept)))
+        lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(how.max_length), count=len(kept)))
     offsets = np.concatenate([np.zeros(1, dtype=np.uint8), *lengths]).cumsum(dtype=np.int64)
     if len(offsets) == 1:
         kinds = (
-            (dropped.long, f" of at most {max_length} characters"),
+            (dropped.long, f" of at most {how.max_length} characters"),
             (dropped.broken, " on one line"),
             (dropped.misfit, " in rows with as many cells as the header"),
         )

@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 from rungwise.config import Protocol
 from rungwise.config.fields import FINITE, check
 from rungwise.data.batches import Tape
-from rungwise.data.ngram import fit
+from rungwise.data.ngram import MAX_ORDER, fit
 from rungwise.data.words import Split, WordList
 from rungwise.experiment.plan import Experiment
 from rungwise.util.files import read_json, write_json
 
 BASELINES = "baselines.json"
-MAX_ORDER = 7
 
 
 def count(words: WordList, parts: Split, protocol: Protocol) -> dict[str, dict[str, float]]:
@@ -25,7 +24,7 @@ def count(words: WordList, parts: Split, protocol: Protocol) -> dict[str, dict[s
         for name, part in (("train", parts.train), ("val", parts.validation), ("test", parts.test))
         if len(part)
     }
-    model = fit(tapes["train_loss"], len(words.vocabulary), MAX_ORDER)
+    model = fit(tapes["train_loss"], len(words.vocabulary))
     losses = {name: model.losses(tape) for name, tape in tapes.items()}
     return {str(n): {name: of_order[n] for name, of_order in losses.items()} for n in range(1, MAX_ORDER + 1)}
 

@@ -9,7 +9,6 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.dataset import Dataset
 from rungwise.data.ngram import fit
 
-ORDERS = 7
 USUAL_ORDER = 5
 """Where the protocol has no validation words to choose one by."""
 SOME_GAP, LARGE_GAP = 0.05, 0.15
@@ -33,9 +32,8 @@ def count(dataset: Dataset) -> Counting | None:
     validation, test = (dataset.scored_tape(part, start) for part in ("validation", "test"))
     if dataset.tape is None or test is None:
         return None
-    model = fit(dataset.tape, len(dataset.vocabulary), ORDERS)
-    losses = model.losses(validation) if validation else {USUAL_ORDER: 0.0}
-    order = min(losses, key=losses.__getitem__)
+    model = fit(dataset.tape, len(dataset.vocabulary))
+    order = model.best_order(validation) if validation else USUAL_ORDER
     return Counting(order, model.at(order).loss(test))
 
 

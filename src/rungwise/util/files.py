@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,24 @@ METADATA = "rungwise"
 
 
 @contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """An OSError within is a UserError: what cannot be done, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"Cannot {what}: {error.strerror or error}.") from None
+
+
+@contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Write to the path that this yields; it takes `path`'s place, whole and on disk, when the block ends well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from None
+        with doing(f"write {path}"):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -54,29 +61,31 @@ def new_folder(folder: Path) -> Iterator[Path]:
     make_folder(folder.parent)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir()
-        yield temporary
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        if folder.exists():
-            folder.rmdir()
-        temporary.replace(folder)
-        _sync_folder(folder.parent)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
+        with doing(f"write {folder}"):
+            temporary.mkdir()
+            yield temporary
+            for path in temporary.iterdir():
+                _sync(path)
+            if folder.exists():
+                folder.rmdir()
+            temporary.replace(folder)
+            _sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sync_folder(folder: Path) -> None:
     """A rename is on disk when its folder is. Where a system cannot sync folders, there is nothing to do."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(folder)
 
 
 def portable(text: str) -> str:
@@ -108,10 +117,6 @@ def require_utf8(path: Path, who: str) -> None:
         raise UserError(f"{who} takes no path that is not UTF-8, such as {path}: give another --out.") from None
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"Cannot write {path}: {error.strerror or error}.")
-
-
 def utf8(text: str) -> bytes:
     r"""Text as every file of ours holds it. A path's byte that is no UTF-8 is written \udcXX, which JSON reads back."""
     return text.encode("utf-8", "backslashreplace")
@@ -133,36 +138,26 @@ def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
 def append_line(path: Path, value: Any) -> None:
     """Append one JSON line in a single write, on a line of its own even after a torn one, and wait for the disk."""
     line = utf8(json.dumps(value, ensure_ascii=False) + "\n")
-    try:
-        with path.open("a+b") as file:
-            if file.tell() and not _ends_with_newline(file):
+    with doing(f"write {path}"), path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
                 line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise cannot_write(path, error) from None
-
-
-def _ends_with_newline(file: Any) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file; a torn line (a write that was cut short) is passed over."""
+    """The JSON lines of a file; a torn line (a write that was cut short) is ignored."""
     return [value for _, value in numbered_lines(path)]
 
 
 def numbered_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """The same, each with its number, from 1."""
-    found = []
-    try:
+    found, text = [], ""
+    with doing(f"read {path}"), contextlib.suppress(FileNotFoundError):
         text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): a word may hold other line separators
         with contextlib.suppress(ValueError, RecursionError):  # no JSON, a number of 5,000 digits, endless nesting
             if isinstance(value := json.loads(line), dict):
@@ -171,18 +166,27 @@ def numbered_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of a run or climb."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        return read_object(path, json.loads)
     except FileNotFoundError:
-        raise UserError(f"{path.parent} is no run: {path.name} is missing.") from None
+        raise UserError(f"{path.parent} is not a run directory: {path.name} is missing.") from None
     except NotADirectoryError:
-        raise UserError(f"{path.parent} is no run: it is a file.") from None
+        raise UserError(f"{path.parent} is not a run directory: it is a file.") from None
+
+
+def read_object(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """The object that `parse` makes of a file's text. That there is no file is left to the caller to tell."""
+    try:
+        value = parse(path.read_text(encoding="utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except RecursionError:
         raise UserError(f"{path} cannot be read: nested too deep.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
+    except (OSError, ValueError) as error:  # not JSON, not UTF-8, a path with a zero byte
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path} must hold a JSON object.")
+        raise UserError(f"{path} must hold an object with fields.")
     return value
 
 
@@ -200,7 +204,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], about: Mapping[
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What write_tensors() wrote. FileNotFoundError is left to the caller, who knows what it means."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
@@ -212,16 +216,9 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return tensors, json.loads(told)
     except (UserError, FileNotFoundError):
         raise
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of safetensors, of JSON, of metadata of another shape
         first_line = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} is damaged: {first_line}.") from None
 
@@ -246,18 +243,16 @@ def lock(folder: Path) -> Iterator[None]:
         yield
         return
     path = folder / LOCK
-    try:
+    with doing(f"write {path}"):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise cannot_write(path, error) from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 32).decode(errors="replace").strip() or "?"
-            raise UserError(f"Another process (id {holder}) is at work in {folder}; wait for it, or stop it.") from None
-        except OSError as error:
-            raise UserError(f"Cannot lock {folder}: {error.strerror or error}.") from None
+        with doing(f"lock {folder}"):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(handle, 32).decode(errors="replace").strip() or "?"
+                line = f"Another process (id {holder}) is at work in {folder}; wait for it, or stop it."
+                raise UserError(line) from None
         os.truncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         for leftover in folder.glob(".*.tmp"):
@@ -270,18 +265,16 @@ def lock(folder: Path) -> Iterator[None]:
 
 def contents(folder: Path) -> set[str]:
     """Names of what a directory holds, less the lock and what a killed process left half-written."""
-    try:
-        return {
-            p.name for p in folder.iterdir() if p.name != LOCK and not (p.name[0] == "." and p.name.endswith(".tmp"))
-        }
-    except OSError as error:
-        raise UserError(f"Cannot read {folder}: {error.strerror or error}.") from None
+    with doing(f"read {folder}"):
+        names = {path.name for path in folder.iterdir()}
+    return {name for name in names if name != LOCK and not (name.startswith(".") and name.endswith(".tmp"))}
 
 
 def make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot write to {folder}: {error.strerror or error}.") from None
+        with doing(f"write to {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except UserError:
+        raise
     except ValueError as error:  # a path with a zero byte
         raise UserError(f"Cannot write to {str(folder)!r}: {error}.") from None
