@@ -71,8 +71,7 @@ class SamplingFields(TypedDict, total=False):
 
 
 ROOT = np.empty((1, 0), dtype=np.int32)
-"""The paths of one prefix, of which nothing has been read. Paths are (prefixes, T) int32: the nodes from the tree's root
-to the last token of each prefix."""
+"""The paths of one empty prefix. Paths are (prefixes, T) int32: the nodes from the tree's root to each prefix's end."""
 
 
 def grown(paths: np.ndarray, parents: np.ndarray) -> np.ndarray:
