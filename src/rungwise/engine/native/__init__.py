@@ -36,7 +36,7 @@ def why_not() -> str | None:
 def load() -> Library:
     """The engine, compiled at the first call on a machine (about three seconds); NoEngine where there is none."""
     found = _found(_settings())
-    if isinstance(found, NoEngine):
+    if not isinstance(found, Library):
         raise NoEngine(str(found))
     return found
 
