@@ -111,6 +111,12 @@ def parameters_of(model):
     return {name: parameter.detach().numpy().copy() for name, parameter in model.named_parameters()}
 
 
+def fresh(model):
+    """One replica's state before training, as the engine trains it in place."""
+    parameters = parameters_of(model)
+    return {f"{kind}/{name}": x * (kind == "param") for kind in native.KINDS for name, x in parameters.items()}
+
+
 def draw_words(config, n, longest=17, seed=0):
     """Packed tokens and lengths of n words from a few letters, so that many begin alike and some are the same."""
     rng = np.random.default_rng(seed)
@@ -214,7 +220,7 @@ def check_steps(engine, config, clip):
     inputs, targets, lengths = draw_words(config, len(rates) * batch)
     lengths = lengths.reshape(-1, batch)
     model = model_of(config)
-    before, state = parameters_of(model), native.State.fresh(parameters_of(model))
+    before, state = parameters_of(model), fresh(model)
     losses = engine.train_block(config, train, state, inputs, targets, lengths, 0, 3, rates)
 
     model.double()
@@ -237,13 +243,13 @@ def check_steps(engine, config, clip):
             off = ROUNDING * np.abs(gradients[name]).max() + CANCELLED * size
             slack[name] += rates[step] * 3 * off / (np.sqrt(second) + 1e-8)
     moments = {name: optimiser.state[parameter] for name, parameter in model.named_parameters()}
-    for kind, ours in (("exp_avg", state.first), ("exp_avg_sq", state.second)):
+    for kind in ("exp_avg", "exp_avg_sq"):
         true = {name: of[kind].numpy() for name, of in moments.items()}
         for name, value in true.items():
-            assert_rounded(ours[name], value, norm(true), f"{kind} of {name}")
+            assert_rounded(state[f"{kind}/{name}"], value, norm(true), f"{kind} of {name}")
     for name, parameter in model.named_parameters():
         true = parameter.detach().numpy()
-        error = np.abs(state.parameters[name] - true)
+        error = np.abs(state[f"param/{name}"] - true)
         assert (error <= slack[name] + 4 * len(rates) * 6e-8 * np.abs(true)).all(), name
     allowed = np.concatenate([value.ravel() for value in slack.values()])
     assert np.median(allowed) < 0.03 * max(rates)  # small beside a step
@@ -254,7 +260,7 @@ def test_two_blocks_of_steps_are_one_long_block(engine):
     inputs, targets, lengths = draw_words(config, 6 * batch)
     lengths = lengths.reshape(6, batch)
     rates = np.linspace(1e-3, 2e-3, 6)
-    whole, halves = (native.State.fresh(parameters_of(model_of(config))) for _ in range(2))
+    whole, halves = (fresh(model_of(config)) for _ in range(2))
     expected = engine.train_block(config, train, whole, inputs, targets, lengths, 0, 3, rates)
     cut = lengths[:2].sum()
     losses = [
@@ -262,8 +268,8 @@ def test_two_blocks_of_steps_are_one_long_block(engine):
         engine.train_block(config, train, halves, inputs[cut:], targets[cut:], lengths[2:], 2, 3, rates[2:]),
     ]
     np.testing.assert_array_equal(np.concatenate(losses), expected)
-    for name, value in whole.parameters.items():
-        np.testing.assert_array_equal(halves.parameters[name], value)
+    for key, value in whole.items():
+        np.testing.assert_array_equal(halves[key], value)
 
 
 @every_config
@@ -297,7 +303,7 @@ def test_threads_and_repetition_give_the_same_bits(engine):
     inputs, targets, lengths = draw_words(config, steps * batch)
 
     def train_seed(seed):
-        state = native.State.fresh(parameters_of(model_of(config, seed)))
+        state = fresh(model_of(config, seed))
         rates = np.full(steps, 1e-3)
         losses = engine.train_block(
             config, train, state, inputs, targets, lengths.reshape(steps, batch), 0, seed, rates
@@ -310,8 +316,8 @@ def test_threads_and_repetition_give_the_same_bits(engine):
     assert (alone[0][0] != alone[1][0]).any()
     for (losses, state), (other_losses, other_state) in zip([*alone, alone[0]], [*at_once, alone[2]], strict=True):
         np.testing.assert_array_equal(losses, other_losses)
-        for name, value in state.parameters.items():
-            np.testing.assert_array_equal(value, other_state.parameters[name])
+        for key, value in state.items():
+            np.testing.assert_array_equal(value, other_state[key])
 
 
 def test_a_diverged_run_shows_as_nan(engine):

@@ -81,26 +81,6 @@ def test_the_check_meets_every_component_on_and_off():
     assert set(ModelConfig.__dataclass_fields__) == known  # a new component must be met, too
 
 
-def test_the_check_s_steps_are_those_of_torch():
-    """The check writes AdamW down once more; here is the original."""
-    rng = np.random.default_rng(0)
-    p, m, v, g = ({"w": rng.normal(size=7) ** n} for n in (1, 1, 2, 1))
-    weight = torch.tensor(p["w"], requires_grad=True)
-    optimiser = torch.optim.AdamW([weight], 0.03, (check.TRAIN.beta1, check.TRAIN.beta2), weight_decay=0.1)
-    optimiser.state[weight] = {
-        "step": torch.tensor(6.0),
-        "exp_avg": torch.tensor(m["w"]),
-        "exp_avg_sq": torch.tensor(v["w"]),
-    }
-    weight.grad = torch.tensor(g["w"])
-    torch.nn.utils.clip_grad_norm_([weight], check.TRAIN.grad_clip)
-    optimiser.step()
-    found, first, second = check._adamw(p, m, v, g, 0.03, 7)
-    np.testing.assert_allclose(found["w"], weight.detach().numpy(), rtol=1e-6)
-    np.testing.assert_allclose(first["w"], optimiser.state[weight]["exp_avg"].numpy(), rtol=1e-6)
-    np.testing.assert_allclose(second["w"], optimiser.state[weight]["exp_avg_sq"].numpy(), rtol=1e-6)
-
-
 WRONG = {
     "GELU": ("engine.cpp", "q = q * t - 0.23699500911f", "q = q * t + 0.23699500911f", "loss of"),
     "the norm's gradient": ("engine.cpp", "- mean_d - unit", "- mean_d + unit", "gradient of"),

@@ -19,7 +19,7 @@ from rungwise.data.words import PAD, Vocabulary, from_words
 from rungwise.engine import native
 from rungwise.errors import UserError
 from rungwise.inference import prefix_tree as drawing
-from rungwise.inference.prefix_tree import ROOT, Drawer, NativeReader, TorchReader, _distinct, _pick
+from rungwise.inference.prefix_tree import ROOT, Drawer, TorchTree, _distinct, _pick, grown, make_tree
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS
@@ -236,34 +236,35 @@ def test_memory_is_bounded_by_the_cache(monkeypatch):
     monkeypatch.setenv("RUNGWISE_NATIVE", "0")
     drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None, Sampling(), 0)
     drawer.words(0, 700)
-    assert isinstance(drawer.reader, TorchReader)
-    held = sum(x.nbytes for pair in drawer.reader.seen.values() for x in pair)
+    assert isinstance(drawer.tree, TorchTree)
+    held = sum(x.nbytes for pair in drawer.tree.seen.values() for x in pair)
     assert 0 < held <= drawing.CACHE_BYTES
 
 
 @pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
 @pytest.mark.parametrize("rung", RUNGS)
-def test_both_readers_walk_a_tree_alike(rung):
+def test_both_trees_grow_alike(rung):
     """Logits of a tree that branches, is left, and is gone back to; against the whole prefixes read at once."""
     of, width, rng = model(RUNGS[rung].model.replace(vocab_size=7, block_size=11)), 11, np.random.default_rng(0)
-    readers = [NativeReader(of, 13, width), TorchReader(of, 13, width)]
-    place, prefixes, crossing = ROOT, np.empty((1, 0), dtype=np.int64), None
+    trees = [make_tree(of, 13, width), TorchTree(of, 13, width)]
+    assert isinstance(trees[0], native.Tree)
+    paths, prefixes, crossing = ROOT, np.empty((1, 0), dtype=np.int64), None
     for n in (1, 3, 13, 7, 13, 2):
-        if place.paths.shape[1] == 3:
-            crossing = place, prefixes
-        place, prefixes = walk(of, readers, place, prefixes, rng.integers(len(prefixes), size=n), rng)
+        if paths.shape[1] == 3:
+            crossing = paths, prefixes
+        paths, prefixes = walk(of, trees, paths, prefixes, rng.integers(len(prefixes), size=n), rng)
     assert crossing
-    walk(of, readers, *crossing, np.array([12, 0, 5]), rng)
+    walk(of, trees, *crossing, np.array([12, 0, 5]), rng)
 
 
-def walk(of, readers, place, prefixes, parents, rng):
+def walk(of, trees, paths, prefixes, parents, rng):
     tokens = rng.integers(1, 7, size=len(parents))
-    place, prefixes = place.grown(parents), np.concatenate([prefixes[parents], tokens[:, None]], axis=1)
+    paths, prefixes = grown(paths, parents), np.concatenate([prefixes[parents], tokens[:, None]], axis=1)
     with torch.no_grad():
         expected = of(torch.from_numpy(prefixes))[:, -1].numpy()
-    for reader in readers:
-        np.testing.assert_allclose(reader.read(tokens, place), expected, atol=2e-5, rtol=1e-5)
-    return place, prefixes
+    for tree in trees:
+        np.testing.assert_allclose(tree.grow(tokens, paths), expected, atol=2e-5, rtol=1e-5)
+    return paths, prefixes
 
 
 @pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
@@ -278,7 +279,7 @@ def walk(of, readers, place, prefixes, parents, rng):
     ],
 )
 def test_what_does_not_fit_a_tree_is_refused(tokens, paths):
-    tree = NativeReader(model(SMALL.replace(vocab_size=7)), 3, 3).tree
+    tree = make_tree(model(SMALL.replace(vocab_size=7)), 3, 3)
     with pytest.raises(ValueError):
         tree.grow(np.array(tokens), np.array(paths))
 

@@ -92,12 +92,13 @@ def compiled(
     os.environ[CACHE_DIR] = NAMED or str(folder / "torch")
     record = folder / f"{hashlib.sha256(repr((what, device, torch.__version__)).encode()).hexdigest()[:16]}.json"
     known, plain_ms = _read(record), trial(step) * 1000
-    reason = f"{steps:,} plain steps take about {duration(steps * plain_ms / 1000)}; compiling saves " + (
-        f"{known.saved:.0%} of that for {known.seconds:.0f} s of warm-up, going by the last time"
-        if known
-        else f"an estimated {GUESS.saved:.0%} of that for {GUESS.seconds:.0f} s of warm-up"
+    expected = known or GUESS
+    reason = (
+        f"{steps:,} plain steps take about {duration(steps * plain_ms / 1000)}; compiling saves "
+        f"{'' if known else 'an estimated '}{expected.saved:.0%} of that for {expected.seconds:.0f} s of warm-up"
+        f"{', going by the last time' if known else ''}"
     )
-    if asked == "auto" and not pays(steps, plain_ms, known or GUESS):
+    if asked == "auto" and not pays(steps, plain_ms, expected):
         log(f"Steps are not compiled: {reason}.")
         return None
     log(f"Steps are compiled: {reason}." if asked == "auto" else "Steps are compiled, as asked.")

@@ -30,6 +30,7 @@ from rungwise.config import ModelConfig, RunConfig, TrainConfig
 from rungwise.data.batches import Source
 from rungwise.data.words import PAD
 from rungwise.engine.device import choose_device
+from rungwise.engine.loop import adamw_state, load_adamw_state, make_adamw
 from rungwise.engine.process_group import RankLost, World, missed
 from rungwise.errors import UserError
 from rungwise.model.dropout import set_masks
@@ -79,12 +80,8 @@ class DistributedEngine:
                     device_ids=[self.device] if cuda else None,
                     broadcast_buffers=False,  # they are the dropout masks, which differ from rank to rank
                 )
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.params = dict(self.model.named_parameters())
+        self.optimiser = make_adamw(self.params, config)
 
     def _hear_no_signals(self) -> None:
         """A step must not be cut on one rank alone. Ctrl-C reaches all ranks, and rank 0 alone acts on it; SIGTERM
@@ -101,12 +98,7 @@ class DistributedEngine:
             return self._steps(first_step, self._shared(torch.tensor(rates, dtype=torch.float64)))
 
     def state(self) -> dict[str, np.ndarray]:
-        found = {f"param/{name}": p.detach() for name, p in self.model.named_parameters()}
-        for name, p in self.model.named_parameters():
-            moments = self.optimiser.state[p]
-            for key in ("exp_avg", "exp_avg_sq"):
-                found[f"{key}/{name}"] = moments.get(key, torch.zeros_like(p))
-        return {key: value[None].cpu().numpy().copy() for key, value in found.items()}
+        return {key: value[None] for key, value in adamw_state(self.params, self.optimiser).items()}
 
     def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
         with self._all(LOAD, step):
@@ -209,14 +201,10 @@ class DistributedEngine:
             nats += loss.detach()
         return nats
 
+    @torch.no_grad()
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
         """Rank 0's state, on all."""
-        with torch.no_grad():
-            for name, p in self.model.named_parameters():
-                p.copy_(torch.from_numpy(state[f"param/{name}"][0]))
-                self._shared(p)
-                moments = {k: torch.from_numpy(state[f"{k}/{name}"][0]) for k in ("exp_avg", "exp_avg_sq")}
-                self.optimiser.state[p] = {
-                    "step": torch.tensor(float(step), device=self.device),
-                    **{key: self._shared(value.to(self.device)) for key, value in moments.items()},
-                }
+        load_adamw_state(self.params, self.optimiser, {key: value[0] for key, value in state.items()}, step)
+        for p, moments in self.optimiser.state.items():
+            for tensor in (p, moments["exp_avg"], moments["exp_avg_sq"]):
+                self._shared(tensor)

@@ -11,9 +11,6 @@ from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
 from rungwise.engine import native
 from rungwise.model.transformer import Transformer
 
-FIELDS = {"param": "parameters", "exp_avg": "first", "exp_avg_sq": "second"}
-"""What the parts of Engine.state() are called in native.State."""
-
 
 class NativeEngine:
     """The same steps in C++ (native/): packed tokens instead of padded batches, one replica after the other."""
@@ -25,35 +22,28 @@ class NativeEngine:
         self.model_config, self.config, self.tape, self.seeds = model_config, train_config, tape, seeds
         self.tokens_per_step = train_config.tokens_per_step(tape.mean_length)
         self.library = native.load()
-        self.replicas = [
-            native.State.fresh(
-                {name: p.detach().numpy() for name, p in Transformer(model_config, seed).named_parameters()}
-            )
-            for seed in seeds
-        ]
+        drawn = [dict(Transformer(model_config, seed).named_parameters()) for seed in seeds]
+        self.arrays = {f"param/{name}": np.stack([p[name].detach().numpy() for p in drawn]) for name in drawn[0]}
+        for moment in native.KINDS[1:]:
+            self.arrays |= {f"{moment}/{name}": np.zeros_like(self.arrays[f"param/{name}"]) for name in drawn[0]}
 
     def run(self, first_step: int, rates: Sequence[float]) -> np.ndarray:
         block, within = divmod(first_step, STEPS_A_BLOCK)
         losses = np.empty((len(rates), len(self.seeds)))
-        for r, (seed, state) in enumerate(zip(self.seeds, self.replicas, strict=True)):
+        for r, seed in enumerate(self.seeds):
             starts, lengths = (x[within : within + len(rates)] for x in draw(self.tape, self.config, seed, block))
             inputs, targets = self.tape.packed(starts, lengths)
+            replica = {key: array[r] for key, array in self.arrays.items()}
             losses[:, r] = self.library.train_block(
-                self.model_config, self.config, state, inputs, targets, lengths, first_step, seed, rates
+                self.model_config, self.config, replica, inputs, targets, lengths, first_step, seed, rates
             )
         return losses
 
     def state(self) -> dict[str, np.ndarray]:
-        return {
-            f"{kind}/{name}": np.stack([getattr(replica, field)[name] for replica in self.replicas])
-            for kind, field in FIELDS.items()
-            for name in self.replicas[0].parameters
-        }
+        return {key: array.copy() for key, array in self.arrays.items()}
 
     def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
-        for kind, field in FIELDS.items():
-            for r, replica in enumerate(self.replicas):
-                for name, array in getattr(replica, field).items():
-                    array[...] = state[f"{kind}/{name}"][r]
+        for key, array in self.arrays.items():
+            array[...] = state[key]
 
     def close(self) -> None: ...

@@ -23,6 +23,7 @@ from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
 from rungwise.data.words import PAD
 from rungwise.engine import compile as compiling
 from rungwise.engine.compile import TRIAL_STEPS, Log, Step
+from rungwise.engine.loop import adamw_state, load_adamw_state, make_adamw
 from rungwise.model.dropout import masks, prefix_hashes, seed_keys
 from rungwise.model.transformer import Transformer
 
@@ -66,12 +67,7 @@ class TorchEngine:
         self.model = replicas[0].train().to(device)
         stacked, _ = stack_module_state(list[torch.nn.Module](replicas))
         self.params = {name: p.detach().clone().to(device) for name, p in stacked.items()}
-        self.optimiser = torch.optim.AdamW(
-            self.params.values(),
-            betas=(train_config.beta1, train_config.beta2),
-            weight_decay=train_config.weight_decay,
-            fused=True,
-        )
+        self.optimiser = make_adamw(self.params, train_config)
         self.keys = seed_keys(list(seeds)).to(device)
         tokens = tape.tokens if tape.tokens.itemsize == 1 else tape.tokens.astype(np.int32)
         self.tokens = torch.from_numpy(tokens).to(device)
@@ -170,20 +166,10 @@ class TorchEngine:
         return losses.cpu().numpy()
 
     def state(self) -> dict[str, np.ndarray]:
-        found = {f"param/{name}": p for name, p in self.params.items()}
-        for name, p in self.params.items():
-            moments = self.optimiser.state[p]
-            for key in ("exp_avg", "exp_avg_sq"):
-                found[f"{key}/{name}"] = moments.get(key, torch.zeros_like(p))
-        return {key: value.cpu().numpy().copy() for key, value in found.items()}
+        return adamw_state(self.params, self.optimiser)
 
     def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
-        for name, p in self.params.items():
-            p.copy_(torch.from_numpy(state[f"param/{name}"]))
-            self.optimiser.state[p] = {
-                "step": torch.tensor(float(step), device=self.device),
-                **{k: torch.from_numpy(state[f"{k}/{name}"]).to(self.device) for k in ("exp_avg", "exp_avg_sq")},
-            }
+        load_adamw_state(self.params, self.optimiser, state, step)
 
     def close(self) -> None: ...
 

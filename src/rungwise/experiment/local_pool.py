@@ -50,7 +50,9 @@ class LocalPool:
         futures = self.workers.start(_work, enumerate(tasks))
         try:
             while futures:
-                new = _finished(futures)
+                ended = {future for future in futures if future.done()}
+                futures -= ended
+                new = [result for future in ended for result in future.result()]  # raises what the task raised
                 _listen(messages, shares)
                 yield new, shares
         except BrokenProcessPool:
@@ -123,33 +125,20 @@ LONGEST_FOLDER = 70
 def _context() -> Any:
     """Workers are forked from a server that has imported torch once, for this climb and for later ones of this process;
     they are started afresh where a process with such libraries cannot be forked safely (macOS) or at all."""
-    too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER
-    if sys.platform != "linux" or too_long:
+    if sys.platform != "linux" or len(tempfile.gettempdir()) > LONGEST_FOLDER:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rungwise.experiment.task"])
     return context
 
 
-def _finished(futures: set[Future[list[Result]]]) -> list[Result]:
-    """Results of the tasks that have ended; their errors are raised here."""
-    new = []
-    for future in [future for future in futures if future.done()]:
-        futures.remove(future)
-        new += future.result()
-    return new
-
-
 def _listen(messages: Any, shares: dict[int, float]) -> None:
     """Wait a moment for word from the workers, then take all there is."""
-    try:
+    with contextlib.suppress(queue.Empty):
         number, share = messages.get(timeout=0.2)
-        shares[number] = share
         while True:
-            number, share = messages.get_nowait()
             shares[number] = share
-    except queue.Empty:
-        pass
+            number, share = messages.get_nowait()
 
 
 # ------------------------------------------------------------------------------------------------ in the worker

@@ -16,6 +16,7 @@ from annotated_types import Interval
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.config.fields import FINITE, check
+from rungwise.config.settings import FROM_THE_LIST
 from rungwise.errors import UserError
 from rungwise.ladder import Rung
 from rungwise.util.files import append_line, numbered_lines
@@ -93,11 +94,8 @@ class Detail:
 
 def matches(result: Result, rung: Rung, steps: int | None) -> bool:
     """Was this result trained as the ladder now says?"""
-    data_fields = {"vocab_size", "block_size"}
-    same_model = {k: v for k, v in result.model.items() if k not in data_fields} == {
-        k: v for k, v in rung.model.to_dict().items() if k not in data_fields
-    }
-    return same_model and result.train == rung.trained(steps).to_dict()
+    of_the_list = {name: result.model[name] for name in FROM_THE_LIST}
+    return result.model == rung.model.to_dict() | of_the_list and result.train == rung.trained(steps).to_dict()
 
 
 def read(path: Path) -> list[Result]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rungwise.config import TrainConfig, WordStart
+from rungwise.config import TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
 from rungwise.engine.loop import Engine, models, train
 from rungwise.engine.select import make_engine
@@ -20,6 +20,7 @@ from rungwise.experiment.plan import Experiment, Task
 from rungwise.experiment.results import Result
 from rungwise.inference.sample import generate
 from rungwise.inference.score import Scores, score
+from rungwise.ladder import Rung
 from rungwise.model.transformer import Transformer, count_parameters
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
@@ -43,36 +44,30 @@ def measure(
     engine = make_engine(model_config, config, tape, task.seeds, experiment.how)
     first_seed, snapshots = min(experiment.seeds), list[dict[str, Any]]()
 
+    def runs() -> list[Run]:
+        """The replicas as they are now."""
+        found = models(engine, model_config, len(task.seeds))
+        return [_make_run(experiment, rung, seed, model) for seed, model in zip(task.seeds, found, strict=True)]
+
     def take_snapshot(step: int) -> None:
-        model = models(engine, model_config, len(task.seeds))[task.seeds.index(first_seed)]
-        snapshots.append({"step": step, "samples": _draw(experiment, config, model, first_seed)})
+        snapshots.append({"step": step, "samples": _draw(runs()[task.seeds.index(first_seed)])})
 
     watched = experiment.snapshots and first_seed in task.seeds
     losses, seconds = _train(engine, config, report, take_snapshot if watched else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
     curve = block_means(losses)
 
-    def result(r: int, model: Transformer) -> Result:
+    def result(r: int, run: Run) -> Result:
         seed = task.seeds[r]
         lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
-        run = Run(
-            model,
-            words.vocabulary,
-            experiment.protocol,
-            words.first_counts(parts.train),
-            config,
-            {"seed": seed, "rung": rung.name, "split_seed": experiment.split_seed, **run_dir.origin(words)},
-        )
         kept = snapshots if seed == first_seed else []
         scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, kept)
-        scored["detail"] |= {
-            "compiled": engine.compiled,
-            **({"reading": experiment.reading} if experiment.reading else {}),
-        }
+        reading = {"reading": dict(experiment.reading)} if experiment.reading else {}
+        scored["detail"] |= {"compiled": engine.compiled, **reading}
         return Result(
             rung=rung.name,
             seed=seed,
-            n_params=count_parameters(model),
+            n_params=count_parameters(run.model),
             steps=config.steps,
             protocol=experiment.protocol.name,
             tokens_per_s=round(engine.tokens_per_step / ms_per_step * 1000),
@@ -86,7 +81,7 @@ def measure(
             **run_dir.origin(words),
         )
 
-    trained = models(engine, model_config, len(task.seeds))
+    trained = runs()
     engine.close()
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(result, range(len(task.seeds)), trained))
@@ -126,11 +121,16 @@ def block_means(losses: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return [(end, losses[(end - 1) // STEPS_A_BLOCK * STEPS_A_BLOCK : end].mean(axis=0)) for end in ends]
 
 
-def _draw(experiment: Experiment, config: TrainConfig, model: Transformer, seed: int) -> list[str]:
-    """Ten words of a model as it is now; the same draw each time, so that one sees the words change."""
-    words, end_fed = experiment.words, WordStart.of(experiment.protocol, config).end_fed
-    firsts = None if end_fed else words.first_counts(experiment.parts.train)
-    return [word.text for word in generate(model, words.vocabulary, N_SAMPLES, firsts, seed=seed)]
+def _make_run(experiment: Experiment, rung: Rung, seed: int, model: Transformer) -> Run:
+    words, firsts = experiment.words, experiment.words.first_counts(experiment.parts.train)
+    info = {"seed": seed, "rung": rung.name, "split_seed": experiment.split_seed, **run_dir.origin(words)}
+    return Run(model, words.vocabulary, experiment.protocol, firsts, experiment.configs(rung)[1], info)
+
+
+def _draw(run: Run) -> list[str]:
+    """Ten words; the same draw each time, so that one sees the words change."""
+    drawn = generate(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=run.info["seed"])
+    return [word.text for word in drawn]
 
 
 def _score_and_keep(
@@ -148,7 +148,7 @@ def _score_and_keep(
         alone = Tape.of(words, parts.test, experiment.protocol)
         detail["test_loss_alone"] = score(model, alone).loss
         detail["stream_test_loss"] = score(model, alone.windows(config.window)).loss
-    samples = [w.text for w in generate(model, words.vocabulary, N_SAMPLES, run.sampled_firsts, seed=run.info["seed"])]
+    samples = _draw(run)
     detail["samples"] = [[text, tag(experiment, text)] for text in samples]
     run_dir.save(folder, run, samples)
     files.write_lines(folder / run_dir.METRICS, curve)
@@ -166,7 +166,8 @@ def _score_and_keep(
 
 def _detail(experiment: Experiment, test: Scores) -> dict[str, Any]:
     """More of the test scores: results.Detail."""
-    seen = in_training(experiment)
+    identity, parts = experiment.words.identities, experiment.parts
+    seen = np.isin(identity[parts.test], identity[parts.train])  # never, in a protocol of distinct words
     of_token = np.repeat(seen, test.lengths)
     detail: dict[str, Any] = {
         "n_test_words": len(seen),
@@ -182,12 +183,6 @@ def _detail(experiment: Experiment, test: Scores) -> dict[str, Any]:
     if experiment.protocol.start_token:  # the same model, scored as the article scores
         detail["loss_without_first"] = float(test.nats[test.position > 0].mean())
     return detail
-
-
-def in_training(experiment: Experiment) -> np.ndarray:
-    """(test words,) bool: is the word in the training part, too? Never, in a protocol of distinct words."""
-    identity = experiment.words.identities
-    return np.isin(identity[experiment.parts.test], identity[experiment.parts.train])
 
 
 def tag(experiment: Experiment, text: str) -> str:

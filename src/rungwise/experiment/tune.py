@@ -52,7 +52,7 @@ class Tuned:
 
     def validation(self, rate: float) -> float:
         """Mean validation loss at a rate, nats a scored character."""
-        return float(np.mean([r.val_loss for r in self.tried[rate]]))  # type: ignore[arg-type]
+        return float(np.mean([r.val_loss for r in self.tried[rate] if r.val_loss is not None]))
 
     @property
     def best(self) -> float:

@@ -1,16 +1,16 @@
 """Drawing words: the tree of what they begin with, walked from its root with a key-value cache.
 
-Many words that are drawn side by side begin alike: all with nothing, then with one of a few dozen characters. So each
-distinct prefix is run through the model once, and every word draws its next character from the distribution of its
-prefix.
+Many words that are drawn side by side begin alike. So each distinct prefix is run through the model once, and every
+word draws its next character from the distribution of its prefix.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -52,14 +52,10 @@ class Sampling(Config):
     """No word that stands in the list that the model was made for, its held-out words included."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature must be at least 0 and finite, but is {self.temperature}.")
-        if self.top_k < 0:
-            raise UserError(f"top_k must be at least 0, but is {self.top_k}.")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p must be above 0 and at most 1, but is {self.top_p}.")
-        if self.max_length is not None and self.max_length < 1:
-            raise UserError(f"max_length must be at least 1, but is {self.max_length}.")
+        self._require("temperature", 0 <= self.temperature < float("inf"), "at least 0 and finite")
+        self._require("top_k", self.top_k >= 0, "at least 0")
+        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
+        self._require("max_length", self.max_length is None or self.max_length >= 1, "at least 1")
 
 
 class SamplingFields(TypedDict, total=False):
@@ -74,50 +70,33 @@ class SamplingFields(TypedDict, total=False):
     new_only: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """A place in the tree of prefixes: which nodes lie on the way to each of the prefixes there."""
-
-    paths: np.ndarray
-    """(prefixes, T) int32"""
-
-    def grown(self, parents: np.ndarray) -> Place:
-        """One token further: new nodes, numbered behind those of this place, continue the prefixes `parents`."""
-        first = int(self.paths[-1, -1]) + 1 if self.paths.size else 0
-        new = np.arange(first, first + len(parents), dtype=np.int32)
-        return Place(np.concatenate([self.paths[parents], new[:, None]], axis=1))
+ROOT = np.empty((1, 0), dtype=np.int32)
+"""The paths of one empty prefix. Paths are (prefixes, T) int32: the nodes from the tree's root to each prefix's end."""
 
 
-ROOT = Place(np.empty((1, 0), dtype=np.int32))
-"""Nothing has been read."""
+def grown(paths: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """One token further: new nodes, numbered after those of `paths`, continue the prefixes `parents`."""
+    first = int(paths[-1, -1]) + 1 if paths.size else 0
+    new = np.arange(first, first + len(parents), dtype=np.int32)
+    return np.concatenate([paths[parents], new[:, None]], axis=1)
 
 
-class Reader(Protocol):
-    """A model that reads prefixes token by token and remembers keys and values of every node of their tree.
+class TorchTree:
+    """What native.Tree does, by the model's own forward pass; keys and values lie one row a node and head
+    (layers.Memory)."""
 
-    Nodes are numbered in the order in which they come. What lies behind a place to which one goes back is
-    overwritten: the tree is walked in depth, part by part.
-    """
-
-    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
-        """Logits, (prefixes, V), after the last nodes of `place` have read tokens (prefixes,)."""
-        ...
-
-
-class TorchReader:
-    """The model's own forward pass; keys and values lie one row a node and head (layers.Memory)."""
-
-    def __init__(self, model: Transformer, most: int, width: int) -> None:
-        self.model, self.capacity = model.eval(), most * width
+    def __init__(self, model: Transformer, rows: int, length: int) -> None:
+        self.model, self.capacity = model.eval(), rows * length
         self.seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     @torch.inference_mode()
-    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
+    def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
+        """Logits, (n, V), after n new nodes, the last column of paths (n, T), that read tokens (n,)."""
         heads = torch.arange(self.model.config.n_head)[:, None]
-        paths = torch.from_numpy(place.paths).long()
-        self.new = slice(int(paths[0, -1]), int(paths[-1, -1]) + 1)
-        self.rows = (paths[:, None] * len(heads) + heads).flatten()  # (prefixes, heads, positions)
-        return self.model(torch.from_numpy(tokens)[:, None], self, paths.shape[1] - 1)[:, 0].numpy()
+        nodes = torch.from_numpy(paths).long()
+        self.new = slice(int(nodes[0, -1]), int(nodes[-1, -1]) + 1)
+        self.rows = (nodes[:, None] * len(heads) + heads).flatten()  # (prefixes, heads, positions)
+        return self.model(torch.from_numpy(tokens)[:, None], self, nodes.shape[1] - 1)[:, 0].numpy()
 
     def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """k, v: (prefixes, heads, 1, K)."""
@@ -131,49 +110,41 @@ class TorchReader:
         return found[0], found[1]
 
 
-class NativeReader:
-    """The same in C++ (native/)."""
+def make_tree(model: Transformer, rows: int, length: int) -> native.Tree | TorchTree:
+    """A tree of prefixes of at most `length` tokens, `rows` at most side by side, with their keys and values.
 
-    def __init__(self, model: Transformer, most: int, width: int) -> None:
-        parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
-        self.tree = native.load().tree(model.config, parameters, most, width)
-
-    def read(self, tokens: np.ndarray, place: Place) -> np.ndarray:
-        return self.tree.grow(tokens, place.paths)
+    Nodes are numbered in the order in which they come. The tree is walked in depth, part by part: what comes after a
+    place to which the walk goes back is overwritten.
+    """
+    if native.why_not():
+        return TorchTree(model, rows, length)
+    parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    return native.load().tree(model.config, parameters, rows, length)
 
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """Words that go on from one place in the tree of prefixes, and what each of their distinct prefixes is fed next."""
+    """Words that go on from one place in the tree of prefixes, and what each of their distinct prefixes reads next."""
 
     alive: np.ndarray
     """(words,) their numbers in the batch."""
     row: np.ndarray
     """(words,) which of the prefixes each one has."""
     parents: np.ndarray
-    """(prefixes,) which of those at `place` they continue."""
+    """(prefixes,) which of the prefixes of `paths` they continue."""
     tokens: np.ndarray
     """(prefixes,)"""
-    place: Place
+    paths: np.ndarray
 
-    def parts(self, most: int) -> list[_Branch]:
+    def parts(self, most: int) -> Iterator[_Branch]:
         """The same in parts of at most so many prefixes."""
         n = len(self.tokens)
         edges = np.linspace(0, n, -(-n // most) + 1).astype(np.int64)
         part = np.searchsorted(edges, self.row, side="right") - 1
-        found = []
         for i, (begin, end) in enumerate(itertools.pairwise(edges)):
-            mine = part == i
-            found.append(
-                _Branch(
-                    self.alive[mine],
-                    self.row[mine] - begin,
-                    self.parents[begin:end],
-                    self.tokens[begin:end],
-                    self.place,
-                )
-            )
-        return found
+            mine, prefixes = part == i, slice(begin, end)
+            row, parents, tokens = self.row[mine] - begin, self.parents[prefixes], self.tokens[prefixes]
+            yield _Branch(self.alive[mine], row, parents, tokens, self.paths)
 
 
 class Drawer:
@@ -202,13 +173,12 @@ class Drawer:
         self.width = longest + self.start
         a_prefix = config.n_layer * 2 * config.attention_width * self.width * 4
         self.most = max(1, min(MOST_PREFIXES, CACHE_BYTES // a_prefix))
-        self.make_reader = TorchReader if native.why_not() else NativeReader
-        self.reader: Reader = self.make_reader(model, self.most, self.width)  # one pass a position is remembered
+        self.tree = make_tree(model, self.most, self.width)  # one pass a position is remembered
 
     def another(self) -> Drawer:
         """The same for another thread: only what it remembers is its own."""
         twin = copy.copy(self)
-        twin.reader = self.make_reader(self.model, self.most, self.width)
+        twin.tree = make_tree(self.model, self.most, self.width)
         return twin
 
     def words(self, first: int, n: int) -> tuple[list[str], np.ndarray]:
@@ -267,9 +237,9 @@ class Drawer:
         self, branch: _Branch, numbers: np.ndarray, ids: np.ndarray, log_likelihood: np.ndarray
     ) -> _Branch | None:
         """Draw the next token of a branch's words; what is left of the branch when those that end are gone."""
-        alive, row, place = branch.alive, branch.row, branch.place.grown(branch.parents)
-        time = place.paths.shape[1]
-        logits = torch.from_numpy(self.reader.read(branch.tokens, place)).double()  # (prefixes, V)
+        alive, row, paths = branch.alive, branch.row, grown(branch.paths, branch.parents)
+        time = paths.shape[1]
+        logits = torch.from_numpy(self.tree.grow(branch.tokens, paths)).double()  # (prefixes, V)
         log_probability = logits.log_softmax(-1).numpy()
         if time < len(self.given):
             token = np.full(len(alive), self.given[time])
@@ -288,7 +258,7 @@ class Drawer:
             return None
         n_tokens = logits.shape[1]
         keys, row = _distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
-        return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), place)
+        return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), paths)
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Probabilities of the next token after temperature, top_k and top_p: (prefixes, V)."""

@@ -1,6 +1,6 @@
 """Sampling in batches, on every core: word i is a function of (seed, i), however many are drawn.
 
-What words have in common is computed once, and finished words leave the batch (drawing.py).
+What words have in common is computed once, and finished words leave the batch (prefix_tree.py).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def generate(
     first_scored: bool = True,
 ) -> Iterator[Word]:
     """Draw n words; fewer where the model hardly gives any more that will do: with `unique` or `new_only`, or of a
-    model that hardly draws what a list of its alphabet could hold (drawing.py). What will not do is left out.
+    model that hardly draws what a list of its alphabet could hold (prefix_tree.py). What will not do is left out.
 
     `firsts`: for a model without a start token (protocol article), how often each token id begins a training word,
     (V,): such a model never predicts a first character, so it is drawn from the training words' own. None: the model

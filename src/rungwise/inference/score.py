@@ -27,11 +27,6 @@ class Scores:
     correct: np.ndarray
     """(tokens,) bool: was it the most probable one?"""
 
-    def without_first(self, n: int = 1) -> Scores:
-        """The same without the first n scored tokens of each word."""
-        rest = self.position >= n
-        return Scores(self.lengths - n, self.nats[rest], self.correct[rest])
-
     @property
     def loss(self) -> float:
         """Nats a scored token."""
@@ -76,8 +71,8 @@ def score(model: Transformer, tape: Tape, engine: str = "auto") -> Scores:
     on_cpu = next(model.parameters()).device.type == "cpu"
     use_native = engine == "native" or (engine == "auto" and on_cpu and not native.why_not())
     nats, correct = (_score_native if use_native else _score_torch)(model, tape)
-    scores = Scores(tape.lengths, nats, correct)
-    return scores.without_first(tape.unscored) if tape.unscored else scores
+    scored = Scores(tape.lengths, nats, correct).position >= tape.unscored
+    return Scores(tape.lengths - tape.unscored, nats[scored], correct[scored])
 
 
 def _score_native(model: Transformer, tape: Tape) -> tuple[np.ndarray, np.ndarray]:

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rungwise.config import ListConfig, RunConfig, get_protocol
+from rungwise.config import ListConfig, get_protocol
 from rungwise.config.settings import KINDS, Settings
 from rungwise.data import dataset as datasets
 from rungwise.data.dataset import SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
 from rungwise.data.known_words import LEGEND, marked
 from rungwise.data.shards import are_meant
 from rungwise.data.words import WordList
-from rungwise.engine.compile import NotCompiled
+from rungwise.engine.compile import Log, NotCompiled
 from rungwise.engine.ddp import DistributedEngine, check_batch
 from rungwise.engine.loop import Engine
 from rungwise.engine.native_engine import NativeEngine
@@ -37,37 +36,13 @@ from rungwise.training.outcome import Counting
 from rungwise.training.run_dir import CONFIG, METRICS, SAMPLES, VOCABULARY, Configs, Run
 from rungwise.training.run_dir import load as load_run
 from rungwise.training.snapshots import Snapshots
-from rungwise.training.trainer import Event, Observe, Trainer
+from rungwise.training.trainer import Event, Observe, Setup, Trainer
 from rungwise.util import files, hints, machine
 from rungwise.util.files import contents, lock, make_folder
 from rungwise.util.progress import bar
 from rungwise.util.provenance import now, provenance
 
 N_SAMPLES = 20
-
-Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a run is made of, before anything is trained."""
-
-    out: Path
-    configs: Configs
-    run: RunConfig
-    dataset: Dataset
-    world: World | None
-    """The processes of the run; None: this one alone."""
-    track: Sequence[str]
-    log: Log
-    observers: Sequence[Observe]
-    data: str | None
-    """Where the list lies, if not where config.json says."""
-
-    @property
-    def resume_hint(self) -> str:
-        train = self.world.command if self.world else None
-        return hints.go_on(self.out, self.data, self.track, train)
 
 
 def start(
@@ -111,14 +86,14 @@ def start(
     make_folder(out)
     with lock(out):
         _refuse_occupied(out)
-        configs, data = Configs(model, config, dataset.protocol, info), "-" if source.data == "-" else None
-        setup = Setup(out, configs, asked.run, dataset, _several(world), track, log, observers, data)
+        configs = Configs(model, config, dataset.protocol, info)
+        setup = Setup(out, configs, asked.run, dataset, _several(world), track, log, observers)
         trainer = _make_trainer(setup)
         info["compiled"] = trainer.engine.compiled
         run_dir.save_vocabulary(out, dataset.vocabulary, dataset.firsts)
         dataset.save(out)
-        run_dir.save_config(out, model, config, dataset.protocol, info)
-        return _run(setup, trainer)
+        configs.save(out)
+        return _run(trainer)
 
 
 def resume(
@@ -145,12 +120,11 @@ def resume(
         dataset = _load_dataset_again(out, configs, source, data, listed)
         _warn_of_versions(configs)
         log(dataset.describe())
-        data = data or ("-" if source.data == "-" else None)
         setup = Setup(out, configs, run, dataset, world, track, log, observers, data)
         trainer = _make_trainer(setup)
         trainer.resume()
         log(f"Going on after {trainer.state.step:,} steps.")
-        return _run(setup, trainer)
+        return _run(trainer)
 
 
 # ---------------------------------------------------------------------------------- the stages: engine and dataset
@@ -204,7 +178,7 @@ def _load_dataset_again(
 
 def _make_trainer(setup: Setup) -> Trainer:
     """The engine that config.json names, and what drives it. Nothing is written."""
-    configs, dataset = setup.configs, setup.dataset
+    configs = setup.configs
     name = DistributedEngine.name if setup.world else str(configs.info.get("engine"))
     threads = configs.info.get("threads")
     if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
@@ -213,10 +187,7 @@ def _make_trainer(setup: Setup) -> Trainer:
         engine = _make_engine(setup, name)
     except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
         raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
-    validation = dataset.validation_tape(configs.word_start)
-    return Trainer(
-        setup.out, engine, configs.model, configs.train, setup.run, validation, setup.resume_hint, setup.observers
-    )
+    return Trainer(setup, engine)
 
 
 def _make_engine(setup: Setup, name: str) -> Engine:
@@ -227,9 +198,8 @@ def _make_engine(setup: Setup, name: str) -> Engine:
         if setup.world:
             check_batch(configs.train, run, setup.world.size)  # before the others could say it, too
             setup.world.tell(follower.message(configs, run, dataset, setup.resume_hint))
-        return DistributedEngine(
-            configs.model, configs.train, dataset.batches(configs.train, run.seed), run, setup.world
-        )
+        batches = dataset.batches(configs.train, run.seed)
+        return DistributedEngine(configs.model, configs.train, batches, run, setup.world)
     if dataset.tape is None:
         raise UserError(f"{setup.out / CONFIG}: engine {name!r} cannot train on a list in shards.")
     before = configs.info.get("compiled")
@@ -247,8 +217,9 @@ def _make_engine(setup: Setup, name: str) -> Engine:
 # ----------------------------------------------------------------------------- the stages: train, score, samples
 
 
-def _run(setup: Setup, trainer: Trainer) -> Run:
+def _run(trainer: Trainer) -> Run:
     """From where the trainer is to samples.txt."""
+    setup = trainer.setup
     configs, world = setup.configs, setup.world
     setup.log(
         f"Model of rung {configs.info.get('rung')}, {configs.train.steps:,} steps, engine {trainer.engine.name}"
@@ -257,15 +228,15 @@ def _run(setup: Setup, trainer: Trainer) -> Run:
     )
     began = time.perf_counter()
     try:
-        _train(setup, trainer)
+        _train(trainer)
         seconds = time.perf_counter() - began
         if trainer.validation is None:
             trainer.save_weights()
         run = load_run(setup.out)
         counting = outcome.count(setup.dataset)
-        losses = _score(setup, trainer, run, counting)
+        losses = _score(trainer, run, counting)
         setup.log(_summary(trainer, seconds, losses, setup.dataset.n_train))
-        for line in outcome.verdict(losses, counting, setup.dataset.n_train, configs.model, configs.train):
+        for line in outcome.verdict(losses, counting, setup.dataset.n_train, setup.configs.model, setup.configs.train):
             setup.log(line)
         drawn = list(
             generate(
@@ -286,8 +257,8 @@ def _run(setup: Setup, trainer: Trainer) -> Run:
             world.finish()
 
 
-def _train(setup: Setup, trainer: Trainer) -> None:
-    first = trainer.state.step
+def _train(trainer: Trainer) -> None:
+    setup, first = trainer.setup, trainer.state.step
     try:
         with (
             trackers.watch(setup.track, setup.out, first) as tracked,
@@ -310,9 +281,10 @@ def _remark(values: Mapping[str, float]) -> str:
     return f"loss {values['loss']:.3f}{best}, {values['tokens_per_s']:,.0f} tokens/s"
 
 
-def _score(setup: Setup, trainer: Trainer, run: Run, counting: Counting | None) -> dict[str, float]:
+def _score(trainer: Trainer, run: Run, counting: Counting | None) -> dict[str, float]:
     """Losses of the kept weights on every part of the split, in nats a scored token; they end metrics.jsonl, with
     that of counting."""
+    setup = trainer.setup
     tapes = {part: setup.dataset.scored_tape(part, run.word_start) for part in ("train", "validation", "test")}
     losses = {part: score(run.model, tape).loss for part, tape in tapes.items() if tape is not None}
     lines = [line for line in run_dir.read_metrics(setup.out) if "final_test_loss" not in line]

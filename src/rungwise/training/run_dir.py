@@ -14,20 +14,19 @@ from __future__ import annotations
 import contextlib
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from typing import Protocol as Interface
 
 import numpy as np
 
 from rungwise.config import ModelConfig, Protocol, TrainConfig, WordStart
+from rungwise.data.dataset import Dataset
 from rungwise.data.known_words import KnownWords
-from rungwise.data.words import FIRST_CHARACTER, Vocabulary
+from rungwise.data.words import FIRST_CHARACTER, Vocabulary, WordList
 from rungwise.errors import UserError
 from rungwise.util.files import (
-    contents,
     make_folder,
     numbered_lines,
     read_json,
@@ -45,26 +44,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 SNAPSHOTS = "snapshots.jsonl"
 """Where a climb was asked for them: {"step": n, "samples": [ten words]} at log-spaced steps."""
-CONFIG, VOCABULARY, WEIGHTS, METRICS, SAMPLES, CHECKPOINT = (
-    *("config.json", "vocabulary.json", "model.safetensors", "metrics.jsonl", "samples.txt"),
-    "checkpoint.safetensors",
-)
+CONFIG, VOCABULARY, WEIGHTS = "config.json", "vocabulary.json", "model.safetensors"
+METRICS, SAMPLES, CHECKPOINT = "metrics.jsonl", "samples.txt", "checkpoint.safetensors"
 
 Weights = Literal["best", "last"]
 
 
-class Named(Interface):
-    """A list of words, wherever it is."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sha256(self) -> str: ...
-
-
-def origin(words: Named) -> dict[str, Any]:
-    """The data and what trained on it, as every run and result tells it."""
+def origin(words: Dataset | WordList) -> dict[str, Any]:
+    """The list and what trained on it, as every run and result records it."""
     return {"data": words.name, "data_sha256": words.sha256, **provenance()}
 
 
@@ -94,15 +81,8 @@ class Run:
         return None if self.word_start.end_fed else self.firsts
 
 
-def prepare(folder: Path, what: str) -> None:
-    """Make a new directory to write to; one that holds anything is refused."""
-    make_folder(folder)
-    if contents(folder):
-        raise UserError(f"{folder} is not empty; give another --out for {what}, or remove it.")
-
-
-def save_weights(folder: Path, weights: dict[str, np.ndarray], about: dict[str, Any] | None = None) -> None:
-    write_tensors(folder / WEIGHTS, weights, about)
+def save_weights(folder: Path, model: Transformer, about: dict[str, Any] | None = None) -> None:
+    write_tensors(folder / WEIGHTS, {name: p.numpy() for name, p in model.state_dict().items()}, about)
 
 
 def save_vocabulary(folder: Path, vocabulary: Vocabulary, firsts: np.ndarray) -> None:
@@ -113,25 +93,9 @@ def save_samples(folder: Path, samples: list[str]) -> None:
     write_text(folder / SAMPLES, "".join(f"{word}\n" for word in samples))
 
 
-def save_config(
-    folder: Path, model: ModelConfig, train: TrainConfig, protocol: Protocol, info: Mapping[str, Any]
-) -> None:
-    configs = {"model": model, "train": train, "protocol": protocol, "word_start": WordStart.of(protocol, train)}
-    write_json(folder / CONFIG, {"format": FORMAT, **{name: c.to_dict() for name, c in configs.items()}, **info})
-
-
-def save(folder: Path, run: Run, samples: list[str]) -> None:
-    """Write a trained run at once; config.json comes last, so that a directory which has one is complete."""
-    make_folder(folder)
-    save_weights(folder, {name: p.numpy() for name, p in run.model.state_dict().items()})
-    save_vocabulary(folder, run.vocabulary, run.firsts)
-    save_samples(folder, samples)
-    save_config(folder, run.model.config, run.train_config, run.protocol, run.info)
-
-
 @dataclass(frozen=True)
 class Configs:
-    """What config.json tells."""
+    """What config.json holds."""
 
     model: ModelConfig
     train: TrainConfig
@@ -142,6 +106,27 @@ class Configs:
     @property
     def word_start(self) -> WordStart:
         return WordStart.of(self.protocol, self.train)
+
+    def save(self, folder: Path) -> None:
+        parts = {name: getattr(self, name).to_dict() for name in ("model", "train", "protocol", "word_start")}
+        write_json(folder / CONFIG, {"format": FORMAT, **parts, **self.info})
+
+    def resume_hint(
+        self, out: Path, data: str | None = None, track: Sequence[str] = (), train: str | None = None
+    ) -> str:
+        """How to resume the run in `out`; see hints.go_on."""
+        source = self.info.get("list")
+        given_anew = isinstance(source, dict) and source.get("data") == "-"
+        return go_on(out, data or ("-" if given_anew else None), track, train)
+
+
+def save(folder: Path, run: Run, samples: list[str]) -> None:
+    """Write a trained run at once; config.json comes last, so that a directory which has one is complete."""
+    make_folder(folder)
+    save_weights(folder, run.model)
+    save_vocabulary(folder, run.vocabulary, run.firsts)
+    save_samples(folder, samples)
+    Configs(run.model.config, run.train_config, run.protocol, run.info).save(folder)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -207,17 +192,13 @@ def load(folder: Path | str, weights: Weights = "best") -> Run:
         if weights == "last":
             raise UserError(f"{folder} keeps no last weights: {CHECKPOINT} is missing.") from None
         if (folder / CHECKPOINT).exists() or not (folder / SAMPLES).exists():
-            source = configs.info.get("list")
-            data = "-" if isinstance(source, dict) and source.get("data") == "-" else None
-            told = f"{folder} has no weights yet: training was stopped before. {go_on(folder, data)}"
-            raise UserError(told) from None
+            hint = configs.resume_hint(folder)
+            raise UserError(f"{folder} has no weights yet: training was stopped before. {hint}") from None
         raise UserError(f"{folder} is no complete run: {path.name} is missing.") from None
     if weights == "last":
         tensors = {k.removeprefix("param/"): v[0] for k, v in tensors.items() if k.startswith("param/") and v.ndim}
-    model = _model(configs.model, tensors, path)
-    return Run(
-        model, vocabulary, configs.protocol, firsts, configs.train, configs.info, KnownWords.load(folder, vocabulary)
-    )
+    model, known = _model(configs.model, tensors, path), KnownWords.load(folder, vocabulary)
+    return Run(model, vocabulary, configs.protocol, firsts, configs.train, configs.info, known)
 
 
 def _model(config: ModelConfig, tensors: dict[str, np.ndarray], path: Path) -> Transformer:

@@ -32,6 +32,6 @@ class Snapshots:
             self._draw(event.step)
 
     def _draw(self, step: int) -> None:
-        model = models(self.trainer.engine, self.trainer.model_config, 1)[0]
+        model = models(self.trainer.engine, self.trainer.setup.configs.model, 1)[0]
         drawn = generate(model, self.vocabulary, N_WORDS, self.firsts, seed=self.trainer.run.seed)
         append_line(self.path, {"step": step, "samples": [word.text for word in drawn]})

@@ -21,15 +21,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rungwise.config import ModelConfig, RunConfig, TrainConfig
-from rungwise.data.batches import Tape
+from rungwise.config import RunConfig
+from rungwise.data.dataset import Dataset
+from rungwise.engine.compile import Log
 from rungwise.engine.loop import Engine, learning_rate, models, train
-from rungwise.engine.process_group import RankLost
+from rungwise.engine.process_group import RankLost, World
 from rungwise.errors import UserError
 from rungwise.inference.score import score
 from rungwise.training import run_dir
-from rungwise.training.run_dir import CHECKPOINT, METRICS
-from rungwise.util import files, hints
+from rungwise.training.run_dir import CHECKPOINT, METRICS, Configs
+from rungwise.util import files
 from rungwise.util.files import read_tensors, write_tensors
 
 STEPS_AT_ONCE = 32
@@ -76,33 +77,42 @@ class TrainingState:
     """Losses of the steps since the last evaluation."""
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a run is made of, before anything is trained."""
+
+    out: Path
+    configs: Configs
+    run: RunConfig
+    dataset: Dataset
+    world: World | None
+    """The processes of the run; None: this one alone."""
+    track: Sequence[str]
+    log: Log
+    observers: Sequence[Observe]
+    data: str | None = None
+    """Where the list lies, if not where config.json says."""
+
+    @property
+    def resume_hint(self) -> str:
+        train = self.world.command if self.world else None
+        return self.configs.resume_hint(self.out, self.data, self.track, train)
+
+
 class Trainer:
     """Trains an engine in a directory, from the beginning or from its checkpoint; `observers` are told every event."""
 
-    def __init__(
-        self,
-        folder: Path,
-        engine: Engine,
-        model_config: ModelConfig,
-        config: TrainConfig,
-        run: RunConfig,
-        validation: Tape | None,
-        go_on: str | None = None,
-        observers: Sequence[Observe] = (),
-    ) -> None:
-        """`go_on`: what a message says of how to resume."""
-        if run.patience and validation is None:
+    def __init__(self, setup: Setup, engine: Engine) -> None:
+        self.setup, self.engine, self.run, self.config = setup, engine, setup.run, setup.configs.train
+        self.folder, self.observers = setup.out, list(setup.observers)
+        self.validation = setup.dataset.validation_tape(setup.configs.word_start)
+        if self.run.patience and self.validation is None:
             raise UserError(
-                f"patience needs validation words, and protocol {run.protocol} has none: use protocol strict."
+                f"patience needs validation words, and protocol {self.run.protocol} has none: use protocol strict."
             )
-        self.folder, self.engine, self.model_config, self.config, self.run = folder, engine, model_config, config, run
-        self.validation, self.observers = validation, list(observers)
-        self.eval_every = run.interval(config.steps)
+        self.eval_every = self.run.interval(self.config.steps)
         self.state = TrainingState()
         self.saved_step = 0
-        self.go_on = go_on or hints.go_on(folder)
-        self.began, self.first_step = time.monotonic(), 0
-        """When and where this process began to train."""
 
     @property
     def finished(self) -> bool:
@@ -135,8 +145,8 @@ class Trainer:
 
     def train(self) -> None:
         """To the end, or until somebody stops it; Stopped is raised once everything is saved."""
-        saved = self.began = time.monotonic()
-        self.first_step = self.state.step
+        self.began, self.first_step = time.monotonic(), self.state.step
+        saved = self.began
         with _stop_signals() as asked:
             while not self.finished:
                 step = self.state.step
@@ -145,9 +155,8 @@ class Trainer:
                 try:
                     train(self.engine, self.config, self._after_block, step, until)
                 except RankLost as error:
-                    raise RankLost(
-                        f"{error}; everything up to step {self.saved_step:,} is saved. {self.go_on}"
-                    ) from None
+                    saved_up_to = f"everything up to step {self.saved_step:,} is saved"
+                    raise RankLost(f"{error}; {saved_up_to}. {self.setup.resume_hint}") from None
                 if until in (evaluation, self.config.steps):
                     self.evaluate()
                 if asked or time.monotonic() - saved >= self.run.save_every or self.finished:
@@ -174,7 +183,8 @@ class Trainer:
         s = self.state
         values = {"train_loss": float(np.mean(s.pending)), "learning_rate": learning_rate(self.config, s.step - 1)}
         if self.validation is not None:
-            values["val_loss"] = loss = score(models(self.engine, self.model_config, 1)[0], self.validation).loss
+            model = models(self.engine, self.setup.configs.model, 1)[0]
+            values["val_loss"] = loss = score(model, self.validation).loss
             s.stale += 1
             if s.best_loss is None or loss < s.best_loss:
                 s.best_loss, s.best_step, s.stale = loss, s.step, 0
@@ -185,24 +195,21 @@ class Trainer:
 
     def save_weights(self) -> None:
         """The present weights become the run's."""
-        found = {k.removeprefix("param/"): v[0] for k, v in self.engine.state().items() if k.startswith("param/")}
-        run_dir.save_weights(self.folder, found, {"step": self.state.step, "val_loss": self.state.best_loss})
+        model = models(self.engine, self.setup.configs.model, 1)[0]
+        run_dir.save_weights(self.folder, model, {"step": self.state.step, "val_loss": self.state.best_loss})
 
     def save(self) -> None:
-        about = {f.name: getattr(self.state, f.name) for f in dataclasses.fields(TrainingState) if f.name != "pending"}
-        pending = {"pending": np.array(self.state.pending, dtype=np.float64)}
-        write_tensors(self.folder / CHECKPOINT, {**self.engine.state(), **pending}, about)
+        about = dataclasses.asdict(self.state)
+        pending = np.array(about.pop("pending"), dtype=np.float64)
+        write_tensors(self.folder / CHECKPOINT, {**self.engine.state(), "pending": pending}, about)
         self.saved_step = self.state.step
         self._notify(Event("checkpoint", self.state.step))
 
     def _stop(self, number: int) -> None:
         if self.validation is None:
             self.save_weights()  # so that one can sample from what there is
-        s = self.state
-        raise Stopped(
-            f"Stopped after {s.step:,} of {self.config.steps:,} steps; everything is saved. {self.go_on}",
-            128 + number,
-        )
+        done = f"{self.state.step:,} of {self.config.steps:,} steps"
+        raise Stopped(f"Stopped after {done}; everything is saved. {self.setup.resume_hint}", 128 + number)
 
 
 @contextlib.contextmanager
@@ -216,7 +223,6 @@ def _stop_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():  # only the main one may take signals
         yield asked
         return
-
     when = 0.0
 
     def ask(number: int, frame: Any) -> None:

@@ -19,29 +19,26 @@ import os
 import sys
 
 from rungwise.engine.native.build import NoEngine, Refused, build_library
-from rungwise.engine.native.library import Library, State, Tree
+from rungwise.engine.native.library import KINDS, Library, Tree
 
-__all__ = ["Library", "NoEngine", "State", "Tree", "load", "why_not"]
+__all__ = ["KINDS", "Library", "NoEngine", "Tree", "load", "why_not"]
 
 
 def why_not() -> str | None:
     """None where there is a native engine; else one line that says why there is none. That the compiler made a wrong
     one is also told on standard error, once."""
     found = _found(_settings())
-    if isinstance(found, Library):
-        return None
-    line = f"No native engine: {' '.join(str(found).split())}"
     if isinstance(found, Refused):
-        _tell(f"rungwise: {line} PyTorch is used.")
-    return line
+        _tell(f"rungwise: {found} PyTorch is used.")
+    return None if isinstance(found, Library) else str(found)
 
 
 def load() -> Library:
     """The engine, compiled at the first call on a machine (about three seconds); NoEngine where there is none."""
     found = _found(_settings())
-    if isinstance(found, Library):
-        return found
-    raise NoEngine(f"No native engine: {' '.join(str(found).split())}")
+    if not isinstance(found, Library):
+        raise NoEngine(str(found))
+    return found
 
 
 def _settings() -> tuple[str | None, ...]:
@@ -50,14 +47,15 @@ def _settings() -> tuple[str | None, ...]:
 
 
 @functools.cache
-def _found(settings: tuple[str | None, ...]) -> Library | Exception:
+def _found(settings: tuple[str | None, ...]) -> Library | NoEngine:
     """The engine, or why there is none: once a process and environment."""
-    if settings[0] == "0":
-        return NoEngine("it is turned off (RUNGWISE_NATIVE=0).")
     try:
+        if settings[0] == "0":
+            raise NoEngine("it is turned off (RUNGWISE_NATIVE=0).")
         return Library(build_library())
     except (NoEngine, OSError) as error:
-        return error
+        kind = Refused if isinstance(error, Refused) else NoEngine
+        return kind(f"No native engine: {' '.join(str(error).split())}")
 
 
 @functools.cache

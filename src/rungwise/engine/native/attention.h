@@ -76,7 +76,7 @@ public:
             }
     }
 
-    // What dropout multiplies the weights by, laid out as they are, exactly as masks.attention_mask.
+    // What dropout multiplies the weights by, laid out as they are, exactly as dropout.attention_mask.
     void draw_mask(const Batch& b, uint64_t key, float* kept) const {
         const int H = shape_.n_head, numbers = (H + 3) / 4;
         const float scale = float(65536.0 / (65536.0 - shape_.dropout));

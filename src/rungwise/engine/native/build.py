@@ -45,11 +45,11 @@ def build_library() -> Path:
     found = compiler()
     version = _run([*found, "--version"])
     exact = EXACT + EXACT_CLANG * ("clang" in version)
-    command = [*found, *FLAGS, "-mcpu=native" if _is_arm() else "-march=native", *_words("CXXFLAGS"), *exact]
+    arm = platform.machine().lower() in ("arm64", "aarch64")
+    command = [*found, *FLAGS, "-mcpu=native" if arm else "-march=native", *_words("CXXFLAGS"), *exact]
     source = {path.name: path.read_bytes() for path in SOURCES}
-    key = hashlib.sha256(
-        repr((source, CHECK.read_bytes(), command, version, platform.machine(), _cpu())).encode()
-    ).hexdigest()[:16]
+    what = repr((source, CHECK.read_bytes(), command, version, platform.machine(), _cpu()))
+    key = hashlib.sha256(what.encode()).hexdigest()[:16]
     library, refused = cached(f"engine-{key}.so"), cached(f"engine-{key}.refused")
     if refused.exists():
         raise Refused(refused.read_text())
@@ -103,10 +103,6 @@ def _run(command: list[str]) -> str:
 def _words(variable: str) -> list[str]:
     """-Ofast is -O3 -ffast-math, and takes flags that change the rounding of the whole process to the linker, too."""
     return ["-O3" if word == "-Ofast" else word for word in os.environ.get(variable, "").split()]
-
-
-def _is_arm() -> bool:
-    return platform.machine().lower() in ("arm64", "aarch64")
 
 
 def _cpu() -> str:

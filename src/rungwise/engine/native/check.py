@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rungwise.config import ModelConfig, TrainConfig
-from rungwise.engine.native.library import Library, State
+from rungwise.engine.native.library import KINDS, Library
 from rungwise.model.cost import shapes
 
 CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
@@ -94,25 +94,20 @@ def _difference(ours: Answers, true: Answers) -> str | None:
 
 def _tensors(config: ModelConfig, kind: int) -> Answers:
     """Parameters (0) and moments (1, 2) of a model in the middle of its training."""
-
     rng = np.random.default_rng([SEED, kind])
     drawn = {name: rng.normal(size=shape) for name, shape in shapes(config).items()}
     scale = {0: lambda x: 0.3 * x, 1: lambda x: 0.01 * x, 2: lambda x: 1e-4 * (1 + x * x)}[kind]
     return {name: scale(x).astype(np.float32) for name, x in drawn.items()}
 
 
-def _batch(config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs and targets (WORDS, LONGEST) of words that begin alike, and lengths (WORDS,)."""
+def _batch(config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs and targets (WORDS, LONGEST) of words that begin alike, lengths (WORDS,), and which tokens they leave."""
     rng = np.random.default_rng(SEED)
     words = rng.choice(rng.integers(1, config.vocab_size, size=4), size=(WORDS, LONGEST + 1))
     words[:, 0], words[1] = 1, words[0]
     lengths = rng.integers(1, LONGEST, size=WORDS)
     lengths[:2] = LONGEST, LONGEST - 2
-    return words[:, :-1], words[:, 1:], lengths
-
-
-def _inside(lengths: np.ndarray) -> np.ndarray:
-    return np.arange(LONGEST) < lengths[:, None]
+    return words[:, :-1], words[:, 1:], lengths, np.arange(LONGEST) < lengths[:, None]
 
 
 # ------------------------------------------------------------------------------------------------ what the library says
@@ -120,7 +115,6 @@ def _inside(lengths: np.ndarray) -> np.ndarray:
 
 def answer(library: str, to: str) -> None:
     """In a process of its own: write what the library computes of every case."""
-
     engine = Library(Path(library))
     smallest = np.float32(1e-38)
     found: Answers = {"subnormals": np.array(smallest * np.float32(0.1) > 0), "diverged": _diverged(engine)}
@@ -132,16 +126,14 @@ def answer(library: str, to: str) -> None:
 def _diverged(engine: Library) -> np.ndarray:
     """Does a NaN show as one? Where numbers are taken to be finite, a maximum with 0, which ReLU is, may drop it."""
     config = next(config for config in CASES if config.mlp == "relu")
-    (inputs, targets, _), parameters = _batch(config), _tensors(config, 0)
+    (inputs, targets, *_), parameters = _batch(config), _tensors(config, 0)
     parameters["blocks.0.mlp.f.up.weight"][:] = np.nan
     nats, _ = engine.score(config, parameters, inputs[:, 0], targets[:, 0], np.ones(WORDS))
     return np.array(np.isnan(nats).all())
 
 
 def _answers(engine: Library, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-
-    inputs, targets, lengths = _batch(config)
-    inside = _inside(lengths)
+    inputs, targets, lengths, inside = _batch(config)
     batch = inputs[inside], targets[inside], lengths
     parameters = _tensors(config, 0)
     for step, how in ((None, ""), (STEP, " with dropout")):
@@ -151,14 +143,14 @@ def _answers(engine: Library, config: ModelConfig) -> Iterator[tuple[str, np.nda
     nats, correct = engine.score(config, parameters, *batch)
     yield "likelihood/each token", nats
     yield "likeliest/each token", correct
-    state = State(*(_tensors(config, kind) for kind in range(3)))
+    state = {f"{kind}/{name}": x for i, kind in enumerate(KINDS) for name, x in _tensors(config, i).items()}
     twice = np.tile(batch[0], 2), np.tile(batch[1], 2), np.stack([lengths] * 2)
     losses = engine.train_block(config, TRAIN, state, *twice, STEP, SEED, RATES)
     yield "loss in training/two batches", losses
-    for name, value in state.parameters.items():
-        yield f"change by AdamW/{name}", value - parameters[name]
-        yield f"first moment/{name}", state.first[name]
-        yield f"second moment/{name}", state.second[name]
+    for name in parameters:
+        yield f"change by AdamW/{name}", state[f"param/{name}"] - parameters[name]
+        yield f"first moment/{name}", state[f"exp_avg/{name}"]
+        yield f"second moment/{name}", state[f"exp_avg_sq/{name}"]
     tree, nodes = engine.tree(config, parameters, WORDS, LONGEST), np.arange(WORDS * LONGEST).reshape(LONGEST, WORDS)
     grown = [tree.grow(inputs[:, t], nodes[: t + 1].T) for t in range(LONGEST)]
     yield "logits/a tree", np.stack(grown, axis=1)
@@ -178,56 +170,51 @@ def reference(config: ModelConfig) -> Answers:
 def _reference(config: ModelConfig) -> Answers:
     import torch
     import torch.nn.functional as F
+    from torch.optim.adamw import adamw  # the class would load torch's compiler
 
     from rungwise.model.dropout import set_masks
     from rungwise.model.transformer import Transformer
 
-    inputs, targets, lengths = _batch(config)
-    inside, found = torch.from_numpy(_inside(lengths)), Answers()
-    tokens, following = torch.from_numpy(inputs), torch.from_numpy(targets)[inside]
+    inputs, targets, _, inside = _batch(config)
+    tokens, following = torch.from_numpy(inputs), torch.from_numpy(targets[inside])
     model = Transformer(config).double()
+    model.load_state_dict({name: torch.from_numpy(x) for name, x in _tensors(config, 0).items()})
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    before = [p.detach().clone() for p in parameters]
+    first, second = ([torch.from_numpy(x).double() for x in _tensors(config, i).values()] for i in (1, 2))
 
-    def ask(parameters: Answers, step: int | None) -> tuple[np.ndarray, np.ndarray, Answers]:
-        """Logits, each token's nats, and gradients."""
+    def ask(step: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and each token's nats; the parameters keep the gradients of the mean."""
         model.train(step is not None).zero_grad()
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                p.copy_(torch.from_numpy(parameters[name]))
         if step is not None:
             set_masks(model, SEED, step, tokens)
         logits = model(tokens)
-        nats = F.cross_entropy(logits[inside], following, reduction="none")
+        nats = F.cross_entropy(logits[torch.from_numpy(inside)], following, reduction="none")
         nats.mean().backward()
-        gradients = {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
-        return logits.detach().numpy(), nats.detach().numpy(), gradients
+        return logits.detach().numpy(), nats.detach().numpy()
 
-    state = [{name: x.astype(np.float64) for name, x in _tensors(config, kind).items()} for kind in range(3)]
-    before, losses = state[0], []
-    logits, nats, gradients = ask(before, None)
-    found |= {"loss/a batch": nats.mean(), "likelihood/each token": nats, "logits/a tree": logits}
-    found["likeliest/each token"] = (logits.argmax(-1) == targets)[inside.numpy()]
-    found |= {f"gradient/{name}": gradient for name, gradient in gradients.items()}
+    def gradients(kind: str) -> Answers:
+        return {f"{kind}/{name}": p.grad.numpy().copy() for name, p in zip(names, parameters, strict=True)}
+
+    logits, nats = ask(None)
+    found: Answers = {"loss/a batch": nats.mean(), "likelihood/each token": nats, "logits/a tree": logits}
+    found["likeliest/each token"] = (logits.argmax(-1) == targets)[inside]
+    found |= gradients("gradient")
+    losses, steps = [], [torch.tensor(float(STEP)) for _ in parameters]
     for t, rate in enumerate(RATES, STEP):
-        _, nats, gradients = ask(state[0], t)
-        if t == STEP:
-            found |= {"loss with dropout/a batch": nats.mean()}
-            found |= {f"gradient with dropout/{name}": gradient for name, gradient in gradients.items()}
+        _, nats = ask(t)
         losses.append(nats.mean())
-        state = _adamw(*state, gradients, rate, t + 1)
+        if t == STEP:
+            found |= {"loss with dropout/a batch": nats.mean(), **gradients("gradient with dropout")}
+        torch.nn.utils.clip_grad_norm_(parameters, TRAIN.grad_clip)
+        with torch.no_grad():
+            adamw(
+                list(parameters), [p.grad for p in parameters], first, second, [], steps,
+                foreach=False, amsgrad=False, maximize=False, eps=1e-8, lr=rate,
+                beta1=TRAIN.beta1, beta2=TRAIN.beta2, weight_decay=TRAIN.weight_decay,
+            )  # fmt: skip
     found["loss in training/two batches"] = np.array(losses)
-    for name, value in state[0].items():
-        found[f"change by AdamW/{name}"] = value - before[name]
-        found[f"first moment/{name}"], found[f"second moment/{name}"] = state[1][name], state[2][name]
+    for name, p, p_before, m, v in zip(names, parameters, before, first, second, strict=True):
+        found[f"change by AdamW/{name}"] = (p - p_before).detach().numpy()
+        found[f"first moment/{name}"], found[f"second moment/{name}"] = m.numpy(), v.numpy()
     return found
-
-
-def _adamw(p: Answers, m: Answers, v: Answers, gradients: Answers, rate: float, t: int) -> list[Answers]:
-    """Parameters and moments after step t = 1, 2, ..., clipped, as torch.optim.AdamW takes it: to make one would load
-    torch's compiler."""
-    clip = min(1, TRAIN.grad_clip / (np.sqrt(sum(np.square(g).sum() for g in gradients.values())) + 1e-6))
-    g = {name: clip * gradient for name, gradient in gradients.items()}
-    m = {name: TRAIN.beta1 * m[name] + (1 - TRAIN.beta1) * g[name] for name in g}
-    v = {name: TRAIN.beta2 * v[name] + (1 - TRAIN.beta2) * g[name] ** 2 for name in g}
-    size = {name: np.sqrt(v[name] / (1 - TRAIN.beta2**t)) + 1e-8 for name in g}
-    towards = {name: m[name] / (1 - TRAIN.beta1**t) / size[name] for name in g}
-    return [{name: p[name] - rate * (towards[name] + TRAIN.weight_decay * p[name]) for name in g}, m, v]

@@ -198,7 +198,7 @@ void Model::transpose(const Tensor& t) {
         }
 }
 
-// What dropout multiplies by, exactly as masks.dropout_mask: 16 bits an element, from (key, prefix).
+// What dropout multiplies by, exactly as dropout.dropout_mask: 16 bits an element, from (key, prefix).
 void Model::draw_mask(const Batch& b, int site, Matrix kept, int width) const {
     const uint64_t key = site_key(site);
     const IntVec threshold = IntVec{} + shape_.dropout;

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,66 +17,30 @@ from rungwise.util.hashing import derive_seed
 Tensors = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True, eq=False)
-class State:
-    """What one replica's training changes: float32 arrays by the names of Transformer.named_parameters().
-
-    Each is trained in place, so it must be contiguous; a slice of stacked replicas is.
-    """
-
-    parameters: Tensors
-    first: Tensors
-    """AdamW's mean of the gradients (exp_avg)."""
-    second: Tensors
-    """AdamW's mean of their squares (exp_avg_sq)."""
-
-    @classmethod
-    def fresh(cls, parameters: Tensors) -> State:
-        """Copies of the parameters, and moments of zero."""
-        return cls(
-            {name: np.array(value, dtype=np.float32, order="C") for name, value in parameters.items()},
-            {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
-            {name: np.zeros(value.shape, np.float32) for name, value in parameters.items()},
-        )
+KINDS = ("param", "exp_avg", "exp_avg_sq")
+"""What training changes, as in Engine.state(): parameters, and AdamW's means of the gradients and of their squares."""
 
 
-class _Shape(ctypes.Structure):
-    """Shape in engine.cpp."""
-
-    _fields_ = [
-        (name, ctypes.c_int32)
-        for name in (
-            *("vocab_size", "n_layer", "n_head", "n_embd", "head_size", "hidden", "activation", "norm", "position"),
-            *("places", "projection", "residual", "final_norm", "head_bias", "tied", "dropout"),
-        )
-    ]  # fmt: skip
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> _Shape:
-        return cls(
-            config.vocab_size,
-            config.n_layer,
-            config.n_head,
-            config.n_embd,
-            config.head_width,
-            config.mlp_hidden,
-            get_args(MLP).index(config.mlp),
-            get_args(Norm).index(config.norm),
-            get_args(Position).index(config.position),
-            config.block_size if config.position == "learned" else 0,
-            config.projection,
-            config.residual,
-            config.final_norm,
-            config.head_bias,
-            config.tie_embeddings,
-            round(config.dropout * 65536),
-        )
-
-
-class _Optimiser(ctypes.Structure):
-    """Optimiser in engine.cpp."""
-
-    _fields_ = [(name, ctypes.c_double) for name in ("beta1", "beta2", "weight_decay", "grad_clip")]
+def _shape(config: ModelConfig) -> ctypes.Array:
+    """Shape in rows.h: the same numbers in the same order."""
+    return (ctypes.c_int32 * 16)(
+        config.vocab_size,
+        config.n_layer,
+        config.n_head,
+        config.n_embd,
+        config.head_width,
+        config.mlp_hidden,
+        get_args(MLP).index(config.mlp),
+        get_args(Norm).index(config.norm),
+        get_args(Position).index(config.position),
+        config.block_size if config.position == "learned" else 0,
+        config.projection,
+        config.residual,
+        config.final_norm,
+        config.head_bias,
+        config.tie_embeddings,
+        round(config.dropout * 65536),
+    )
 
 
 class Library:
@@ -92,7 +55,7 @@ class Library:
         self,
         model_config: ModelConfig,
         train_config: TrainConfig,
-        state: State,
+        state: Tensors,
         inputs: np.ndarray,
         targets: np.ndarray,
         lengths: np.ndarray,
@@ -102,31 +65,29 @@ class Library:
     ) -> np.ndarray:
         """Train one replica in place for len(learning_rates) steps; each step's loss before it, (steps,) float64.
 
-        inputs, targets: (tokens,) of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the
-        whole run, and so do the dropout masks and AdamW's bias correction. Losses are mean nats per token.
+        state: float32 arrays KIND/NAME, contiguous, NAME of Transformer.named_parameters(). inputs, targets: (tokens,)
+        of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the whole run, and so do the dropout
+        masks and AdamW's bias correction. Losses are mean nats per token.
         """
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         lengths = np.ascontiguousarray(lengths, dtype=np.int32)
         if lengths.ndim != 2 or len(lengths) != len(rates):
             raise ValueError(f"lengths must be ({len(rates)} steps, batch), but are {lengths.shape}.")
-        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
-        optimiser = _Optimiser(
-            train_config.beta1, train_config.beta2, train_config.weight_decay, train_config.grad_clip
-        )
+        c = train_config
+        batch = _checked(model_config, inputs, targets, lengths)
+        parts = ({name: state[f"{kind}/{name}"] for name in shapes(model_config)} for kind in KINDS)
         losses = np.empty(len(rates))
         self._library.rungwise_train(
-            ctypes.byref(_Shape.of(model_config)),
-            ctypes.byref(optimiser),
-            _pointers(model_config, state.parameters),
-            _pointers(model_config, state.first),
-            _pointers(model_config, state.second),
-            *(_address(array) for array in (inputs, targets, lengths)),
-            ctypes.c_int(lengths.shape[1]),
+            _shape(model_config),
+            (ctypes.c_double * 4)(c.beta1, c.beta2, c.weight_decay, c.grad_clip),
+            *(_pointers(model_config, part) for part in parts),
+            *batch,
+            lengths.shape[1],
             ctypes.c_long(first_step),
             ctypes.c_long(len(rates)),
-            _address(rates),
+            rates.ctypes,
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
-            _address(losses),
+            losses.ctypes,
         )
         return losses
 
@@ -141,13 +102,13 @@ class Library:
         step: int | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """Mean nats per token of one batch, lengths (batch,), and its gradients; step None: without dropout."""
-        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        batch = _checked(model_config, inputs, targets, lengths)
         gradients = {name: np.empty(shape, np.float32) for name, shape in shapes(model_config).items()}
         loss = self._library.rungwise_gradients(
-            ctypes.byref(_Shape.of(model_config)),
+            _shape(model_config),
             _pointers(model_config, parameters),
-            *(_address(array) for array in (inputs, targets, lengths)),
-            ctypes.c_int(lengths.size),
+            *batch,
+            len(lengths),
             ctypes.c_long(-1 if step is None else step),
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
             _pointers(model_config, gradients),
@@ -166,16 +127,10 @@ class Library:
 
         Each distinct prefix is computed once.
         """
-        inputs, targets, lengths = _checked(model_config, inputs, targets, lengths)
+        batch = _checked(model_config, inputs, targets, lengths)
         nats, correct = np.empty(len(targets), np.float32), np.empty(len(targets), np.bool_)
-        self._library.rungwise_score(
-            ctypes.byref(_Shape.of(model_config)),
-            _pointers(model_config, parameters),
-            *(_address(array) for array in (inputs, targets, lengths)),
-            ctypes.c_int(lengths.size),
-            _address(nats),
-            _address(correct),
-        )
+        tensors = _pointers(model_config, parameters)
+        self._library.rungwise_score(_shape(model_config), tensors, *batch, len(lengths), nats.ctypes, correct.ctypes)
         return nats, correct
 
     def tree(self, model_config: ModelConfig, parameters: Tensors, rows: int, length: int) -> Tree:
@@ -197,10 +152,8 @@ class Tree:
         self.rows, self.length, self.nodes = rows, length, rows * length
         if model_config.position == "learned" and length > model_config.block_size:
             raise ValueError(f"The model knows {model_config.block_size} places, not {length}.")
-        shape = _Shape.of(model_config)
-        size = (ctypes.c_int(rows), ctypes.c_int(length), ctypes.c_int(self.nodes))
-        made = library.rungwise_tree(ctypes.byref(shape), _pointers(model_config, parameters), *size)
-        self._tree = ctypes.c_void_p(made)
+        tensors = _pointers(model_config, parameters)
+        self._tree = ctypes.c_void_p(library.rungwise_tree(_shape(model_config), tensors, rows, length, self.nodes))
         weakref.finalize(self, library.rungwise_fell, self._tree)
 
     def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
@@ -208,8 +161,7 @@ class Tree:
 
         paths: (n, T), from each node's root to itself; the new ones, the last column, are numbered one by one.
         """
-        arrays = [np.ascontiguousarray(array, dtype=np.int32) for array in (tokens, paths)]
-        tokens, paths = arrays
+        tokens, paths = (np.ascontiguousarray(array, dtype=np.int32) for array in (tokens, paths))
         n, length, first = len(tokens), paths.shape[-1], int(paths[0, -1])
         if paths.shape != (n, length) or not 0 < n <= self.rows or not 0 < length <= self.length:
             raise ValueError(f"{n} prefixes of {length} tokens, of at most {self.rows} of {self.length}.")
@@ -218,13 +170,8 @@ class Tree:
         if tokens.min() < 0 or tokens.max() >= self._config.vocab_size:
             raise ValueError(f"Tokens must be below {self._config.vocab_size}.")
         logits = np.empty((n, self._config.vocab_size), np.float32)
-        counts = (ctypes.c_int(n), ctypes.c_int(length), ctypes.c_int(first))
-        self._library.rungwise_grow(self._tree, _address(tokens), _address(paths), *counts, _address(logits))
+        self._library.rungwise_grow(self._tree, tokens.ctypes, paths.ctypes, n, length, first, logits.ctypes)
         return logits
-
-
-def _address(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
 
 
 def _pointers(config: ModelConfig, tensors: Tensors) -> ctypes.Array:
@@ -239,12 +186,9 @@ def _pointers(config: ModelConfig, tensors: Tensors) -> ctypes.Array:
     return (ctypes.c_void_p * len(expected))(*(tensors[name].ctypes.data for name in expected))
 
 
-def _checked(
-    config: ModelConfig, inputs: np.ndarray, targets: np.ndarray, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens and lengths as int32, within their ranges: C++ trusts them."""
-    arrays = [np.ascontiguousarray(array, dtype=np.int32) for array in (inputs, targets, lengths)]
-    inputs, targets, lengths = arrays
+def _checked(config: ModelConfig, *given: np.ndarray) -> list[Any]:
+    """Inputs, targets and lengths for C++, which trusts them: int32 and within their ranges."""
+    inputs, targets, lengths = arrays = [np.ascontiguousarray(array, dtype=np.int32) for array in given]
     if lengths.size == 0 or lengths.min() < 1 or not lengths.sum(dtype=np.int64) == len(inputs) == len(targets):
         raise ValueError(f"Lengths, each at least 1, must sum to {len(inputs)} inputs and {len(targets)} targets.")
     longest = config.block_size if config.position == "learned" else 1 << 16
@@ -253,4 +197,4 @@ def _checked(
     for name, tokens in (("inputs", inputs), ("targets", targets)):
         if tokens.min() < 0 or tokens.max() >= config.vocab_size:
             raise ValueError(f"{name} must be token ids below {config.vocab_size}.")
-    return inputs, targets, lengths
+    return [array.ctypes for array in arrays]

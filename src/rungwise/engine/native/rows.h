@@ -20,20 +20,20 @@ enum class Activation : int32_t { none, relu, gelu, swiglu };
 enum class Normalisation : int32_t { none, layernorm, rmsnorm };
 enum class Position : int32_t { none, learned, rope };
 
-struct Shape {  // as _Shape in __init__.py; the enums in the order of config.py
+struct Shape {  // as _shape in library.py; the enums in the order of config.py
     int32_t vocab_size, n_layer, n_head, n_embd, head_size, hidden;
     Activation activation;
     Normalisation norm;
     Position position;
     int32_t places;   // learned positions; 0: none
     int32_t projection, residual, final_norm, head_bias, tied;
-    int32_t dropout;  // in 1/65536, as in masks.dropout_mask
+    int32_t dropout;  // in 1/65536, as in dropout.dropout_mask
     int attention() const { return n_head * head_size; }
     bool rope() const { return position == Position::rope; }
     bool normed() const { return norm != Normalisation::none; }
 };
 
-struct Optimiser {  // as _Optimiser in __init__.py
+struct Optimiser {  // as train_block in library.py hands it in
     double beta1, beta2, weight_decay, grad_clip;
 };
 
@@ -127,7 +127,7 @@ struct Word {
 
 struct Batch {
     std::vector<int> token, position;  // of each row
-    std::vector<uint64_t> prefix;      // of each row: masks.prefix_hashes, for dropout
+    std::vector<uint64_t> prefix;      // of each row: dropout.prefix_hashes, for dropout
     std::vector<int> uses;             // of each row: words that it is part of
     std::vector<int> distinct, which;  // one row for each distinct key; the place of each row's key among them
     std::vector<int> paths, targets;   // of each token of each word: its row, and what comes next
