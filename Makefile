@@ -41,10 +41,13 @@ check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and 
 	$(BIN)/pyright
 	$(if $(shell command -v npm),npm run --silent check,@echo "The page's JavaScript was not checked: npm is missing.")
 
-docs: .venv/installed  ## generated documentation and the site, in site/, with the page of the latest climb
+runs/site/results.jsonl: .venv/installed
+	$(BIN)/rungwise climb --seeds 1 --out runs/site
+
+docs: runs/site/results.jsonl  ## generated documentation and the site, in site/, with a page of trained rungs
 	$(BIN)/python -m scripts.write_docs
 	$(BIN)/rungwise play --empty --out docs/train.html
-	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
+	$(BIN)/rungwise play runs/site --out docs/inside.html --chapters rungs/
 	PYTHONPATH=. $(BIN)/zensical build
 
 pictures: .venv/installed  ## the pictures of the documentation, of the latest climb

@@ -55,9 +55,18 @@ def test_a_climb_stands_for_the_first_seed_of_its_highest_rung(climb, monkeypatc
 def test_a_run_of_a_climb_stands_for_the_climb_in_a_report(climb, tmp_path):
     folder, _ = climb
     assert command("report", folder / "c/baseline/seed-1", "--out", tmp_path).status == 0
+
+
+def test_a_run_of_train_has_a_report_too(climb, tmp_path):
     alone = tiny_run(tmp_path)
-    refused = command("report", alone)
-    assert refused.status == 2 and f"Look at it: rungwise play {alone}" in refused.err
+    done = command("report", alone)
+    assert done.status == 0, done.err
+    text, last = (alone / "report.md").read_text(), json.loads((alone / "metrics.jsonl").read_text().splitlines()[-1])
+    assert f"{last['final_test_loss']:.3f} nats" in text and f"has {last['ngram_test_loss']:.3f}" in text
+    assert (alone / "samples.txt").read_text().splitlines()[0] in text
+    assert "Loss by step" in (alone / "report.html").read_text()
+    both = command("report", alone, climb[0] / "c")
+    assert both.status == 2 and "give it alone" in both.err
 
 
 def test_a_run_of_train_keeps_words_of_its_training_too(tmp_path):

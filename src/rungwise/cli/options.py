@@ -184,10 +184,12 @@ class ReportCommand:
     """Write report.md and report.html, one self-contained page, of climbs.
 
     Several climbs, one for each protocol, make one report.
+
+    Of a run of rungwise train: how good it is beside counting, and its words.
     """
 
     paths: Annotated[Positional[tuple[Path, ...]], default("the latest climb under runs/")] = ()
-    """Directories that `rungwise climb` wrote, or their results.jsonl."""
+    """Directories that `rungwise climb` wrote, or their results.jsonl; or one run's."""
     out: Annotated[Path | None, default("that of the first results")] = None
     """Directory for the report."""
     peers: Annotated[Path | None, default("peers.json in the directory of the results, or one level up")] = None

@@ -13,8 +13,10 @@ from pathlib import Path
 from rungwise.analysis.claims import Finding, confounds, findings
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
 from rungwise.analysis.verdicts import SYMBOLS, signed
+from rungwise.errors import UserError
 from rungwise.experiment.plan import cost
 from rungwise.ladder import RUNGS, SELECTIONS
+from rungwise.report import of_run
 from rungwise.report.document import (
     Block,
     Facts,
@@ -29,6 +31,7 @@ from rungwise.report.document import (
 )
 from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
 from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
+from rungwise.training.run_dir import CONFIG
 from rungwise.util import hints
 from rungwise.util.files import make_folder, write_text
 from rungwise.util.hashing import policy_hash
@@ -40,11 +43,14 @@ TITLE = "What each rung is worth"
 
 
 def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = None) -> tuple[Path, Path]:
-    """Write report.md and report.html, by default into the first results' directory; returns their paths."""
-    evidence = read(paths, peers)
+    """Write report.md and report.html of climbs, or of one run of `rungwise train`, by default into the first one's
+    directory; returns their paths."""
+    run = next((path for path in paths if (path / CONFIG).exists()), None)
+    if run and len(paths) > 1:
+        raise UserError(f"{run} is a single run, and a report of several compares climbs: give it alone.")
+    sections = of_run.sections(run) if run else build(read(paths, peers))
     folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
     make_folder(folder)
-    sections = build(evidence)
     write_text(folder / MARKDOWN, markdown(sections))
     write_text(folder / HTML, html(sections))
     return folder / MARKDOWN, folder / HTML
@@ -200,16 +206,20 @@ def missing(measured: Measured) -> list[str]:
     return [*lacks, *measured.notes]
 
 
+TAGS = {"training": "in training", "test": "held out", "validation": "held out"}
+"""Of words, by the part of the split that holds them."""
+
+
 def words_section(measured: Measured) -> list[Section]:
     """What the rungs write: the words of each one's first seed."""
     drawn = [
-        (rung.title, [(shown(word), tag) for word, tag in measured.by_rung[rung.name][0].detail["samples"]])
+        (rung.title, [(shown(w), TAGS.get(tag, tag)) for w, tag in measured.by_rung[rung.name][0].detail["samples"]])
         for rung in measured_rungs(measured, *LADDER)
         if measured.by_rung[rung.name][0].detail.get("samples")
     ]
     caption = (
-        "Ten words of each rung's first seed, drawn at temperature 1 and not chosen. Training: the word is in the "
-        "training list. Test, validation: it is in the list, but was not trained on. New: it is not in the list."
+        "Ten words of each rung's first seed, drawn at temperature 1 and not chosen. In training: the word was trained "
+        "on. Held out: it is in the list, but was not trained on. New: it is not in the list."
     )
     return [Section("words", "What they write", [Words(caption, drawn)])] if drawn else []
 
