@@ -12,7 +12,7 @@ from scripts.common import ROOT
 def test_the_commands_are_those_of_the_readme():
     found = first_minutes.commands((ROOT / "README.md").read_text(encoding="utf-8"))
     assert found[:2] == ["make page", "make climb"]
-    assert sum(command.lstrip(".venv/bin/").startswith("rungwise ") for command in found) >= 6
+    assert sum(command.removeprefix(".venv/bin/").startswith("rungwise ") for command in found) >= 6
     measured = json.loads(first_minutes.FILE.read_text(encoding="utf-8"))["seconds"]
     assert set(measured) == set(found), "run python -m scripts.first_minutes"
 
