@@ -20,7 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = {"hf", "onnx", "track", "ray", "stream", "dev"}
+EXTRAS = {"browser", "hf", "onnx", "track", "ray", "stream", "dev"}
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def measure(rounds: int) -> dict[str, Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise UserError("--browser needs playwright: pip install playwright.") from None
+        raise UserError("--browser needs playwright: pip install 'rungwise[browser]'") from None
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not path:
         raise UserError("--browser needs Chromium: it was not found.")
