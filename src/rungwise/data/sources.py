@@ -46,8 +46,6 @@ ROWS_A_BLOCK = 1 << 18
 PARQUET = b"PAR1"
 DELIMITERS = ",\t;"
 TABLES = {".csv", ".tsv"}
-N_PEEKED = 20
-"""Lines by which a table is told from a list."""
 BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -249,16 +247,13 @@ def _delimiter(text: str, column: str | None = None) -> str:
 
 
 def _refuse_table(name: str, text: str) -> None:
-    """A file that is named like a table and begins like one, or whose lines have tabs, all as many, is no list."""
-    lines = [line for line in text.split("\n", N_PEEKED)[:N_PEEKED] if line]
-    titles = lines[0].split(_delimiter(lines[0])) if lines else []
-    tabs = {line.count("\t") for line in lines}
-    named = TABLES & {suffix.lower() for suffix in Path(name).suffixes}
-    if len(titles) > 1 and (named or (len(lines) > 2 and len(tabs) == 1 and 0 not in tabs)):
-        otherwise = "rename it to .txt" if named else "replace the tabs"
+    """A file that is named like a table and begins like one is no list."""
+    header = text.partition("\n")[0]
+    titles = header.split(_delimiter(header))
+    if len(titles) > 1 and TABLES & {suffix.lower() for suffix in Path(name).suffixes}:
         raise UserError(
             f"{name} is a table: name the --column that holds the words ({', '.join(titles)}). Where each line is one "
-            f"word, {otherwise}."
+            "word, rename it to .txt."
         )
 
 
