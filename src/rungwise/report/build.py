@@ -213,7 +213,10 @@ TAGS = {"training": "in training", "test": "held out", "validation": "held out"}
 def words_section(measured: Measured) -> list[Section]:
     """What the rungs write: the words of each one's first seed."""
     drawn = [
-        (rung.title, [(shown(w), TAGS.get(tag, tag)) for w, tag in measured.by_rung[rung.name][0].detail["samples"]])
+        (
+            rung.title,
+            [(shown(w), TAGS.get(tag) or str(tag)) for w, tag in measured.by_rung[rung.name][0].detail["samples"]],
+        )
         for rung in measured_rungs(measured, *LADDER)
         if measured.by_rung[rung.name][0].detail.get("samples")
     ]
