@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from rungwise.analysis import evidence
 from rungwise.analysis.stats import paired, summary
@@ -17,6 +18,7 @@ from rungwise.bench import summary as bench_summary
 from rungwise.experiment import baselines
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses, read
 from rungwise.ladder import RUNGS, select
+from rungwise.model.cost import n_parameters
 from rungwise.report import plots
 from rungwise.report.build import findings_markdown
 from rungwise.report.document import Figure
@@ -155,6 +157,27 @@ def speed() -> str:
     return f"```text\n{bench_summary.text(read_json(PERFORMANCE / 'bench.json'))}\n```\n"
 
 
+def browser() -> str:
+    """A step in the page beside one of the native engine, as `rungwise bench --browser` measured them."""
+    found = read_json(PERFORMANCE / "browser.json")
+    columns = {"rung": "---", "parameters": "--:", "native": "--:", "in the page": "--:", "ratio": "--:"}
+    rows = [
+        (
+            RUNGS[name].title,
+            f"{n_parameters(RUNGS[name].model):,}",
+            *(f"{median(times[where]):.2f} ms" for where in ("native", "page")),
+            f"{times['ratio']:.1f}",
+        )
+        for name, times in found["ms_a_step"].items()
+    ]
+    machine, rounds = found["machine"]["cpu"], len(next(iter(found["ms_a_step"].values()))["page"])
+    size = (ROOT / "src/rungwise/engine/native/engine.wasm").stat().st_size
+    return common.table(columns, rows) + (
+        f"\nMilliseconds a step by the clock, one seed, one core, {found['steps']} steps on given-names; medians of "
+        f"{rounds} rounds; Chromium {found['chromium']}; {machine}. The module has {size:,} bytes.\n"
+    )
+
+
 def reproduced(results: list[Result]) -> str:
     """The dropout rungs, with independent masks as committed and with masks of prefixes, a row each."""
     rows = []
@@ -187,7 +210,7 @@ def documents() -> dict[Path, str]:
     in_blocks = {
         "README.md": readme_blocks(results),
         "docs/results.md": results_blocks(results),
-        "docs/performance.md": {"bench": speed(), "compile": bench_compile.table()},
+        "docs/performance.md": {"browser": browser(), "bench": speed(), "compile": bench_compile.table()},
         "docs/lab-notes.md": {
             "lists": real_lists.table(),
             "masks": reproduced(results),

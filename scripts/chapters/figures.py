@@ -13,8 +13,8 @@ from rungwise.report.document import Figure
 from rungwise.report.plots import INK, QUIET, SERIES, Canvas
 from scripts.chapters.numbers import Numbers
 
-WIDTH, SHOWN = 4.5, 500
-"""Inches of 72 units as drawn, pixels as shown where there is room: text is legible at 340 pixels, too."""
+WIDTH = 4.5
+"""Inches of 72 units: text is legible at 340 pixels, too."""
 COLOURS = tuple(SERIES[i] for i in (0, 5, 2, 7))
 MARKERS = "osD^"
 TEST = "test loss, nats a character"

@@ -14,8 +14,7 @@ import numpy as np
 from rungwise.analysis.evidence import Evidence
 from rungwise.analysis.stats import Summary, paired, summary
 from rungwise.analysis.tables import rows, show
-from rungwise.analysis.verdicts import signed
-from rungwise.ladder import RUNGS, select
+from rungwise.ladder import RUNGS
 
 LETTERS = 26
 
@@ -41,13 +40,6 @@ class Numbers:
         """Test loss less train loss."""
         return show(self.summary(rung, "train-test gap")).replace("-", "−")
 
-    def percent(self, rung: str, metric: str = "top-1 accuracy") -> str:
-        found = self.summary(rung, metric)
-        return f"{100 * found.mean:.1f} ± {50 * (found.high - found.low):.1f} %"
-
-    def losses(self, rung: str, metric: str) -> str:
-        return show(self.summary(rung, metric))
-
     def diff(self, before: str, after: str, metric: str = "test loss") -> str:
         """What changes from one rung to another, paired by seed; below zero: the second is better."""
         seeds = self.measured.seeds([before, after], metric)
@@ -56,10 +48,6 @@ class Numbers:
 
     def step(self, rung: str) -> str:
         return self.diff(str(RUNGS[rung].on), rung)
-
-    def sum_of_steps(self, *pairs: tuple[str, str]) -> str:
-        """Several changes added up, without an interval."""
-        return signed(sum(self.summary(b).mean - self.summary(a).mean for a, b in pairs))
 
     def params(self, rung: str) -> str:
         return f"{self.measured.by_rung[rung][0].n_params:,}"
@@ -70,19 +58,6 @@ class Numbers:
     def uniform(self) -> str:
         """The loss of a guess that gives each letter and the end the same probability."""
         return f"{math.log(LETTERS + 1):.2f}"
-
-    def probability(self, rung: str) -> str:
-        """The (geometric) mean probability of the right character."""
-        return f"{100 * math.exp(-self.summary(rung).mean):.0f} %"
-
-    def place(self, rung: str, character: int) -> str:
-        """The loss of the second, third, ... character of a name; the first is given."""
-        return show(summary([r.detail["by_position"][character - 2] for r in self.measured.by_rung[rung]]))
-
-    def published_within(self) -> str:
-        """How far the eight test losses are from the article's at most."""
-        eight = [rung for rung in select("article") if rung.published]
-        return f"{max(abs(self.summary(r.name).mean - r.published.test) for r in eight if r.published):.3f}"
 
     def batch(self) -> str:
         """Characters and ends in a batch of 32 names."""

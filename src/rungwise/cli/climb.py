@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rungwise.analysis.evidence import read
+from rungwise.analysis.evidence import Measured, read
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import rows, show
 from rungwise.analysis.verdicts import LITTLE
@@ -24,7 +24,7 @@ from rungwise.cli.flags import reading
 from rungwise.cli.options import ClimbCommand, OfList
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
-from rungwise.data.known_words import LEGEND, marked
+from rungwise.data.known_words import LEGEND, OF_A_SPLIT, marked
 from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
@@ -44,8 +44,6 @@ from rungwise.util.progress import PLAIN_EVERY, duration
 PLAIN_WIDTH = 80
 """Of tables that go to a file or a pipe."""
 N_WORDS = 20
-PARTS = {"validation": "held out", "test": "held out"}
-"""Results name the parts of a split."""
 
 
 def climb(request: ClimbCommand) -> None:
@@ -107,13 +105,14 @@ def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float,
             "trained before with --no-snapshots. The same command with another --out trains them again, with words."
         )
     try:
-        _, report = build.write([out])
+        evidence = read([out])
+        _, report = build.save(build.build(evidence), out)
         if found:
             page.write(out / page.PAGE, found, plan.words)
     except UserError as error:
         say(f"The report and the page are not complete: {error}")
         return
-    if line := short_list(out):
+    if line := short_list(evidence.main):
         say(line)
     say(f"Train one model on a list of your own: {hints.command('train', '--data', 'LIST')}")
     if found:
@@ -123,9 +122,8 @@ def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float,
         say(f"Look inside: {out / page.PAGE}")
 
 
-def short_list(out: Path) -> str | None:
+def short_list(measured: Measured) -> str | None:
     """What the intervals can tell, where the list is so short that they are wide."""
-    measured = read([out]).main
     found = [(s.both.high - s.both.low) / 2 for s in steps(measured, "article", "scaling") if isfinite(s.both.low)]
     if not found or (half := median(found)) <= LITTLE:
         return None
@@ -255,7 +253,7 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
         if rung.name in groups:
             drawn = groups[rung.name][0].detail.get("samples", [])
             console.print(
-                f"{rung.title:{width}}  " + " ".join(marked(text, PARTS.get(tag, tag)) for text, tag in drawn),
+                f"{rung.title:{width}}  " + " ".join(marked(text, OF_A_SPLIT.get(tag, tag)) for text, tag in drawn),
                 markup=False,
             )
 

@@ -18,6 +18,8 @@ KNOWN = "known.safetensors"
 Part = Literal["training", "held out", "in the list", "new"]
 """Where a word is: among the training words; in the list, but only held out for validation or test; in the list of a
 run that does not say which of its words trained; or nowhere."""
+OF_A_SPLIT: dict[str, Part] = {"test": "held out", "validation": "held out"}
+"""Results name the part of the split; their other names are those of Part."""
 MARKS = {"training": "*", "held out": "°", "in the list": "*", "new": ""}
 LEGEND = "* in training, ° held out, the others are new"
 

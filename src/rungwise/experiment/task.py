@@ -44,21 +44,18 @@ def measure(
     engine = make_engine(model_config, config, tape, task.seeds, experiment.how)
     first_seed, snapshots = min(experiment.seeds), list[dict[str, Any]]()
 
-    def runs() -> list[Run]:
-        """The replicas as they are now."""
-        found = models(engine, model_config, len(task.seeds))
-        return [_make_run(experiment, rung, seed, model) for seed, model in zip(task.seeds, found, strict=True)]
-
     def take_snapshot(step: int) -> None:
-        snapshots.append({"step": step, "samples": _draw(runs()[task.seeds.index(first_seed)])})
+        model = models(engine, model_config, len(task.seeds))[task.seeds.index(first_seed)]
+        snapshots.append({"step": step, "samples": _draw(_make_run(experiment, rung, first_seed, model))})
 
     watched = experiment.snapshots and first_seed in task.seeds
     losses, seconds = _train(engine, config, report, take_snapshot if watched else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
     curve = block_means(losses)
 
-    def result(r: int, run: Run) -> Result:
+    def result(r: int, model: Transformer) -> Result:
         seed = task.seeds[r]
+        run = _make_run(experiment, rung, seed, model)
         lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
         kept = snapshots if seed == first_seed else []
         scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, kept)
@@ -67,7 +64,7 @@ def measure(
         return Result(
             rung=rung.name,
             seed=seed,
-            n_params=count_parameters(run.model),
+            n_params=count_parameters(model),
             steps=config.steps,
             protocol=experiment.protocol.name,
             tokens_per_s=round(engine.tokens_per_step / ms_per_step * 1000),
@@ -81,7 +78,7 @@ def measure(
             **run_dir.origin(words),
         )
 
-    trained = runs()
+    trained = models(engine, model_config, len(task.seeds))
     engine.close()
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(result, range(len(task.seeds)), trained))

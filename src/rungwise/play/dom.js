@@ -43,7 +43,6 @@ const MARKS = { "in training": "\u2217", "held out": "\u25e6" };
 
 /** Set beside a word of a list: what it is to the split. A new word, or one of which nothing is known, has no mark. */
 export const mark = (tag) => MARKS[tag] && el("span", { class: "mark", role: "img", "aria-label": tag, title: tag }, MARKS[tag]);
-export const known = () => mark("in training");
 
 /** What the marks mean. */
 export const legend = (list) => (list.members ? "\u2217 in training, \u25e6 held out, no mark: new" : "");

@@ -70,8 +70,6 @@ export function tagOf(list, ids) {
   return holds(list.members, ids) ? "in training" : holds(list.held_out, ids) ? "held out" : "new";
 }
 
-export const inTraining = (list, ids) => list.members && holds(list.members, ids);
-
 function holds({ bits, hashes, filter }, ids) {
   const [first, second] = [fnv1a(ids, 0x811c9dc5), (fnv1a(ids, 0x01000193) | 1) >>> 0];
   for (let i = 0; i < hashes; i++) {

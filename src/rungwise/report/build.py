@@ -13,6 +13,7 @@ from pathlib import Path
 from rungwise.analysis.claims import Finding, confounds, findings
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
 from rungwise.analysis.verdicts import SYMBOLS, signed
+from rungwise.data.known_words import OF_A_SPLIT
 from rungwise.errors import UserError
 from rungwise.experiment.plan import cost
 from rungwise.ladder import RUNGS, SELECTIONS
@@ -49,7 +50,11 @@ def write(paths: Sequence[Path], out: Path | None = None, peers: Path | None = N
     if run and len(paths) > 1:
         raise UserError(f"{run} is a single run, and a report of several compares climbs: give it alone.")
     sections = of_run.sections(run) if run else build(read(paths, peers))
-    folder = out or (paths[0] if paths[0].is_dir() else paths[0].parent)
+    return save(sections, out or (paths[0] if paths[0].is_dir() else paths[0].parent))
+
+
+def save(sections: Sequence[Section], folder: Path) -> tuple[Path, Path]:
+    """Both files, into a directory; returns their paths."""
     make_folder(folder)
     write_text(folder / MARKDOWN, markdown(sections))
     write_text(folder / HTML, html(sections))
@@ -206,22 +211,17 @@ def missing(measured: Measured) -> list[str]:
     return [*lacks, *measured.notes]
 
 
-TAGS = {"training": "in training", "test": "held out", "validation": "held out"}
-"""Of words, by the part of the split that holds them."""
-
-
 def words_section(measured: Measured) -> list[Section]:
     """What the rungs write: the words of each one's first seed."""
+    rungs = measured_rungs(measured, *LADDER)
+    samples = {rung.title: measured.by_rung[rung.name][0].detail.get("samples", []) for rung in rungs}
     drawn = [
-        (
-            rung.title,
-            [(shown(w), TAGS.get(tag) or str(tag)) for w, tag in measured.by_rung[rung.name][0].detail["samples"]],
-        )
-        for rung in measured_rungs(measured, *LADDER)
-        if measured.by_rung[rung.name][0].detail.get("samples")
+        (title, [(shown(word), OF_A_SPLIT.get(tag) or str(tag)) for word, tag in words])
+        for title, words in samples.items()
+        if words
     ]
     caption = (
-        "Ten words of each rung's first seed, drawn at temperature 1 and not chosen. In training: the word was trained "
+        "Ten words of each rung's first seed, drawn at temperature 1 and not chosen. Training: the word was trained "
         "on. Held out: it is in the list, but was not trained on. New: it is not in the list."
     )
     return [Section("words", "What they write", [Words(caption, drawn)])] if drawn else []
