@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 .venv/climb: pyproject.toml constraints.txt  # what the commands need
 	@$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	@echo "Installing into .venv, once. To download: 330 MB with a PyTorch for CPUs alone, gigabytes where pip takes"
+	@echo "Installing into .venv, once. To download: 340 MB with a PyTorch for CPUs alone, gigabytes where pip takes"
 	@echo "the one with CUDA (Linux's default). On disk: 1.4 GB, or several. A minute or two on a fast line."
 	$(INSTALL) .
 	@touch $@

@@ -35,6 +35,14 @@ def megabytes(folder: Path) -> int:
     return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink()) / 1e6)
 
 
+def download_mb(clone: Path) -> int:
+    """What `make climb` downloads, with the PyTorch that this machine's index gives."""
+    with tempfile.TemporaryDirectory() as folder:
+        get = ["download", "--quiet", "--dest", folder, "--constraint", "constraints.txt", "."]
+        subprocess.run([str(clone / ".venv/bin/python"), "-m", "pip", *get], cwd=clone, check=True)
+        return megabytes(Path(folder))
+
+
 def measure(clone: Path, chosen: list[str]) -> dict[str, Any]:
     """Seconds of each command, one after the other; those that need an answer, such as make test, can be left out."""
     environment = os.environ | {"PATH": f"{clone / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
@@ -47,7 +55,8 @@ def measure(clone: Path, chosen: list[str]) -> dict[str, Any]:
         seconds[command] = round(time.perf_counter() - began, 1)
         print(f"{seconds[command]:7.1f} s  {command}", flush=True)
     n_words = sum(1 for _ in (clone / "towns.txt").open())
-    return {"seconds": seconds, "installed_mb": megabytes(clone / ".venv"), "list_words": n_words}
+    sizes = {"installed_mb": megabytes(clone / ".venv"), "download_mb": download_mb(clone)}
+    return {"seconds": seconds, **sizes, "list_words": n_words}
 
 
 def given_names() -> str:

@@ -17,6 +17,12 @@ def test_the_commands_are_those_of_the_readme():
     assert set(measured) == set(found), "run python -m scripts.first_minutes"
 
 
+@pytest.mark.parametrize("name", ["README.md", "Makefile"])
+def test_sizes_are_as_measured(name):
+    text, found = (ROOT / name).read_text(encoding="utf-8"), json.loads(first_minutes.FILE.read_text(encoding="utf-8"))
+    assert f"{round(found['download_mb'], -1)} MB" in text and f"{found['installed_mb'] / 1000:.1f} GB" in text
+
+
 @pytest.mark.long
 def test_every_command_runs_in_a_fresh_clone(tmp_path):
     """Installs from the index and trains: minutes. Prints the time of each command beside the README's."""
