@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
-import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,14 +21,8 @@ from rungwise.data.words import load, read, split
 from rungwise.engine import native
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS
-from rungwise.play.page import build
-from rungwise.play.trainable import empty
 from rungwise.training import run_dir
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'rungwise[dev]')")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if not CHROMIUM:
-    pytest.skip("needs Chromium (apt-get install chromium)", allow_module_level=True)
 if native.why_not():
     pytest.skip("needs the native engine to compare with", allow_module_level=True)
 
@@ -39,22 +31,6 @@ DONE = "#train-said:has-text('Done in')"
 MINUTE = 90_000
 PARTS = (("ka", "el", "mi", "<b>"), ("ro", "an", "é"), ("sha", "tu", "ri"))
 LISTED = "\n".join(map("".join, itertools.product(*PARTS))).encode()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "empty.html"
-    path.write_text(build(empty()), encoding="utf-8")
-    assert path.stat().st_size < 600_000
-    return path
 
 
 @pytest.fixture
@@ -201,21 +177,6 @@ def test_a_hostile_list_is_refused_in_one_line(page: Any, tmp_path: Path, kind: 
     said = page.inner_text("#train-note")
     assert line in said and "\n" not in said
     assert page.is_enabled("#train-go")
-
-
-WATCH = """
-globalThis.long = [];
-const watch = new PerformanceObserver((all) => all.getEntries().forEach(({ duration }) => long.push(duration)));
-watch.observe({ entryTypes: ["longtask"] });
-"""
-
-
-def test_the_page_stays_responsive(page: Any) -> None:
-    page.evaluate(WATCH)
-    train(page, *ARTICLE, steps=60, seeds=3)
-    tasks = page.evaluate("long")
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a task is measured by the clock: others stretch it
-    assert max(tasks, default=0) < 50 * busy
 
 
 def test_an_experiment_of_ones_own_is_compared_in_pairs(page: Any) -> None:

@@ -16,7 +16,8 @@ export function summary(values) {
   return { mean, n, half: (T[n - 2] ?? 1.96) * Math.sqrt(variance / n) };
 }
 
-/** Losses of every step, of runs that differ in their seed -> [[step, mean, half]], steps ever further apart. */
+/** Runs that differ in their seed, with the losses of their steps and the sums of these -> [[step, mean, half]], steps
+ * ever further apart. A loss is added up once, when it comes, not at each drawing. */
 export function smoothed(runs) {
   const reached = Math.max(0, ...runs.map(({ step }) => step));
   if (!reached) return [];
@@ -29,7 +30,7 @@ export function smoothed(runs) {
     if (end < reached && end - begin < Math.min(8, steps / 20)) continue;
     const there = runs.filter(({ step }) => step >= end);
     if (!there.length) break;
-    found.push([end, summary(there.map(({ losses }) => losses.subarray(begin, end).reduce((a, b) => a + b, 0) / (end - begin)))]);
+    found.push([end, summary(there.map(({ sums }) => (sums[end] - sums[begin]) / (end - begin)))]);
     begin = end;
   }
   return found.map(([step, { mean, half }]) => [step, mean, half]);

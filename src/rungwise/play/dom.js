@@ -36,6 +36,37 @@ export function replace(element, ...children) {
   if (key) [...element.querySelectorAll("[data-key]")].find((child) => child.dataset.key === key)?.focus();
 }
 
+/** Make an element's children these. What is the same stays, and with it the focus and what is being read of it: so what
+ * grows all the time is neither announced nor laid out anew. Children of one data-key do the same: the listeners of the
+ * old one stay. */
+export function update(element, ...children) {
+  const wanted = children.flat(Infinity).filter(Boolean);
+  wanted.forEach((child, i) => {
+    const old = element.childNodes[i];
+    if (!old) element.append(child);
+    else if (!liken(old, child)) old.replaceWith(child);
+  });
+  while (element.childNodes.length > wanted.length) element.lastChild.remove();
+}
+
+/** Give a node the other's attributes, text and children; false where it is of another kind. */
+function liken(node, other) {
+  if (node.nodeName !== other.nodeName || node.dataset?.key !== other.dataset?.key) return false;
+  if (!(node instanceof Element)) {
+    if (node.data !== other.data) node.data = other.data;
+    return true;
+  }
+  for (const name of node.getAttributeNames()) if (!other.hasAttribute(name)) node.removeAttribute(name);
+  for (const { name, value } of other.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  update(node, [...other.childNodes]);
+  return true;
+}
+
+/** Say a line in a live region; the same line is not said again. */
+export function say(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
+}
+
 /** A word of the list, as text in its own direction. */
 export const word = (text, ...more) => el("bdi", { class: "word", dir: "auto" }, text, ...more);
 

@@ -145,11 +145,12 @@ export class Session {
 }
 
 function newRun(rung, seed) {
-  return { rung, seed, turn: seed, n_params: rung.n_params, step: 0, tokens: 0, memory: 0, ms: 0, losses: new Float32Array(rung.train.steps), /** @type {[number, number][]} */ validation: [], snapshots: [], /** @type {any} */ done: null, failed: "" };
+  return { rung, seed, turn: seed, n_params: rung.n_params, step: 0, tokens: 0, memory: 0, ms: 0, losses: new Float32Array(rung.train.steps), sums: new Float64Array(rung.train.steps + 1), /** @type {[number, number][]} */ validation: [], snapshots: [], /** @type {any} */ done: null, failed: "" };
 }
 
 function take(run, { step, losses, ms, tokens, memory = 0, validation, words }) {
   run.losses.set(losses, step - losses.length);
+  losses.forEach((loss, i) => { const at = step - losses.length + i; run.sums[at + 1] = run.sums[at] + loss; });
   Object.assign(run, { step, tokens, memory });
   run.ms += ms;
   if (validation !== null && validation !== undefined) run.validation.push([step, validation]);

@@ -1,0 +1,191 @@
+"""The Train view for those who watch it, listen to it or look elsewhere: no long task, no chatter, no lost focus."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_train_browser import DONE, MINUTE, choose
+
+from rungwise.ladder import SELECTIONS
+
+ARTICLE = SELECTIONS["article"]
+STEPS = 300
+MOST_MS = 50
+"""Of a task: a longer one is felt (https://www.w3.org/TR/longtasks-1/)."""
+LISTEN = """
+globalThis.heard = [];
+const watch = new MutationObserver((changes) =>
+  heard.push(...new Set(changes.map(({ target }) => target.id + ": " + target.textContent))));
+for (const region of document.querySelectorAll("[role=status], [role=alert], [aria-live]"))
+  watch.observe(region, { childList: true, characterData: true, subtree: true });
+"""
+
+
+@pytest.fixture
+def open_page(chromium: Any, path: Path) -> Iterator[Any]:
+    opened = []
+
+    def open_one(**options: Any) -> Any:
+        context, said = chromium.new_context(**options), []
+        opened.append((context, said))
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.set_default_timeout(MINUTE)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_one
+    for context, said in opened:
+        context.close()
+        assert not said
+
+
+def until(page: Any, expression: str, arg: Any = None) -> None:
+    """Wait for it by asking: the page's policy lets nobody wait inside."""
+    end = time.monotonic() + MINUTE / 1000
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(50)
+
+
+def cpu_ms(trace: bytes) -> list[float]:
+    """The processor's time of each task of the page's main thread, the longest first: what the page does, however busy
+    the machine is."""
+    events = json.loads(trace)["traceEvents"]
+    mains = {
+        (e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [e for e in events if (e["pid"], e["tid"]) in mains and e["name"].endswith("RunTask")]
+    return sorted((e["tdur"] / 1000 for e in tasks if "tdur" in e), reverse=True)
+
+
+def test_a_training_neither_blocks_the_page_nor_chatters(chromium: Any, open_page: Any) -> None:
+    page = open_page()
+    page.evaluate(LISTEN)
+    choose(page, *ARTICLE, steps=STEPS)
+    chromium.start_tracing(page=page, categories=["toplevel"])
+    page.click("#train-go")
+    page.wait_for_selector(DONE)
+    until(page, "rungwise.losses('gelu').length === 300")
+    tasks = cpu_ms(chromium.stop_tracing())
+    assert len(tasks) > 100, "the trace holds the training"
+    assert tasks[0] < MOST_MS, tasks[:5]
+    heard = page.evaluate("heard")
+    assert "Reading the list." in heard[0] and "Done in" in heard[-1]
+    assert 4 <= len(heard) <= 13, "the list, the start, a run in each tenth of the work at most, the end"
+    assert len({line.split(":")[0] for line in heard}) == 1, "and nothing is said elsewhere"
+
+
+def test_what_has_the_focus_is_read_once(open_page: Any) -> None:
+    """The buttons of the legend and the dots of the curve stay as they are while the curves grow."""
+    page = open_page()
+    choose(page, "baseline", "gelu", steps=600)
+    page.click("#train-go")
+    for place in ("#train-legend button[data-key=gelu]", ".curves .stop >> nth=0"):
+        page.wait_for_selector(place)
+        page.evaluate("place => { globalThis.held = document.querySelector(place); }", place.split(" >>")[0])
+        page.evaluate("held.focus()")
+        at = page.evaluate("rungwise.losses('gelu').length")
+        until(page, "at => rungwise.losses('gelu').length > at + 60", at)
+        page.wait_for_timeout(300)
+        assert page.evaluate("held.isConnected && document.activeElement === held"), place
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark"), (375, "light"), (1280, "dark")])
+def test_axe_finds_nothing_before_while_and_after(open_page: Any, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    page = open_page(viewport={"width": width, "height": 700}, color_scheme=scheme, reduced_motion="reduce")
+
+    def look() -> None:
+        found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert not [(v["id"], v["nodes"][0]["html"]) for v in found]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.getAnimations().length") == 0, "nothing moves by itself"
+
+    look()
+    choose(page, "baseline", "4-layers", "gelu", steps=3000)
+    page.locator("#experiment summary").click()
+    look()
+    page.click("#train-go")
+    page.wait_for_selector(".wrote >> nth=2")
+    look()
+    page.click("#train-stop")
+    page.wait_for_selector(DONE)
+    look()
+
+
+def test_a_training_needs_no_mouse(open_page: Any) -> None:
+    page = open_page()
+    keys, focused = page.keyboard, "document.activeElement.id"
+
+    def tab_to(name: str) -> None:
+        for _ in range(60):
+            if page.evaluate(focused) == name:
+                return
+            keys.press("Tab")
+        raise AssertionError(f"Tab does not lead to {name}.")
+
+    tab_to("train-steps")
+    keys.press("Control+a")
+    keys.type("2000")
+    tab_to("train-go")
+    keys.press("Enter")
+    until(page, f"{focused} === 'train-pause'")  # Train rests: the focus goes on
+    until(page, "rungwise.losses('gelu').length > 0")
+    keys.press("Space")
+    page.wait_for_selector("#train-numbers:has-text('Paused')")
+    page.wait_for_selector("#train-pause:text-is('Continue')")
+    at = page.evaluate("rungwise.losses('gelu').length")
+    keys.press("Space")
+    until(page, "at => rungwise.losses('gelu').length > at", at + 10)
+    keys.press("Tab")
+    assert page.evaluate(focused) == "train-stop"
+    keys.press("Enter")
+    page.wait_for_selector(DONE)
+    until(page, f"{focused} === 'train-go'")
+    tab_to("train-zip")
+
+
+def test_a_tab_in_the_background_trains_on(open_page: Any, chromium: Any, path: Path) -> None:
+    page = open_page()
+    page.context.new_cdp_session(page).send("Emulation.setFocusEmulationEnabled", {"enabled": False})
+    choose(page, "baseline", "gelu", steps=1500)
+    page.click("#train-go")
+    until(page, "rungwise.losses('gelu').length > 0")
+    front = page.context.new_page()
+    front.bring_to_front()
+    until(page, "document.hidden")
+    at = page.evaluate("rungwise.losses('gelu').length")
+    front.wait_for_timeout(3000)
+    assert page.evaluate("document.hidden")
+    assert page.evaluate("rungwise.losses('gelu').length") > at + 50
+    until(page, "rungwise.losses('gelu').length === 1500")
+    page.bring_to_front()
+    page.wait_for_selector(DONE)
+    losses = page.evaluate("rungwise.losses('gelu')")
+    assert all(0 < loss < 5 for loss in losses), "no step is missing"
+    shown = float(page.inner_text("#train-legend button[data-key=gelu] .number >> nth=0"))
+    assert shown == pytest.approx(sum(losses[-20:]) / 20, abs=0.3)
+
+
+def test_the_policy_is_as_strict_as_can_be(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
+    hashes = [
+        base64.b64encode(hashlib.sha256(found.encode()).digest()).decode()
+        for tag in ('script type="module"', "style")
+        for found in re.findall(f"<{tag}>(.*?)</{tag.split()[0]}>", page, re.DOTALL)
+    ]
+    script, style = hashes
+    assert (
+        f"""content="default-src 'none'; script-src 'sha256-{script}' 'wasm-unsafe-eval'; worker-src blob:; """
+        f"""style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'none'">"""
+    ) in page
