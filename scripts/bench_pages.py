@@ -1,0 +1,95 @@
+"""How long others that train in a browser take for a step: python -m scripts.bench_pages
+
+Fetches jax-js and TensorFlow.js from npm into a temporary folder, and runs a step of the same sizes with each and with
+engine.wasm, in node, one after the other in every round (in_browser.mjs). TinyGPT is not on npm: --tinygpt takes a
+checkout of github.com/sarthakagrawal927/tinygpt, which holds its module. Writes results/performance/in-browser.json.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rungwise.data import words
+from rungwise.ladder import RUNGS
+from rungwise.model.cost import n_parameters
+from rungwise.util.files import read_json
+from rungwise.util.provenance import describe_machine, provenance
+from scripts import common
+
+FILE = common.PERFORMANCE / "in-browser.json"
+PACKAGES = ("@jax-js/jax@0.1.25", "@tensorflow/tfjs@4.22.0", "@tensorflow/tfjs-backend-wasm@4.22.0")
+SIZES = ("gelu", "scaled")
+TRAINERS = {
+    "rungwise": "rungwise, engine.wasm",
+    "tinygpt": "TinyGPT, C++ with threads",
+    "jax": "jax-js, WebAssembly, jit",
+    "tfjs": "TensorFlow.js, WebAssembly",
+}
+
+
+def measure(folder: Path, tinygpt: Path | None, rounds: int, steps: int) -> dict[str, Any]:
+    """{trainer: {rung: {"parameters": n, "ms": [a round], "losses": [first, last]}}}; `folder`: for what is fetched."""
+    npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+    subprocess.run([*npm, *PACKAGES], check=True, stdout=subprocess.DEVNULL)
+    listed = folder / "words.txt"
+    listed.write_text("\n".join(words.load("given-names")), encoding="utf-8")
+    asked = {
+        "folder": str(folder),
+        "tinygpt": tinygpt and str(tinygpt.resolve()),
+        "wasm": str(resources.files("rungwise.engine.native").joinpath("engine.wasm")),
+        "list": str(listed),
+        "rungs": [
+            {"name": name, "model": RUNGS[name].model.to_dict(), "train": RUNGS[name].train.to_dict()} for name in SIZES
+        ],
+        "rounds": rounds,
+        "steps": steps,
+    }
+    command = ["node", str(Path(__file__).with_name("in_browser.mjs"))]
+    done = subprocess.run(command, input=json.dumps(asked), check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def table() -> str:
+    """Milliseconds a step of each trainer, and how many times ours that is, in the middle round."""
+    found = read_json(FILE)
+    measured = found["trainers"]
+    columns = {"trainer": "---"}
+    for name in SIZES:
+        columns |= {f"{n_parameters(RUNGS[name].model):,} parameters": "--:", f"times ours, {RUNGS[name].title}": "--:"}
+    rows = []
+    for trainer, title in TRAINERS.items():
+        if trainer in measured:
+            cells = [title]
+            for name in SIZES:
+                ms, ours = measured[trainer][name]["ms"], measured["rungwise"][name]["ms"]
+                ratio = median(their / our for their, our in zip(ms, ours, strict=True))
+                cells += [f"{median(ms):.1f} ms", f"{ratio:.1f}"]
+            rows.append(cells)
+    node, machine, rounds = found["node"], found["machine"]["cpu"], len(measured["rungwise"][SIZES[0]]["ms"])
+    return common.table(columns, rows) + (
+        f"\nMilliseconds a step by the clock: medians of {rounds} rounds of {found['steps']} steps, and of the ratio "
+        f"in each; node {node}; {machine}, {found['machine']['cores']} cores; {', '.join(PACKAGES)}.\n"
+    )
+
+
+def main() -> None:
+    arguments = common.parser(__doc__, FILE)
+    arguments.add_argument("--tinygpt", type=Path, help="a checkout of TinyGPT, which holds its module")
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--steps", type=int, default=40)
+    options = arguments.parse_args()
+    node = subprocess.run(["node", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with tempfile.TemporaryDirectory() as folder:
+        trainers = measure(Path(folder), options.tinygpt, options.rounds, options.steps)
+    about = {"steps": options.steps, "node": node.removeprefix("v"), "git_revision": provenance()["git_revision"]}
+    common.keep(options.out, {"trainers": trainers, **about, "machine": describe_machine()})
+
+
+if __name__ == "__main__":
+    main()
