@@ -19,8 +19,9 @@ const isShown = (step) => /^([125]0*|0)$/.test(String(step));
 
 const state = { module: null, list: null, parts: null, protocol: "", runs: [], running: false };
 
+/** Not by way of a Blob: WebKit reads none in a page from disk. */
 const unpacked = async (text) =>
-  new Uint8Array(await new Response(new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+  new Uint8Array(await new Response(new Response(bytesOf(text)).body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
 
 const TASKS = {
   async engine({ packed }) {
