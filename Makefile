@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: climb test test-long check bench docs pictures clean
+.PHONY: page climb test test-long check bench docs pictures wasm clean
 
 .venv/climb: pyproject.toml constraints.txt  # what the commands need
 	@$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -19,6 +19,9 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 	$(INSTALL) '.[dev]'
 	@touch $@
 
+page: .venv/climb  ## rungwise.html: a page that trains the ladder in the browser, without any model yet
+	$(BIN)/rungwise play --empty --out rungwise.html
+
 climb: .venv/climb  ## climb the article's ladder; ARGS="--seeds 5 --rungs all" for more
 	$(BIN)/rungwise climb $(ARGS)
 
@@ -28,13 +31,19 @@ test: .venv/installed  ## the fast tests
 test-long: .venv/installed  ## every test, the slow ones too
 	$(BIN)/python -m pytest -n auto -m '' $(ARGS)
 
-check: .venv/installed  ## style and types
+node_modules: package.json  # what checks the page's JavaScript; nothing else needs it
+	npm install --no-package-lock --no-audit --no-fund
+	@touch $@
+
+check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(if $(shell command -v npm),npm run --silent check,@echo "The page's JavaScript was not checked: npm is missing.")
 
 docs: .venv/installed  ## generated documentation and the site, in site/, with the page of the latest climb
 	$(BIN)/python -m scripts.write_docs
+	$(BIN)/rungwise play --empty --out docs/train.html
 	$(BIN)/rungwise play --out docs/inside.html --chapters rungs/ || echo "No climb to look inside: make climb, then make docs again."
 	PYTHONPATH=. $(BIN)/zensical build
 
@@ -43,6 +52,9 @@ pictures: .venv/installed  ## the pictures of the documentation, of the latest c
 
 bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=its/checkout MICROGPT_C=its/checkout ARGS=--full
 	$(BIN)/rungwise bench $(if $(MAKEMORE),--makemore $(MAKEMORE)) $(if $(MICROGPT_C),--microgpt-c $(MICROGPT_C)) $(ARGS)
+
+wasm: .venv/installed  ## engine.wasm, the native engine for browsers, from its sources
+	$(BIN)/python -m scripts.build_wasm
 
 clean:
 	rm -rf .venv runs dist build site .pytest_cache .ruff_cache

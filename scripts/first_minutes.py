@@ -46,7 +46,8 @@ def measure(clone: Path, chosen: list[str]) -> dict[str, Any]:
         subprocess.run(shlex.split(command), cwd=clone, env=environment, check=True)
         seconds[command] = round(time.perf_counter() - began, 1)
         print(f"{seconds[command]:7.1f} s  {command}", flush=True)
-    return {"seconds": seconds, "installed_mb": megabytes(clone / ".venv")}
+    n_words = sum(1 for _ in (clone / "towns.txt").open())
+    return {"seconds": seconds, "installed_mb": megabytes(clone / ".venv"), "list_words": n_words}
 
 
 def given_names() -> str:

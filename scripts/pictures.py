@@ -68,6 +68,9 @@ def main(climb: Path) -> None:
             page.screenshot(path=IMAGES / f"{name}.png", clip=clip, full_page=True)
             page.close()
         moving(browser, path.as_uri(), IMAGES / "climb.gif")
+        page = browser.new_page(viewport=WIDE)
+        page.goto((climb / "report.html").resolve().as_uri())
+        page.screenshot(path=IMAGES / "report.png")
         browser.close()
 
 

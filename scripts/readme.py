@@ -9,7 +9,9 @@ from rungwise.experiment import baselines
 from rungwise.experiment.results import Result, by_rung, paired_losses
 from rungwise.ladder import select
 from rungwise.util.files import read_json
+from rungwise.util.progress import duration
 from scripts import common, real_lists
+from scripts.first_minutes import FILE as FIRST_MINUTES
 
 MEANING = {
     "baseline": "One head of attention: each place looks back once",
@@ -76,6 +78,22 @@ def words() -> str:
         f"- {title}: {', '.join(f'*{word}*' for word in kept[name]['samples'][: N_WORDS - (name == 'ukrainian')])}\n"
         for name, title in LISTS.items()
     )
+
+
+def doors() -> dict[str, str]:
+    """How long the three commands take, as scripts/first_minutes.py measured them in a fresh clone."""
+    found = read_json(FIRST_MINUTES)
+    seconds, on = found["seconds"], f"on {found['cores']} cores"
+
+    def took(begin: str) -> str:
+        return duration(next(value for command, value in seconds.items() if command.startswith(begin)))
+
+    size, trained = found["list_words"], "rungwise train"
+    return {
+        "door-page": f"It took {took('make page')}, installation included, {on}. Nothing leaves the page.\n",
+        "door-climb": f"It took {took('make climb')} {on} with a C++ compiler.\n",
+        "door-train": f"It took {took(f'.venv/bin/{trained}')} for {size:,} words, {on}.\n",
+    }
 
 
 def speed() -> str:

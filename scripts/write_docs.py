@@ -68,6 +68,7 @@ def readme_blocks(results: list[Result]) -> dict[str, str]:
         "ladder": readme.ladder(results),
         "surprises": readme.surprises(results),
         "speed": readme.speed(),
+        **readme.doors(),
         "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
         "picture": "![The ladder's losses with their intervals](docs/ladder.svg)\n",
     }

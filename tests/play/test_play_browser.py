@@ -320,9 +320,9 @@ def test_train_shows_curves_and_words_on_the_way(open_page: Any, climb: Path) ->
     marked = page.locator(".snapshots tbody tr:first-child .member .word").all_inner_texts()
     assert marked == [listed[i] for i in range(10) if listed[i] in inside]
     assert page.locator(".snapshots .lit").count() == 0
-    page.locator(".curves .snapshot").nth(1).click()
-    assert page.inner_text(".snapshots .lit th") == "100" and "snap=100" in page.url
-    page.locator(".curves .snapshot").nth(0).focus()
+    page.locator(".curves .stop").nth(1).click()
+    assert page.inner_text(".snapshots .lit th") == "100"
+    page.locator(".curves .stop").nth(0).focus()
     page.keyboard.press("Enter")
     assert page.inner_text(".snapshots .lit th") == "1"
     page.click("#train-legend button:has-text('GELU')")
@@ -338,12 +338,13 @@ def test_a_page_of_one_run_is_about_that_run(open_page: Any, tmp_path: Path) -> 
     assert not page.locator("#rung").is_visible()
     for view in VIEWS:
         watched.go(f"view={view}")
-        assert not re.search(r"\brungs?\b|ladder", page.locator("body").inner_text(), re.IGNORECASE), view
+        if view != "train":  # there one can train others
+            assert not re.search(r"\brungs?\b|ladder", page.locator("body").inner_text(), re.IGNORECASE), view
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
     watched.go("view=train")
     assert page.locator(".curves path.validation").count() == 1
     best = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["best_step"]
-    assert f"kept: step {best}" in page.locator(".curves").text_content()
+    assert f"kept: step {best}," in page.locator(".curves").text_content()
     assert page.locator(".snapshots tbody tr").count() == 21
 
 

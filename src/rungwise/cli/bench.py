@@ -7,5 +7,10 @@ from rungwise.cli.options import BenchCommand
 
 
 def bench(options: BenchCommand) -> None:
-    asked = {field: value for field, value in vars(options).items() if field not in ("json", "out")}
+    if options.browser:
+        from rungwise.play import speed
+
+        speed.bench(1 if options.short else options.rounds, options.json, options.out)
+        return
+    asked = {field: value for field, value in vars(options).items() if field not in ("json", "out", "browser")}
     benchmark.bench(benchmark.Request(**asked), options.json, options.out)

@@ -216,6 +216,8 @@ class PlayCommand:
     """Which seed of a climb to show; where a rung lacks it, its first."""
     precision: Literal["float16", "float32"] = "float16"
     """Of the weights in the page; float32 doubles its size."""
+    empty: bool = False
+    """A page without any model, with the bundled list inside: who opens it trains the ladder there."""
     chapters: str | None = None
     """Address of the chapters of docs/rungs/, as `make docs` builds them: each rung links to its chapter."""
     serve: bool = False
@@ -258,6 +260,8 @@ class BenchCommand:
     """A checkout of karpathy/makemore, to compare with."""
     microgpt_c: Path | None = None
     """A checkout of enjector/microgpt-c, to build (in a temporary folder; needs cmake) and compare with."""
+    browser: bool = False
+    """Measure training in a page instead, in Chromium, beside the native engine (needs playwright)."""
     full: bool = False
     """Run the climb, and makemore's 5,000 steps, to their ends, instead of estimating them from fewer steps."""
     data: str = "auto"

@@ -16,4 +16,5 @@ def play(options: PlayCommand) -> None:
         options.chapters,
         options.serve,
         options.port,
+        options.empty,
     )

@@ -14,12 +14,12 @@ import numpy as np
 
 from rungwise.analysis.stats import Summary
 from rungwise.analysis.tables import rows
-from rungwise.config import ListConfig, ModelConfig, TrainConfig
+from rungwise.config import ListConfig, ModelConfig, Protocol, TrainConfig
 from rungwise.config.fields import FINITE, check
 from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.data.dataset import load_list
-from rungwise.data.words import WordList
+from rungwise.data.words import Split, WordList
 from rungwise.engine.loop import learning_rate
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
@@ -170,23 +170,42 @@ def collect(
     for i, rung in enumerate(rungs):
         if earlier := names[:i].count(names[i]):
             rung["name"], rung["title"] = f"{names[i]}-{earlier + 1}", f"{rung['title']} ({earlier + 1})"
+    about = {
+        "name": run.info.get("data"),
+        "characters": run.vocabulary.characters,
+        "firsts": run.firsts.tolist(),
+        "block_size": run.model.config.block_size,
+        "protocol": run.protocol.name,
+        "scored": run.protocol.scored,
+        "n_train": int(run.firsts.sum()),
+        "example": "",
+        "members": None,
+        "held_out": None,
+    }
+    if listed and parts:
+        about |= describe(listed, parts, run.protocol)
     return {
-        "list": {
-            "name": run.info.get("data"),
-            "characters": run.vocabulary.characters,
-            "firsts": run.firsts.tolist(),
-            "block_size": run.model.config.block_size,
-            "protocol": run.protocol.name,
-            "scored": run.protocol.scored,
-            "n_train": int(run.firsts.sum()),
-            "example": _example(listed) if listed else "",
-            "members": _members(listed, parts.train) if listed and parts else None,
-            "held_out": _members(listed, np.concatenate([parts.validation, parts.test])) if listed and parts else None,
-            "ngram": _ngram(found[0]),
-        },
+        "list": {**about, "ngram": _ngram(found[0])},
         "precision": precision,
         "rungs": rungs,
         "inside": inside.steps(),
+    }
+
+
+def describe(listed: WordList, parts: Split, protocol: Protocol) -> dict[str, Any]:
+    """What the page tells of a list that is at hand."""
+    return {
+        "name": listed.name,
+        "characters": listed.vocabulary.characters,
+        "firsts": listed.first_counts(parts.train).tolist(),
+        "block_size": listed.block_size,
+        "protocol": protocol.name,
+        "scored": protocol.scored,
+        "n_train": len(parts.train),
+        "example": _example(listed),
+        "members": _members(listed, parts.train),
+        "held_out": _members(listed, np.concatenate([parts.validation, parts.test])),
+        "ngram": None,
     }
 
 
@@ -213,7 +232,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "on": rung.on if rung else None,
         "why": rung.why if rung else "",
         "source": rung.source if rung else "",
-        "changes": _changes(rung, _settings(run), shown.get(rung.on)) if rung else [],
+        "changes": changes(rung, settings(run), shown.get(rung.on)) if rung else [],
         "code": code(rung) if rung else [],
         "model": {**config.to_dict(), "head_size": config.head_width, "mlp_hidden": config.mlp_hidden},
         "train": run.train_config.to_dict(),
@@ -228,11 +247,15 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "published": rung.published.test if rung and rung.published and row and row.published else None,
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, ranked) if ranked else None,
-        "curve": [[line["step"], round(line["train_loss"], 4)] for line in lines if "train_loss" in line],
-        "validation": [[line["step"], round(line["val_loss"], 4)] for line in lines if "val_loss" in line],
-        "kept": next((line["best_step"] for line in lines if "best_step" in line), 0),
+        "curve": _curve(lines, "train_loss"),
+        "validation": _curve(lines, "val_loss"),
+        "kept": next((line["best_step"] for line in lines if "best_step" in line), None) or None,
         "snapshots": _snapshots(kept.folder / run_dir.SNAPSHOTS),
     }
+
+
+def _curve(lines: list[dict[str, Any]], name: str) -> list[list[float]]:
+    return [[line["step"], round(line[name], 4)] for line in lines if name in line]
 
 
 @dataclass(frozen=True)
@@ -254,15 +277,15 @@ def _interval(value: Summary | None) -> dict[str, Any] | None:
     return value and {"mean": value.mean, "n": value.n, "half": (value.high - value.low) / 2 if value.n > 1 else None}
 
 
-def _changes(rung: Rung, after: dict[str, Any], below: Run | None) -> list[dict[str, Any]]:
+def changes(rung: Rung, after: dict[str, Any], below: Run | None) -> list[dict[str, Any]]:
     """Fields that differ from the rung below, as trained where it is shown (a tuned climb sets its own learning
     rates), else as the ladder has it. The ground has nothing below it."""
-    before = _settings(below or RUNGS[rung.on]) if rung.on else {}
+    before = settings(below or RUNGS[rung.on]) if rung.on else {}
     fields = [field for field in after if after[field] != before.get(field)] if below else rung.changes
     return [{"field": field, "before": before.get(field), "after": after[field]} for field in fields]
 
 
-def _settings(trained: Run | Rung) -> dict[str, Any]:
+def settings(trained: Run | Rung) -> dict[str, Any]:
     train = trained.train if isinstance(trained, Rung) else trained.train_config
     return {**(trained.model if isinstance(trained, Rung) else trained.model.config).to_dict(), **train.to_dict()}
 

@@ -22,11 +22,16 @@ function fill(element, properties, children) {
   return element;
 }
 
+/** @returns {any} the element of that id */
 export const byId = (id) => document.getElementById(id);
+
+/** The text of this page's script, which its workers run, too. */
+export const scriptOf = () => document.querySelector("script[type=module]").textContent;
 
 /** Put new children in, and give the focus back to the one that had it, by its data-key. */
 export function replace(element, ...children) {
-  const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  const active = /** @type {HTMLElement} */ (document.activeElement);
+  const key = element.contains(active) ? active.dataset.key : undefined;
   element.replaceChildren(...children.flat().filter(Boolean));
   if (key) [...element.querySelectorAll("[data-key]")].find((child) => child.dataset.key === key)?.focus();
 }

@@ -11,22 +11,24 @@ import { predict } from "./predict.js";
 import { readWord } from "./sample.js";
 import { copyLink, savePicture } from "./share.js";
 import { encode, glyph, openList } from "./text.js";
-import { train } from "./train.js";
+import { losses, msAStep, setUpTraining, train } from "./train.js";
 
 const VIEWS = { climb, predict, attend, inside, flow, generate, train };
 const OF_A_WORD = ["predict", "attend", "inside", "flow"];
-const { list: listed, rungs, precision, inside: code } = JSON.parse(byId("data").textContent);
-const list = openList(listed);
-const single = rungs.length === 1;
+const blank = document.documentElement.outerHTML; // before anything is shown
+const page = JSON.parse(byId("data").textContent);
+let { rungs, precision } = page;
+let list = openList(page.list);
+let single = rungs.length === 1;
 const START = {
-  view: single ? "generate" : "climb", rung: rungs[0].name, with: "", word: list.example, head: "", blind: false, at: -1, step: "", snap: -1,
+  view: !rungs.length ? "train" : single ? "generate" : "climb", rung: rungs[0]?.name ?? "", with: "", word: list.example, head: "", blind: false, at: -1, step: "",
   t: 1, k: 0, p: 1, prefix: "", seed: 0,
 };
 const PLAY_MS = 2600;
 const models = new Map();
 
 const app = {
-  list, rungs, single, code, state: { ...START }, fresh: 0,
+  list, rungs, single, code: page.inside, state: { ...START }, fresh: 0,
   find: (name) => rungs.find((rung) => rung.name === name) ?? null,
   rung: () => app.find(app.state.rung) ?? rungs[0],
   glyph: (id) => glyph(list, id),
@@ -43,6 +45,19 @@ const app = {
     if (cut) notes.push(`Only the first ${ids.length} characters are read: the model knows no longer words.`);
     byId(note).textContent = notes.join(" ") || (ids.length ? "" : "Type a word above.");
     return ids;
+  },
+  /** Show what was trained in this page instead. */
+  adopt(trained) {
+    ({ rungs, precision } = trained);
+    list = openList(trained.list);
+    single = false;
+    models.clear();
+    Object.assign(app, { list, rungs, single });
+    if (encode(list, app.state.word).unknown.length || !app.state.word) app.state.word = list.example;
+    Object.assign(START, { rung: rungs[0].name, word: list.example });
+    describe();
+    if (app.state.view !== "train") render();
+    else showRung();
   },
   set(changes) {
     Object.assign(app.state, changes);
@@ -84,12 +99,11 @@ function readFragment(text) {
 function within(state) {
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const whole = (name, low, high) => Math.round(clamp(state[name], low, high));
-  return { ...state, t: clamp(state.t, 0, 3), p: clamp(state.p, 0.01, 1), k: whole("k", 0, 1e6), at: whole("at", -1, 1e6), snap: whole("snap", -1, 1e9), seed: whole("seed", 0, 2 ** 31 - 1) };
+  return { ...state, t: clamp(state.t, 0, 3), p: clamp(state.p, 0.01, 1), k: whole("k", 0, 1e6), at: whole("at", -1, 1e6), seed: whole("seed", 0, 2 ** 31 - 1) };
 }
 
 function render() {
-  const { view } = app.state;
-  const rung = app.rung();
+  const view = rungs.length ? app.state.view : "train";
   app.width = innerWidth;
   for (const name of Object.keys(VIEWS)) byId(name).hidden = name !== view;
   for (const link of document.querySelectorAll("nav a")) {
@@ -99,13 +113,21 @@ function render() {
   }
   byId("word-field").hidden = !OF_A_WORD.includes(view);
   for (const control of document.querySelectorAll("[data-state]")) show(control, app.state[control.dataset.state]);
+  showRung();
+  VIEWS[view](app);
+}
+
+/** The rung's name and figures, beside the slider. A page without models has neither. */
+function showRung() {
+  const rung = app.rung();
+  document.querySelector(".settings").hidden = document.querySelector(".share").hidden = document.querySelector("nav").hidden = !rung;
+  if (!rung) return;
   const number = rungs.indexOf(rung);
   Object.assign(byId("rung"), { max: rungs.length - 1, value: number });
   byId("rung").setAttribute("aria-valuetext", rung.title);
   byId("rung-title").textContent = rung.title;
   byId("rung-next").textContent = number + 1 < rungs.length ? "Next rung" : "Back to the first";
   byId("rung-facts").textContent = `${single ? "" : `${number + 1} of ${rungs.length}, `}${facts(rung)}`;
-  VIEWS[view](app);
 }
 
 function facts(rung) {
@@ -145,6 +167,15 @@ function caption() {
   return of.filter(Boolean).join("; ");
 }
 
+/** Which list and models these are. */
+function describe() {
+  byId("list-name").textContent = list.name;
+  const seeds = [...new Set(rungs.map(({ seed }) => seed))].join(", ");
+  const models = single ? `The model was trained with seed ${seeds}; its weights are in ${precision}.`
+    : `Each rung is shown with one seed (${seeds}), its weights in ${precision}; losses are means over the climb's seeds, with 95 % intervals.`;
+  byId("about").textContent = `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. ${rungs.length ? models : "No model is trained yet."}`;
+}
+
 /** A page of one run speaks of one model, and begins with what it writes. */
 function layOut() {
   for (const element of document.querySelectorAll("[data-only]")) element.hidden = (element.dataset.only === "run") !== single;
@@ -173,12 +204,9 @@ addEventListener("hashchange", restore);
 addEventListener("pageshow", render); // a browser may put old values back into fields
 addEventListener("resize", () => app.width !== innerWidth && render());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
-byId("list-name").textContent = list.name;
-byId("about").textContent =
-  `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. ${single
-    ? `The model was trained with seed ${rungs[0].seed}; its weights are in ${precision}.`
-    : `Each rung is shown with one seed (${[...new Set(rungs.map(({ seed }) => seed))].join(", ")}), its weights in ${precision}; losses are means over the climb's seeds, with 95 % intervals.`}`;
+describe();
 layOut();
+setUpTraining(app, page, blank);
 restore();
 
 /** For the console, and for who checks this forward pass: logits and the trace of every position, and a word's reading. */
@@ -194,5 +222,8 @@ globalThis.rungwise = {
     const flat = (values) => [...values].map((row) => (typeof row === "number" ? row : [...row])).flat();
     return tokens.map((token) => Object.fromEntries(Object.entries(step(model, token, memory).trace).map(([part, values]) => [part, flat(values)])));
   },
+  /** The losses of every step of a rung that this page trains, under a seed. */
+  losses: (name, seed = 0) => losses(name, seed),
+  msAStep: (name) => msAStep(name),
   read: (name, word) => readWord(app.model(app.find(name)), encode(list, word).ids),
 };

@@ -16,14 +16,20 @@ from rungwise.data.words import WordList
 from rungwise.errors import UserError
 from rungwise.experiment.folders import latest
 from rungwise.play.collect import Kept, collect, find, find_list
+from rungwise.play.trainable import empty, trainable
 from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash
 
+WORKER = (
+    "forward.js", "text.js", "sample.js", "sha256.js", "zip.js", "random.js", "list.js", "weights.js", "engine.js",
+    "run.js", "ngram.js", "members.js", "worker.js",
+)  # fmt: skip
+"""The page's script is its workers' as well, but there it ends after these; worker.js itself is for them alone."""
 SCRIPTS = (
-    *("forward.js", "text.js", "sample.js", "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js"),
-    *("code.js", "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "train.js"),
-    *("share.js", "main.js"),
-)
+    "dom.js", "places.js", "draw.js", "chart.js", "arcs.js", "strips.js", "code.js",
+    "steps.js", "climb.js", "predict.js", "attend.js", "inside.js", "flow.js", "generate.js", "download.js",
+    "curves.js", "results.js", "session.js", "setup.js", "experiment.js", "train.js", "share.js", "main.js",
+)  # fmt: skip
 """Each after those that it imports."""
 PAGE = "play.html"
 
@@ -37,15 +43,31 @@ def play(
     chapters: str | None,
     serve_it: bool,
     port: int,
+    without_models: bool = False,
 ) -> None:
-    """Write the page of a climb or of runs, by default of the latest climb, and say where it is."""
+    """Write the page of a climb or of runs, by default of the latest climb, and say where it is. `without_models`: a
+    page that has none yet, with the bundled list to train on."""
+    if without_models:
+        out = out or Path(PAGE)
+        page = build(empty())
+        write_text(out, page)
+        page = page.encode()
+        print(f"Wrote {out}: no model yet, {len(page) / 1e6:.1f} MB. Open it in any browser, and press Train.")
+    else:
+        page = _of_runs(folders, out, data, seed, precision, chapters)
+    if serve_it:
+        serve(page, port)
+
+
+def _of_runs(
+    folders: tuple[Path, ...], out: Path | None, data: str | None, seed: int, precision: str, chapters: str | None
+) -> bytes:
     folders = folders or (latest(),)
     found = find(folders, seed)
     out = out or folders[0] / PAGE
     page = write(out, found, find_list(found[0].run, data), precision, chapters)
     print(f"Wrote {out}: {len(found)} rung{'s' * (len(found) > 1)}, {len(page) / 1e6:.1f} MB. Open it in any browser.")
-    if serve_it:
-        serve(page, port)
+    return page
 
 
 def write(
@@ -56,21 +78,22 @@ def write(
     chapters: str | None = None,
 ) -> bytes:
     """Write the page of these runs, and return it. `listed`: their list, to mark words, where it is at hand."""
-    page = build(collect(found, listed, precision, chapters))
+    page = build({**collect(found, listed, precision, chapters), "train": trainable(listed)})
     write_text(out, page)
     return page.encode()
 
 
 def build(data: dict[str, Any]) -> str:
     """The page. Words reach it as JSON that cannot close its element, and are only ever shown as text."""
+    data = {"train": trainable(None), **data}
     style, script = _file("page.css"), _script()
     policy = (
-        f"default-src 'none'; script-src '{policy_hash(script)}'; style-src '{policy_hash(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src '{policy_hash(script)}' 'wasm-unsafe-eval'; worker-src blob:; "
+        f"style-src '{policy_hash(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
     )
     page = Template(_file("page.html")).substitute(
         policy=policy,
-        title=html.escape(f"Inside {'the ladder' if len(data['rungs']) > 1 else 'a model'} of {data['list']['name']}"),
+        title=html.escape(_title(data)),
         about=html.escape(_about(data)),
         style=style,
         data=json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
@@ -79,9 +102,19 @@ def build(data: dict[str, Any]) -> str:
     return utf8(page).decode()  # a path's bytes that are no UTF-8 are in nobody's way
 
 
+def _title(data: dict[str, Any]) -> str:
+    if not data["rungs"]:
+        return "Climb the ladder: train transformers in this page"
+    return f"Inside {'the ladder' if len(data['rungs']) > 1 else 'a model'} of {data['list']['name']}"
+
+
 def _about(data: dict[str, Any]) -> str:
     """What the page is, in a sentence for whoever is sent its link."""
     n = len(data["rungs"])
+    if not n:
+        return (
+            "Paste a list of words, and train small transformers on it, from one attention head up, in this page alone."
+        )
     models = f"{n} small transformers, from one attention head to a full model," if n > 1 else "A small transformer"
     return (
         f"{models} trained on {data['list']['n_train']:,} words, to look inside: what each number does, in this page."
@@ -94,12 +127,13 @@ def _file(name: str) -> str:
 
 def _script() -> str:
     """The modules in one: an inline module cannot import another, so each becomes a function that gives its exports."""
-    return "const modules = {};\n" + "".join(_module(name) for name in SCRIPTS)
+    everywhere, worker, page = ("".join(map(_module, names)) for names in (WORKER[:-1], WORKER[-1:], SCRIPTS))
+    return f"const modules = {{}};\n{everywhere}if (globalThis.document) {{\n{page}}} else {{\n{worker}}}\n"
 
 
 def _module(name: str) -> str:
     text = _file(name)
-    exports = ", ".join(re.findall(r"^export (?:async )?(?:function|const) (\w+)", text, re.MULTILINE))
+    exports = ", ".join(re.findall(r"^export (?:async )?(?:function|const|class) (\w+)", text, re.MULTILINE))
     body = re.sub(r'^import (.*) from "\./(.*)";$', r'const \1 = modules["\2"];', text, flags=re.MULTILINE)
     body = re.sub(r"^export ", "", body, flags=re.MULTILINE)
     return f'modules["{name}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'

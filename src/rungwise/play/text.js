@@ -81,6 +81,6 @@ function holds({ bits, hashes, filter }, ids) {
   return true;
 }
 
-function fnv1a(ids, basis) {
+export function fnv1a(ids, basis) {
   return ids.reduce((h, id) => Math.imul(h ^ id, 0x01000193), basis) >>> 0;
 }

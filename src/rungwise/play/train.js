@@ -1,30 +1,159 @@
-// Train: the loss of every rung on its way down, and what the chosen one wrote along the way. A point of the curve leads
-// to the words of its step.
+// Train: how the losses of the rungs come down and what they write on the way, live while this page trains, or as the
+// runs of this page kept it.
 
-import { axes, byId, count, el, legend, mark, replace, svg, ticks, word } from "./dom.js";
+import { lossChart } from "./curves.js";
+import { byId, count, el, legend, mark, minus, replace, word } from "./dom.js";
+import { pageWith, runsZip, save, zipName } from "./download.js";
+import { experimentRungs, setUpExperiment, verdict } from "./experiment.js";
+import { liveRungs, trainedPage } from "./results.js";
+import { Session } from "./session.js";
+import { asked, readSetup, setUp, showSetup } from "./setup.js";
 import { encode, tagOf } from "./text.js";
 
-const [HEIGHT, LEFT, BOTTOM] = [320, 34, 34];
+const REDRAW_MS = 250;
+const training = { session: null, source: null, at: null, page: null, redraw: 0, note: "", said: "" };
 
-export function train(app) {
-  const rung = app.rung();
-  replace(byId("train-curves"), curves(app, rung));
-  replace(byId("train-legend"), app.rungs.length > 1 && app.rungs.map((r) => el("li", {},
-    el("button", { type: "button", "data-key": r.name, "aria-pressed": String(r === rung), onclick: () => app.set({ rung: r.name }) },
-      r.title, r.curve.length > 0 && el("span", { class: "number" }, r.curve.at(-1)[1].toFixed(3))))));
-  replace(byId("train-words"), rung.snapshots.length ? table(app, rung)
-    : el("p", { class: "soft" }, "No words of this training were kept. Train again, into another directory: words are kept by default."));
-  const lit = document.querySelector(".snapshots .lit");
-  if (lit && app.scrolled !== app.state.snap) lit.scrollIntoView({ block: "nearest" });
-  app.scrolled = app.state.snap;
+/** Once a page: its controls. `page`: the data that the page was written with; `blank`: its HTML. */
+export function setUpTraining(app, page, blank) {
+  const { session } = Object.assign(training, { page, blank, session: new Session(page.train.engine, (kind, run) => hear(app, kind, run)) });
+  setUp(page, () => start(app, false));
+  setUpExperiment(page, () => start(app, true));
+  byId("train-pause").addEventListener("click", () => { session.status === "paused" ? session.go() : session.pause(); redraw(app); });
+  byId("train-stop").addEventListener("click", () => session.stop().then(() => adopt(app)));
+  byId("train-zip").addEventListener("click", () => save(runsZip(training.page), zipName(training.page)));
+  byId("train-page").addEventListener("click", async () => save(await pageWith(training.blank, training.page, training.source), "rungwise.html"));
 }
 
-function table(app, rung) {
+async function start(app, experiment) {
+  const { session, page } = training;
+  const wanted = readSetup(page);
+  Object.assign(training, { note: "", said: "Reading the list.", at: null, experiment });
+  session.status = "reading";
+  redraw(app);
+  try {
+    const read = await session.read(wanted.source, wanted.protocol);
+    const rungs = experiment ? experimentRungs(page, read.list, asked({ train: { steps: 5000 } })) : wanted.rungs(read.list);
+    training.source = wanted.source;
+    if (!rungs.some(({ name }) => name === app.state.rung)) app.state.rung = rungs.at(-1).name;
+    training.said = `Training on ${count(read.parts.train.length)} words of ${read.list.name}.`;
+    await session.start(read, rungs, wanted.seeds);
+  } catch (error) {
+    session.status = "idle";
+    Object.assign(training, { note: error.message, said: "" });
+  }
+  redraw(app);
+}
+
+function hear(app, kind, run) {
+  if (kind === "failed") training.note = `${run.rung.title}: ${run.failed}`;
+  if (kind === "done") {
+    training.said = training.session.status === "done"
+      ? `Done in ${duration(training.session.took / 1000)}. The other views show what was trained.`
+      : `${run.rung.title}, seed ${run.seed}: test loss ${run.done.losses.test.toFixed(3)}.`;
+    adopt(app);
+  }
+  redraw(app);
+}
+
+/** What is trained becomes what the page shows. */
+function adopt(app) {
+  const { session, page } = training;
+  if (!session.runs.some(({ done, turn }) => done && !turn)) return;
+  training.page = trainedPage(session, page);
+  app.adopt(training.page);
+}
+
+function redraw(app) {
+  if (training.redraw) return;
+  training.redraw = setTimeout(() => {
+    training.redraw = 0;
+    if (app.state.view === "train" || !app.rungs.length) train(app);
+  }, REDRAW_MS);
+}
+
+export function train(app) {
+  const { session } = training;
+  const live = session.runs.length > 0;
+  const rungs = live ? liveRungs(session) : app.rungs;
+  const chosen = rungs.find(({ name }) => name === app.state.rung) ?? rungs.at(-1);
+  showSetup(session.status);
+  showProgress(session);
+  byId("train-note").textContent = training.note;
+  if (byId("train-said").textContent !== training.said) byId("train-said").textContent = training.said;
+  byId("train-take").hidden = !live || !session.runs.some(({ done, turn }) => done && !turn);
+  const choose = (name, step) => { training.at = step; app.set({ rung: name }); };
+  const ngram = live ? session.source.about.ngram : app.list.ngram;
+  replace(byId("train-curves"), chosen && lossChart(rungs, chosen, { width: Math.max(280, byId("train-curves").clientWidth), ngram, at: training.at, choose })
+    || (session.status === "idle" && app.rungs.length && el("p", { class: "soft" }, "These runs kept no curve.")));
+  replace(byId("train-legend"), rungs.map((r) => choice(app, r, chosen)));
+  const wrote = rungs.filter((r) => r.snapshots.length);
+  renew("train-cards", [live, training.experiment, chosen?.name, ...wrote.map((r) => r.snapshots.length)],
+    () => live && !training.experiment && wrote.map((r) => card(app, r, chosen)));
+  replace(byId("train-verdict"), live && training.experiment && verdict(session));
+  renew("train-words", [chosen?.name, chosen?.snapshots.length, chosen?.validation.length, training.at, app.list.name, session.began],
+    () => chosen && history(app, chosen));
+}
+
+const shown = new Map();
+
+/** Put new children in, where what they depend on has changed: most of the page stays as it is while a curve grows. */
+function renew(id, key, make) {
+  const text = JSON.stringify(key);
+  if (shown.get(id) === text) return;
+  shown.set(id, text);
+  replace(byId(id), make());
+}
+
+export function losses(name, seed) {
+  const run = training.session.runs.find((one) => one.rung.name === name && one.seed === seed);
+  return run ? Array.from(run.losses.subarray(0, run.step)) : [];
+}
+
+/** Milliseconds a step so far, batches included. */
+export function msAStep(name) {
+  const run = training.session.runs.find((one) => one.rung.name === name);
+  return run ? run.ms / run.step : null;
+}
+
+const duration = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
+
+/** Numbers that change all the time: shown, not read aloud. */
+function showProgress(session) {
+  const on = ["training", "paused"].includes(session.status);
+  byId("train-live").hidden = !on;
+  if (!on) return;
+  const { share, left, tokens } = session.progress;
+  byId("train-progress").value = share;
+  const told = [`${Math.round(100 * share)} %`, `${count(Math.round(tokens / 1000) * 1000)} tokens a second`,
+    left !== null && `about ${duration(left)} left`, session.memory && `${count(Math.ceil(session.memory / 2 ** 20))} MB of memory`];
+  byId("train-numbers").textContent = session.status === "paused" ? "Paused." : told.filter(Boolean).join(", ");
+}
+
+function choice(app, r, chosen) {
+  const last = r.curve.at(-1);
+  return el("li", {}, el("button", { type: "button", "data-key": r.name, "aria-pressed": String(r === chosen), onclick: () => app.set({ rung: r.name }) },
+    r.title, last && el("span", { class: "number" }, last[1].toFixed(3)),
+    r.validation.length > 0 && el("span", { class: "number soft small" }, `val. ${r.validation.at(-1)[1].toFixed(3)}`)));
+}
+
+/** What a rung writes now. */
+function card(app, r, chosen) {
+  const { step, samples } = r.snapshots.at(-1);
+  return el("section", { class: r === chosen ? "card wrote chosen" : "card wrote" },
+    el("h3", {}, r.title, el("span", { class: "soft small" }, ` after ${count(step)} steps`)),
+    el("p", { dir: "auto" }, samples.map((text) => el("span", { class: "sample" }, word(text), " "))));
+}
+
+/** What the chosen rung wrote on the way; the row of a point that was chosen on its curve stands out. */
+function history(app, rung) {
+  if (!rung.snapshots.length) return el("p", { class: "soft" }, training.session.runs.length ? "" : "No words of this training were kept. Train again, into another directory: words are kept by default.");
+  const loss = new Map(rung.validation);
   return el("table", { class: "snapshots" },
     el("caption", {}, `What ${rung.title} wrote after so many steps. ${legend(app.list)}`),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "step"), el("th", { scope: "col" }, "ten words"))),
-    el("tbody", {}, rung.snapshots.map(({ step, samples }) => el("tr", { class: step === app.state.snap && "lit" },
-      el("th", { scope: "row" }, count(step)), el("td", { dir: app.list.direction }, samples.map((text) => written(app, text)))))));
+    el("thead", {}, el("tr", {}, ["step", loss.size > 0 && "validation", "ten words"].filter(Boolean).map((title) => el("th", { scope: "col" }, title)))),
+    el("tbody", {}, rung.snapshots.map(({ step, samples }) =>
+      el("tr", { class: step === training.at && "lit", "aria-current": step === training.at && "true" }, el("th", { scope: "row" }, count(step)),
+        loss.size > 0 && el("td", { class: "number" }, loss.has(step) ? minus(loss.get(step), 3) : ""), el("td", { dir: app.list.direction }, samples.map((text) => written(app, text)))))));
 }
 
 /** A word from along the way, with the mark of its part. */
@@ -32,62 +161,3 @@ function written(app, text) {
   const tag = tagOf(app.list, encode(app.list, text).ids);
   return el("span", { class: tag === "in training" ? "sample member" : "sample" }, word(text), mark(tag), " ");
 }
-
-/** Loss by step, on an axis that begins at 0 and is logarithmic further on: the first hundreds matter as much as the
- * last thousands. Of the chosen rung the validation loss, too, the step whose weights were kept, and its snapshots. */
-function curves(app, rung) {
-  const shown = app.rungs.filter(({ curve }) => curve.length);
-  if (!shown.length) return el("p", { class: "soft" }, "These runs kept no curve.");
-  const width = Math.max(280, byId("train-curves").clientWidth);
-  const points = [...shown.flatMap(({ curve }) => curve), ...rung.validation];
-  const [first, last] = [Math.min(...points.map(([s]) => s)), Math.max(...points.map(([s]) => s))];
-  const [low, high] = [Math.min(...points.map(([, l]) => l)), Math.max(...points.map(([, l]) => l))];
-  const x = (step) => LEFT + 8 + ((width - LEFT - 24) * Math.log1p(step / first)) / Math.log1p(last / first);
-  const y = (loss) => 22 + ((HEIGHT - BOTTOM - 26) * (high - loss)) / (high - low || 1);
-  const path = (curve) => curve.map(([s, l], i) => `${i ? "L" : "M"}${x(s).toFixed(1)} ${y(l).toFixed(1)}`).join("");
-  const steps = spaced([0, 250, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000].filter((s) => s < last).concat(last), x);
-  const ordered = [...shown.filter((r) => r !== rung), ...shown.filter((r) => r === rung)];
-  return [
-    svg("svg", { class: "chart curves", viewBox: `0 0 ${width} ${HEIGHT}`, role: "group", "aria-label": said(shown, rung) },
-      axes({ width, left: LEFT, y, yTicks: ticks(low, high, high - low > 1 ? 0.5 : 0.2), yLabel: "loss, nats" }),
-      steps.map((s) => svg("text", { x: x(s), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" }, count(s))),
-      svg("text", { x: width, y: HEIGHT - 2, "text-anchor": "end" }, "training steps"),
-      ordered.map((r) => svg("g", { class: r === rung && "chosen" },
-        svg("path", { d: path(r.curve) }), svg("circle", { cx: x(r.curve.at(-1)[0]), cy: y(r.curve.at(-1)[1]), r: 3.5 }))),
-      rung.validation.length > 0 && svg("path", { class: "validation", d: path(rung.validation) }),
-      rung.kept > 0 && svg("g", { class: "kept" }, svg("path", { d: `M${x(rung.kept)} 22V${HEIGHT - BOTTOM}` }),
-        svg("text", { x: x(rung.kept) - 4, y: 34, "text-anchor": "end" }, `kept: step ${count(rung.kept)}`)),
-      rung.snapshots.map(({ step }) => snapshot(app, step, x(step), y(at(rung.curve, step))))),
-    el("p", { class: "soft small" }, explained(rung)),
-  ];
-}
-
-/** A step whose words were kept, as a button on the curve. */
-function snapshot(app, step, x, y) {
-  const go = () => app.set({ snap: step });
-  return svg("circle", { class: step === app.state.snap ? "snapshot lit" : "snapshot", cx: x, cy: y, r: 6, role: "button", tabindex: 0,
-    "data-key": `snapshot ${step}`, "aria-label": `Words after ${count(step)} steps`, onclick: go,
-    onkeydown: ({ key }) => ["Enter", " "].includes(key) && go() });
-}
-
-/** A curve's loss at a step; before its first point, that one. */
-function at(curve, step) {
-  const after = curve.findIndex(([s]) => s >= step);
-  if (after <= 0) return curve.at(after)[1];
-  const [[s0, l0], [s1, l1]] = [curve[after - 1], curve[after]];
-  return l0 + ((l1 - l0) * (step - s0)) / (s1 - s0);
-}
-
-/** Steps that leave room for their numbers; the last always stays. */
-function spaced(steps, x) {
-  return steps.filter((s, i) => i === steps.length - 1 || (x(steps.at(-1)) - x(s) > 48 && (i === 0 || x(s) - x(steps[i - 1]) > 30)));
-}
-
-const said = (shown, rung) => `Training loss by step. At the end: ${shown.map((r) => `${r.title} ${r.curve.at(-1)[1].toFixed(3)}`).join("; ")}${
-  rung.validation.length ? `; validation loss of ${rung.title} ${rung.validation.at(-1)[1].toFixed(3)}` : ""}`;
-
-const explained = ({ validation, snapshots }) => [
-  "Training loss: mean of the batches since the point before.",
-  validation.length && "Dashed: loss on the validation words; the weights with the lowest were kept.",
-  snapshots.length && "A ring leads to the words of its step.",
-].filter(Boolean).join(" ");

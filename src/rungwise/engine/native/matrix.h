@@ -17,7 +17,11 @@ constexpr int WIDTH = 4, TILE_VECTORS = 4;   // 6 x 4 of 32
 #else
 constexpr int WIDTH = 4, TILE_VECTORS = 2;
 #endif
+#if defined(__wasm__)
+constexpr int TILE_ROWS = 4;  // a browser's compiler keeps 4 x 2 in registers, not 6 x 2
+#else
 constexpr int TILE_ROWS = 6;
+#endif
 
 typedef float Vec __attribute__((vector_size(WIDTH * sizeof(float)), may_alias));
 typedef int32_t IntVec __attribute__((vector_size(WIDTH * sizeof(int32_t))));

@@ -1,0 +1,114 @@
+"""The page's training, without a page: the same lists, splits, losses, words and baselines as the command line's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from play_runs import made_up
+from rungwise.config import WordStart, get_protocol
+from rungwise.data.batches import Tape
+from rungwise.data.words import WordList, load, split
+from rungwise.engine import native
+from rungwise.engine.loop import models, train
+from rungwise.engine.native_engine import NativeEngine
+from rungwise.experiment.baselines import count
+from rungwise.inference.sample import generate
+from rungwise.inference.score import score
+from rungwise.ladder import RUNGS, Rung
+
+NODE = shutil.which("node")
+HERE = Path(__file__).parent
+WASM = Path(native.__file__).parent / "engine.wasm"
+STEPS = 60
+TOLERANCE = 1e-5
+"""Nats a scored token."""
+RELU = [name for name, rung in RUNGS.items() if rung.model.mlp == "relu"]
+PARTING = {**dict.fromkeys(RELU, 0.02), "4-layers-no-residual": 0.2, "without-residual": 0.1}
+"""Rungs whose runs part where a sum rounds otherwise (the page has no fused multiply-add): at a ReLU's kink, or where a
+deep model has no residual connections. They meet again; this much they may be apart on the way."""
+
+pytestmark = [
+    pytest.mark.skipif(not NODE, reason="needs node"),
+    pytest.mark.skipif(native.why_not() is not None, reason="needs the native engine"),
+]
+
+
+def in_node(words: list[str], protocol: str = "article", name: str = "words.txt", **asked: Any) -> dict[str, Any]:
+    data = base64.b64encode("\n".join(words).encode()).decode()
+    given = {"wasm": str(WASM), "words": data, "name": name, "protocol": protocol, "jobs": [], **asked}
+    done = subprocess.run(
+        [str(NODE), str(HERE / "train_in_node.js")],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    return json.loads(done.stdout)
+
+
+def job(rung: Rung, steps: int, seed: int) -> dict[str, Any]:
+    return {"model": rung.model.to_dict(), "train": rung.trained(steps).to_dict(), "seed": seed, "steps": steps}
+
+
+def on_the_command_line(listed: WordList, protocol: str, rung: Rung, steps: int, seed: int) -> dict[str, Any]:
+    rules = get_protocol(protocol)
+    parts, config = split(listed, rules), rung.trained(steps)
+    model_config = rung.model.replace(vocab_size=len(listed.vocabulary), block_size=listed.block_size)
+    start = WordStart.of(rules, config)
+    firsts = None if start.end_fed else listed.first_counts(parts.train)
+    engine = NativeEngine(model_config, config, Tape.of(listed, parts.train, rules), (seed,))
+    losses: list[np.ndarray] = []
+
+    def words() -> list[str]:
+        return [w.text for w in generate(models(engine, model_config, 1)[0], listed.vocabulary, 10, firsts, seed=seed)]
+
+    first = words()
+    train(engine, config, lambda _, block: losses.append(block[:, 0]))
+    test = score(models(engine, model_config, 1)[0], Tape.of(listed, parts.test, start)).loss
+    return {"losses": np.concatenate(losses), "first": first, "words": words(), "test": test}
+
+
+def compare(listed: WordList, protocol: str, rungs: list[Rung], steps: int, seed: int) -> float:
+    found = in_node(list(listed), protocol, jobs=[job(rung, steps, seed) for rung in rungs])
+    worst = 0.0
+    for rung, ours in zip(rungs, found["runs"], strict=True):
+        expected = on_the_command_line(listed, protocol, rung, steps, seed)
+        off = float(np.abs(np.array(ours["losses"]) - expected["losses"]).max())
+        most = PARTING.get(rung.name, TOLERANCE)
+        assert off < most, rung.name
+        assert abs(ours["test"] - expected["test"]) < most, rung.name
+        assert ours["first"] == expected["first"], rung.name
+        assert ours["words"] == expected["words"] or rung.name in PARTING, rung.name
+        worst = max(worst, off)
+    return worst
+
+
+@pytest.mark.parametrize("protocol", ["article", "strict"])
+def test_every_rung_trains_as_on_the_command_line(protocol: str) -> None:
+    compare(made_up(), protocol, list(RUNGS.values()), STEPS, seed=3)
+
+
+@pytest.mark.long
+def test_every_rung_trains_alike_for_a_thousand_steps() -> None:
+    compare(load("given-names"), "strict", list(RUNGS.values()), 1000, seed=0)
+
+
+@pytest.mark.parametrize("protocol", ["article", "makemore", "strict"])
+def test_lists_are_split_and_counted_alike(protocol: str) -> None:
+    listed = load("given-names")
+    found = in_node(list(listed), protocol, parts=True, shown=True)
+    parts = split(listed, get_protocol(protocol))
+    assert found["characters"] == listed.vocabulary.characters
+    for part in ("train", "validation", "test"):
+        assert found["parts"][part] == getattr(parts, part).tolist()
+    expected = [losses["test_loss"] for losses in count(listed, parts, get_protocol(protocol)).values()]
+    assert found["kneserNey"] == pytest.approx(expected, abs=1e-9)
