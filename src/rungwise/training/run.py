@@ -213,7 +213,7 @@ def _make_trainer(setup: Setup) -> Trainer:
         engine = _make_engine(setup, name)
     except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
         raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
-    validation = dataset.validation_tape(configs.word_start)
+    validation = dataset.scored_tape("validation", configs.word_start, datasets.EVALUATION_WORDS)
     return Trainer(
         setup.out, engine, configs.model, configs.train, setup.run, validation, setup.resume_hint, setup.observers
     )
