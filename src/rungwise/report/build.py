@@ -1,13 +1,11 @@
-"""Results -> report.md and one self-contained report.html; and the findings alone, for docs/. No torch here.
+"""Results -> report.md and one self-contained report.html. No torch here.
 
 The same results give the same bytes: dates are those of the results, and figures are drawn without chance.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from rungwise.analysis.claims import Finding, confounds, findings
@@ -15,23 +13,11 @@ from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
 from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.experiment.plan import cost
 from rungwise.ladder import RUNGS, SELECTIONS
-from rungwise.report.document import (
-    Block,
-    Facts,
-    Paragraph,
-    Section,
-    Strip,
-    Verdicts,
-    Words,
-    markdown,
-    missing_all,
-    shown,
-)
-from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
+from rungwise.report.document import Block, Facts, Paragraph, Section, Strip, Verdicts, Words, html, markdown, shown
+from rungwise.report.figures import LADDER, best_baseline, ladder_figures
 from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.util import hints
 from rungwise.util.files import make_folder, write_text
-from rungwise.util.hashing import policy_hash
 from rungwise.util.machine import cores
 from rungwise.util.progress import duration
 
@@ -63,36 +49,6 @@ def build(evidence: Evidence) -> list[Section]:
         provenance_section(evidence),
         *missing_section(evidence),
     ]
-
-
-def html(sections: Sequence[Section]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rungwise.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = typeset
-    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all, kind=lambda block: type(block).__name__)
-    script = resources.files("rungwise.report").joinpath("report.js").read_text(encoding="utf-8")
-    page = environment.get_template("report.html.j2")
-    return page.render(title=sections[0].title, sections=sections, script=script, policy=policy_hash(script)) + "\n"
-
-
-def typeset(text: str) -> str:
-    """Text for the page: one line, where a number keeps its per cent sign and its exponent."""
-    return re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", shown(text)).replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def findings_markdown(paths: Sequence[Path], peers: Path | None = None) -> str:
-    """The findings alone, as docs/findings.md holds them."""
-    evidence = read(paths, peers)
-    found = findings(evidence)
-    intro = Section("top", "Findings", [Paragraph(tally(found)), Paragraph(RULES, quiet=True)], level=1)
-    return markdown([intro, *findings_sections(evidence, found, rules=False), provenance_section(evidence)])
 
 
 RULES = (
@@ -130,7 +86,7 @@ def tally(found: Sequence[Finding]) -> str:
 
 def headline(main: Measured) -> list[Block]:
     """The results in plain words."""
-    rungs = measured_rungs(main, *LADDER)
+    rungs = main.rungs(*LADDER)
     if len(rungs) < 2:
         return []
     levels = {rung.title: main.summary(rung.name).mean for rung in rungs}
@@ -204,7 +160,7 @@ def words_section(measured: Measured) -> list[Section]:
     """What the rungs write: the words of each one's first seed."""
     drawn = [
         (rung.title, [(shown(word), tag) for word, tag in measured.by_rung[rung.name][0].detail["samples"]])
-        for rung in measured_rungs(measured, *LADDER)
+        for rung in measured.rungs(*LADDER)
         if measured.by_rung[rung.name][0].detail.get("samples")
     ]
     caption = (
