@@ -19,8 +19,7 @@ from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses,
 from rungwise.ladder import RUNGS, Rung, select
 from rungwise.report import plots
 from rungwise.report.build import RULES, findings_sections, provenance_section, tally
-from rungwise.report.document import Figure, Paragraph, Section
-from rungwise.report.document import markdown as as_markdown
+from rungwise.report.document import Figure, Paragraph, Section, markdown
 from rungwise.report.figures import ladder_figures
 from rungwise.util.files import read_json
 from scripts import (
@@ -58,7 +57,7 @@ def findings(paths: Sequence[Path], peers: Path | None = None) -> str:
     found = evidence.read(paths, peers)
     judged = claims.findings(found)
     intro = Section("top", "Findings", [Paragraph(tally(judged)), Paragraph(RULES, quiet=True)], level=1)
-    return as_markdown([intro, *findings_sections(found, judged, rules=False), provenance_section(found)])
+    return markdown([intro, *findings_sections(found, judged, rules=False), provenance_section(found)])
 
 
 def about(results: list[Result]) -> str:
