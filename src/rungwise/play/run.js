@@ -2,8 +2,9 @@
 // the command line (batches.py, loop.py, prefix_tree.py), functions of the seed and the step alone.
 
 import { Engine } from "./engine.js";
-import { END, UserError, firstCounts, tape, wordStart } from "./list.js";
+import { END, firstCounts, tape, wordStart } from "./list.js";
 import { Generator, deriveSeed } from "./random.js";
+import { UserError } from "./source.js";
 import { PAD, asListed, decode } from "./text.js";
 import { complete, initialise, shapes } from "./weights.js";
 

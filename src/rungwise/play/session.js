@@ -57,9 +57,7 @@ export class Session {
     const reader = new Trainer(this.engine, () => {});
     try {
       await reader.ready;
-      const found = await reader.ask({ kind: "read", ...source, protocol });
-      await reader.ask({ kind: "list", ...found });
-      return { ...found, about: await reader.ask({ kind: "about" }) };
+      return await reader.ask({ kind: "read", ...source, protocol });
     } finally {
       reader.worker.terminate();
     }
