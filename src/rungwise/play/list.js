@@ -45,7 +45,7 @@ function wordsOf(cells, name, lowercase) {
   const [words, dropped] = [/** @type {string[]} */ ([]), { long: 0, broken: 0, misfit: 0 }];
   for (const cell of cells) {
     if (cell === null) dropped.misfit++;
-    else {
+    else if (cell) {
       // A word of MAX_LENGTH characters is no longer than this, whatever its marks compose to.
       const word = cell.length > 64 * MAX_LENGTH ? cell : comparable(lowercase ? cell.toLowerCase() : cell);
       if (!word) continue;

@@ -133,7 +133,7 @@ def _script() -> str:
 
 def _module(name: str) -> str:
     text = _file(name)
-    exports = ", ".join(re.findall(r"^export (?:async )?(?:function|const|class) (\w+)", text, re.MULTILINE))
+    exports = ", ".join(re.findall(r"^export (?:async )?(?:function\*?|const|class) (\w+)", text, re.MULTILINE))
     body = re.sub(r'^import (.*) from "\./(.*)";$', r'const \1 = modules["\2"];', text, flags=re.MULTILINE)
     body = re.sub(r"^export ", "", body, flags=re.MULTILINE)
     return f'modules["{name}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'
