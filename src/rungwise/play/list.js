@@ -137,16 +137,18 @@ export function firstCounts(list, words) {
 
 /** END w1 END w2 ... END, and where each word's sequence begins and how long it is (batches.Tape). `start`: WordStart. */
 export function tape(list, words, start) {
-  const tokens = [END];
+  const { codes, offsets } = list;
+  const tokens = new Int32Array(words.reduce((n, word) => n + offsets[word + 1] - offsets[word] + 1, 1)).fill(END);
   const [starts, lengths] = [new Int32Array(words.length), new Int32Array(words.length)];
   const fed = start.end_fed ? 1 : 0;
+  let at = 1;
   words.forEach((word, i) => {
-    starts[i] = tokens.length - fed;
-    for (let k = list.offsets[word]; k < list.offsets[word + 1]; k++) tokens.push(list.codes[k]);
-    lengths[i] = tokens.length - starts[i];
-    tokens.push(END);
+    starts[i] = at - fed;
+    tokens.set(codes.subarray(offsets[word], offsets[word + 1]), at);
+    at += offsets[word + 1] - offsets[word];
+    lengths[i] = at++ - starts[i];
   });
-  return { tokens: Int32Array.from(tokens), starts, lengths, unscored: start.end_fed && !start.first_scored ? 1 : 0 };
+  return { tokens, starts, lengths, unscored: start.end_fed && !start.first_scored ? 1 : 0 };
 }
 
 /** How a word begins for a model (protocol.WordStart.of). */
