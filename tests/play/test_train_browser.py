@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import itertools
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from test_train_node import PARTING, TOLERANCE, on_the_command_line
 
 from rungwise.cli.main import main
-from rungwise.config import get_protocol
+from rungwise.config import ListConfig, get_protocol
 from rungwise.data.batches import Tape
 from rungwise.data.words import load, read, split
 from rungwise.engine import native
@@ -34,13 +36,13 @@ LISTED = "\n".join(map("".join, itertools.product(*PARTS))).encode()
 
 
 @pytest.fixture
-def page(chromium: Any, path: Path) -> Iterator[Any]:
+def page(chromium: Any, empty_page: Path) -> Iterator[Any]:
     context, heard = chromium.new_context(), []
     page = context.new_page()
     page.on("console", lambda message: heard.append(message.text))
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.set_default_timeout(MINUTE)
-    page.goto(path.as_uri())
+    page.goto(empty_page.as_uri())
     yield page
     context.close()
     assert not heard
@@ -150,33 +152,78 @@ def test_the_downloaded_page_holds_the_models(page: Any, chromium: Any, tmp_path
     other.close()
 
 
+WATCH = """
+globalThis.long = [];
+const watch = new PerformanceObserver((all) => all.getEntries().forEach(({ duration }) => long.push(duration)));
+watch.observe({ entryTypes: ["longtask"] });
+"""
+
+
+def longest_task(page: Any) -> float:
+    """Milliseconds on the main thread since WATCH, by the clock, less what a busy machine makes of it."""
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return max(page.evaluate("long"), default=0) / busy
+
+
 HOSTILE = {
     "binary": (bytes(range(256)) * 400, "is not UTF-8: line 2, byte 129 of the file (0x80)"),
-    "one line": (b"a" * 10_000_000, "holds no words of at most 64 characters."),
-    "blank": (b"\n \n\n", "holds no words."),
-    "characters": (
-        "\n".join(map(chr, range(0x4E00, 0x4E00 + 20_000))).encode(),
-        "20,000 different characters; a page takes 2,000",
+    "one line of 10 MB": (b"a" * 10_000_000, "holds no words of at most 64 characters."),
+    "60,000 characters": (
+        "\n".join(map(chr, range(0x20000, 0x20000 + 60_000))).encode(),
+        "60,000 different characters; a page takes 2,000",
     ),
-    "large": (b"anna\nbert\n" * 4_000_000, "has 40,000,000 bytes; a page takes 33,554,432"),
-    "short": (b"anna\nbert\n", "needs at least 3"),
-    "zeros": (b"a\0b\nc\n", "holds zero characters (U+0000)"),
-    "table": (b"a\tb\nc\td\ne\tf\n", "is a table (a, b)"),
-    "packed": (b"\x1f\x8b\x08\0\0", "is a gzip file"),
+    "100 MB": (b"anna\nbert\n" * 10_000_000, "has 100,000,000 bytes; a page takes 33,554,432"),
+    "100 MB, packed": (gzip.compress(b"anna\nbert\n" * 10_000_000, 1), "has more than 33,554,432 bytes"),
+    "6 million words": (b"anna\n" * 6_000_000, "holds more than 1,000,000 words"),
+    "33 million blank lines": (b"\n" * 33_000_000, "holds no words."),
+    "a giant cell": (b'a,b\n"' + b"c" * 30_000_000, "line 2: field larger than field limit (131072)"),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_list_is_refused_in_one_line(page: Any, tmp_path: Path, kind: str) -> None:
+def test_a_hostile_list_is_refused_in_one_line_and_the_page_stays_responsive(
+    page: Any, tmp_path: Path, kind: str
+) -> None:
     content, line = HOSTILE[kind]
     (tmp_path / "words.txt").write_bytes(content)
     page.select_option("#train-list", "own")
+    if "cell" in kind:
+        page.fill("#train-column", "a")
+    page.evaluate(WATCH)
     page.set_input_files("#train-file", tmp_path / "words.txt")
     page.click("#train-go")
     page.wait_for_selector("#train-note:not(:empty)")
     said = page.inner_text("#train-note")
     assert line in said and "\n" not in said
     assert page.is_enabled("#train-go")
+    assert longest_task(page) < 50
+
+
+@pytest.mark.long
+def test_the_largest_list_that_a_page_takes_trains(page: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    letters = rng.integers(97, 123, size=(960_000, 34), dtype=np.uint8)
+    letters[:, -1] = 10
+    (tmp_path / "words.txt").write_bytes(letters.tobytes())
+    page.select_option("#train-list", "own")
+    page.set_input_files("#train-file", tmp_path / "words.txt")
+    page.evaluate(WATCH)
+    train(page, "baseline", "gelu", steps=20)
+    assert longest_task(page) < 50
+
+
+def test_a_column_of_a_packed_table_trains_as_on_the_command_line(page: Any, tmp_path: Path) -> None:
+    table = b"id,name\n" + b"".join(b"%d,%s\n" % (i, word) for i, word in enumerate(LISTED.upper().split()))
+    (tmp_path / "words.csv.gz").write_bytes(gzip.compress(table))
+    page.select_option("#train-list", "own")
+    page.set_input_files("#train-file", tmp_path / "words.csv.gz")
+    page.click("#train-go")
+    page.wait_for_selector("#train-note:has-text('is a table: name the column that holds the words (id, name)')")
+    page.fill("#train-column", "name")
+    page.check("#train-lowercase")
+    train(page, "baseline", steps=20)
+    listed = load(ListConfig(str(tmp_path / "words.csv.gz"), column="name", lowercase=True))
+    check(page, "baseline", on_the_command_line(listed, "strict", RUNGS["baseline"], 20, 0)["losses"])
 
 
 def test_an_experiment_of_ones_own_is_compared_in_pairs(page: Any) -> None:

@@ -259,7 +259,7 @@ def _table(texts: Iterator[str], name: str, column: str) -> Iterator[Block]:
 
     A row with more or fewer cells than the header is None: which of its cells is which, nobody knows, and a part of
     a cell must not pass for a word. A row of blank cells is a blank word, however many they are."""
-    first = next(texts, "").lstrip("\r\n")
+    first = next(filter(None, (text.lstrip("\r\n") for text in texts)), "")  # blank lines may stand before the header
     rows = _rows(chain([first], texts), _delimiter(first, comparable(column)))
     words: list[str | None] = []
     try:

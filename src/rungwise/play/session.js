@@ -1,6 +1,7 @@
 // A session of training: the workers, the runs that they train, and what has come of each so far. Nothing is drawn here.
 
 import { scriptOf } from "./dom.js";
+import { bytesFrom } from "./source.js";
 
 const STEP_COST = 4000; // parameters whose work a step's fixed cost is worth
 
@@ -24,11 +25,11 @@ class Trainer {
     this.ready = this.ask({ kind: "engine", packed: engine });
   }
 
-  ask(message) {
+  ask(message, given = []) {
     return new Promise((done, refused) => {
       const call = ++this.calls;
       this.asked.set(call, { done, refused });
-      this.worker.postMessage({ ...message, call });
+      this.worker.postMessage({ ...message, call }, given);
     });
   }
 
@@ -53,13 +54,12 @@ export class Session {
   }
 
   /** A list, read and split as the protocol says; an Error whose message says what is wrong with it. */
-  async read(source, protocol) {
+  async read({ file, ...source }, protocol) {
     const reader = new Trainer(this.engine, () => {});
     try {
       await reader.ready;
-      const found = await reader.ask({ kind: "read", ...source, protocol });
-      await reader.ask({ kind: "list", ...found });
-      return { ...found, about: await reader.ask({ kind: "about" }) };
+      const bytes = file && await bytesFrom(file, source.name); // here: of a page from disk, WebKit's workers read no file
+      return await reader.ask({ kind: "read", ...source, bytes, protocol }, file ? [bytes.buffer] : []);
     } finally {
       reader.worker.terminate();
     }

@@ -62,8 +62,9 @@ export const asked = (rung) => (byId("train-steps").value === "" ? rung.train.st
 
 /** What the controls say: { source, protocol, seeds, rungs(list) }. */
 export function readSetup({ train }) {
+  const how = { column: byId("train-column").value, lowercase: byId("train-lowercase").checked };
   const source = byId("train-list").value === "page" ? { packed: train.words.data, name: train.words.name, sha256: train.words.sha256 }
-    : own.file ? { file: own.file, name: own.file.name } : { text: own.text, name: "pasted words" };
+    : own.file ? { file: own.file, name: own.file.name, ...how } : { file: new Blob([own.text]), name: "pasted words", ...how };
   const names = new Set(chosenRungs());
   return {
     source, protocol: byId("train-protocol").value, seeds: clamp(Number(byId("train-seeds").value), 1, 10),

@@ -5,13 +5,14 @@ import { lossChart } from "./curves.js";
 import { byId, count, el, legend, mark, minus, say, update, word } from "./dom.js";
 import { pageWith, runsZip, save, zipName } from "./download.js";
 import { experimentRungs, setUpExperiment, verdict } from "./experiment.js";
+import { leftOut } from "./list.js";
 import { liveRungs, trainedPage } from "./results.js";
 import { Session } from "./session.js";
 import { asked, isBusy, readSetup, setUp, showSetup } from "./setup.js";
 import { encode, tagOf } from "./text.js";
 
 const REDRAW_MS = 250;
-const training = { session: null, source: null, at: null, page: null, redraw: 0, note: "", said: "", tenths: 0 };
+const training = { session: null, at: null, page: null, redraw: 0, note: "", said: "", tenths: 0 };
 
 /** Once a page: its controls. `page`: the data that the page was written with; `blank`: its HTML. */
 export function setUpTraining(app, page, blank) {
@@ -21,7 +22,7 @@ export function setUpTraining(app, page, blank) {
   byId("train-pause").addEventListener("click", () => { session.status === "paused" ? session.go() : session.pause(); redraw(app); });
   byId("train-stop").addEventListener("click", () => session.stop().then(() => adopt(app)));
   byId("train-zip").addEventListener("click", () => save(runsZip(training.page), zipName(training.page)));
-  byId("train-page").addEventListener("click", async () => save(await pageWith(training.blank, training.page, training.source), "rungwise.html"));
+  byId("train-page").addEventListener("click", async () => save(await pageWith(training.blank, training.page, session.source.list), "rungwise.html"));
 }
 
 async function start(app, experiment) {
@@ -34,9 +35,8 @@ async function start(app, experiment) {
   try {
     const read = await session.read(wanted.source, wanted.protocol);
     const rungs = experiment ? experimentRungs(page, read.list, asked({ train: { steps: 5000 } })) : wanted.rungs(read.list);
-    training.source = wanted.source;
     if (!rungs.some(({ name }) => name === app.state.rung)) app.state.rung = rungs.at(-1).name;
-    training.said = `Training on ${count(read.parts.train.length)} words of ${read.list.name}.`;
+    training.said = `Training on ${count(read.parts.train.length)} words of ${read.list.name}${leftOut(read.list.dropped)}.`;
     await session.start(read, rungs, wanted.seeds);
   } catch (error) {
     session.status = "idle";
