@@ -2,7 +2,8 @@
 
 Fetches jax-js and TensorFlow.js from npm into a temporary folder, and runs a step of the same sizes with each and with
 engine.wasm, in node, one after the other in every round (in_browser.mjs). TinyGPT is not on npm: --tinygpt takes a
-checkout of github.com/sarthakagrawal927/tinygpt, which holds its module. Writes results/performance/in-browser.json.
+checkout of github.com/sarthakagrawal927/tinygpt, which holds its module. Then the article's rungs train in the page, in
+Chromium, from the press of a button to the last loss. Writes results/performance/in-browser.json.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from statistics import median
 from typing import Any
 
 from rungwise.data import words
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.model.cost import n_parameters
+from rungwise.play import speed
+from rungwise.play.page import build
+from rungwise.play.trainable import empty
 from rungwise.util.files import read_json
 from rungwise.util.provenance import describe_machine, provenance
 from scripts import common
@@ -25,6 +29,7 @@ from scripts import common
 FILE = common.PERFORMANCE / "in-browser.json"
 PACKAGES = ("@jax-js/jax@0.1.25", "@tensorflow/tfjs@4.22.0", "@tensorflow/tfjs-backend-wasm@4.22.0")
 SIZES = ("gelu", "scaled")
+LADDER_STEPS = 5000
 TRAINERS = {
     "rungwise": "rungwise, engine.wasm",
     "tinygpt": "TinyGPT, C++ with threads",
@@ -55,6 +60,17 @@ def measure(folder: Path, tinygpt: Path | None, rounds: int, steps: int) -> dict
     return json.loads(done.stdout)
 
 
+def ladders(folder: Path, n: int) -> list[float]:
+    """Seconds that the article's rungs take in the page, opened anew each time, one seed."""
+    path = folder / "page.html"
+    path.write_text(build(empty()), encoding="utf-8")
+    with speed.chromium() as browser:
+        return [
+            common.seconds(lambda: speed.trained(browser, path, SELECTIONS["article"], LADDER_STEPS).close())
+            for _ in range(n)
+        ]
+
+
 def table() -> str:
     """Milliseconds a step of each trainer, and how many times ours that is, in the middle round."""
     found = read_json(FILE)
@@ -74,7 +90,10 @@ def table() -> str:
     node, machine, rounds = found["node"], found["machine"]["cpu"], len(measured["rungwise"][SIZES[0]]["ms"])
     return common.table(columns, rows) + (
         f"\nMilliseconds a step by the clock: medians of {rounds} rounds of {found['steps']} steps, and of the ratio "
-        f"in each; node {node}; {machine}, {found['machine']['cores']} cores; {', '.join(PACKAGES)}.\n"
+        f"in each; node {node}; {machine}, {found['machine']['cores']} cores; {', '.join(PACKAGES)}.\n\n"
+        f"The article's {len(SELECTIONS['article'])} rungs, one seed, {LADDER_STEPS:,} steps each, take "
+        f"{median(found['ladder_s']):.0f} s in the page, on {found['machine']['cores']} cores (median of "
+        f"{len(found['ladder_s'])}).\n"
     )
 
 
@@ -83,12 +102,14 @@ def main() -> None:
     arguments.add_argument("--tinygpt", type=Path, help="a checkout of TinyGPT, which holds its module")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--steps", type=int, default=40)
+    arguments.add_argument("--ladders", type=int, default=3, help="trainings of the article's rungs")
     options = arguments.parse_args()
     node = subprocess.run(["node", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     with tempfile.TemporaryDirectory() as folder:
         trainers = measure(Path(folder), options.tinygpt, options.rounds, options.steps)
+        ladder_s = ladders(Path(folder), options.ladders)
     about = {"steps": options.steps, "node": node.removeprefix("v"), "git_revision": provenance()["git_revision"]}
-    common.keep(options.out, {"trainers": trainers, **about, "machine": describe_machine()})
+    common.keep(options.out, {"trainers": trainers, "ladder_s": ladder_s, **about, "machine": describe_machine()})
 
 
 if __name__ == "__main__":
