@@ -112,6 +112,10 @@ def test_what_has_the_focus_is_read_once(open_page: Any) -> None:
         until(page, "at => rungwise.losses('gelu').length > at + 60", at)
         page.wait_for_timeout(300)
         assert page.evaluate("held.isConnected && document.activeElement === held"), place
+    for name in ("baseline", "gelu", "baseline"):  # and each does what it says, whichever rung was chosen before
+        page.click(f"#train-legend button[data-key={name}]")
+        page.locator(".curves .stop").first.press("Enter")
+        assert page.get_attribute(f"#train-legend button[data-key={name}]", "aria-pressed") == "true"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])

@@ -66,7 +66,7 @@ export function lossChart(rungs, chosen, { width, ngram, at, choose }) {
     const loss = lossAt(r.curve, step, scale);
     const title = `words after ${count(step)} steps, loss ${loss.toFixed(3)}`;
     const go = () => choose(r.name, step);
-    return svg("g", { class: lit ? "stop lit" : "stop", role: "button", tabindex: 0, "data-key": `stop ${step}`, "aria-label": title, onclick: go,
+    return svg("g", { class: lit ? "stop lit" : "stop", role: "button", tabindex: 0, "data-key": `${r.name} ${step}`, "aria-label": title, onclick: go,
       onkeydown: ({ key }) => ["Enter", " "].includes(key) && go() },
       svg("title", {}, title), svg("circle", { class: "catch", cx: x(step), cy: y(loss), r: 11 }), svg("circle", { cx: x(step), cy: y(loss), r: lit ? 5 : 3 }));
   };

@@ -28,25 +28,33 @@ export const byId = (id) => document.getElementById(id);
 /** The text of this page's script, which its workers run, too. */
 export const scriptOf = () => document.querySelector("script[type=module]").textContent;
 
-/** Put new children in, and give the focus back to the one that had it, by its data-key. */
+/** Put new children in. */
 export function replace(element, ...children) {
-  const active = /** @type {HTMLElement} */ (document.activeElement);
-  const key = element.contains(active) ? active.dataset.key : undefined;
-  element.replaceChildren(...children.flat().filter(Boolean));
-  if (key) [...element.querySelectorAll("[data-key]")].find((child) => child.dataset.key === key)?.focus();
+  keepFocus(element, () => element.replaceChildren(...children.flat().filter(Boolean)));
 }
 
 /** Make an element's children these. What is the same stays, and with it the focus and what is being read of it: so what
  * grows all the time is neither announced nor laid out anew. Children of one data-key do the same: the listeners of the
  * old one stay. */
 export function update(element, ...children) {
-  const wanted = children.flat(Infinity).filter(Boolean);
-  wanted.forEach((child, i) => {
+  keepFocus(element, () => fit(element, children.flat(Infinity).filter(Boolean)));
+}
+
+/** Change an element, and give the focus back to the child that had it, by its data-key. */
+function keepFocus(element, change) {
+  const active = /** @type {HTMLElement} */ (document.activeElement);
+  const key = element.contains(active) ? active.dataset.key : undefined;
+  change();
+  if (key && document.activeElement !== active) [...element.querySelectorAll("[data-key]")].find((child) => child.dataset.key === key)?.focus();
+}
+
+function fit(element, children) {
+  children.forEach((child, i) => {
     const old = element.childNodes[i];
     if (!old) element.append(child);
     else if (!liken(old, child)) old.replaceWith(child);
   });
-  while (element.childNodes.length > wanted.length) element.lastChild.remove();
+  while (element.childNodes.length > children.length) element.lastChild.remove();
 }
 
 /** Give a node the other's attributes, text and children; false where it is of another kind. */
@@ -58,7 +66,7 @@ function liken(node, other) {
   }
   for (const name of node.getAttributeNames()) if (!other.hasAttribute(name)) node.removeAttribute(name);
   for (const { name, value } of other.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
-  update(node, [...other.childNodes]);
+  fit(node, [...other.childNodes]);
   return true;
 }
 
