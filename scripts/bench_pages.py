@@ -39,7 +39,10 @@ TRAINERS = {
 
 
 def measure(folder: Path, tinygpt: Path | None, rounds: int, steps: int) -> dict[str, Any]:
-    """{trainer: {rung: {"parameters": n, "ms": [a round], "losses": [first, last]}}}; `folder`: for what is fetched."""
+    """{trainer: {rung: {"parameters": n, "ms": [a round], "cpu_ms": ..., "losses": [first, last]}}}.
+
+    `folder`: for what is fetched. Milliseconds a step, by the clock and of the processor, all threads together.
+    """
     npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
     subprocess.run([*npm, *PACKAGES], check=True, stdout=subprocess.DEVNULL)
     listed = folder / "words.txt"
@@ -77,24 +80,30 @@ def table() -> str:
     measured = found["trainers"]
     columns = {"trainer": "---"}
     for name in SIZES:
-        columns |= {f"{n_parameters(RUNGS[name].model):,} parameters": "--:", f"times ours, {RUNGS[name].title}": "--:"}
+        size = f"{n_parameters(RUNGS[name].model):,} parameters"
+        columns |= {size: "--:", f"processor, {RUNGS[name].title}": "--:", f"times ours, {RUNGS[name].title}": "--:"}
     rows = []
     for trainer, title in TRAINERS.items():
         if trainer in measured:
             cells = [title]
             for name in SIZES:
-                ms, ours = measured[trainer][name]["ms"], measured["rungwise"][name]["ms"]
-                ratio = median(their / our for their, our in zip(ms, ours, strict=True))
-                cells += [f"{median(ms):.1f} ms", f"{ratio:.1f}"]
+                theirs, ours = measured[trainer][name], measured["rungwise"][name]
+                ratio = median(their / our for their, our in zip(theirs["ms"], ours["ms"], strict=True))
+                cells += [f"{median(theirs[kind]):.1f} ms" for kind in ("ms", "cpu_ms")] + [f"{ratio:.1f}"]
             rows.append(cells)
-    node, machine, rounds = found["node"], found["machine"]["cpu"], len(measured["rungwise"][SIZES[0]]["ms"])
-    return common.table(columns, rows) + (
-        f"\nMilliseconds a step by the clock: medians of {rounds} rounds of {found['steps']} steps, and of the ratio "
-        f"in each; node {node}; {machine}, {found['machine']['cores']} cores; {', '.join(PACKAGES)}.\n\n"
-        f"The article's {len(SELECTIONS['article'])} rungs, one seed, {LADDER_STEPS:,} steps each, take "
-        f"{median(found['ladder_s']):.0f} s in the page, on {found['machine']['cores']} cores (median of "
-        f"{len(found['ladder_s'])}).\n"
+    machine, rounds = found["machine"], len(measured["rungwise"][SIZES[0]]["ms"])
+    about = (
+        f"\nMilliseconds a step, by the clock and of the processor (all threads): medians of {rounds} rounds of "
+        f"{found['steps']} steps; times ours: by the clock, in each round; node {found['node']}; {machine['cpu']}, "
+        f"{machine['cores']} cores; {', '.join(PACKAGES)}.\n"
     )
+    ladder = (
+        f"\nThe article's {len(SELECTIONS['article'])} rungs, one seed, {LADDER_STEPS:,} steps each, take "
+        f"{median(found['ladder_s']):.0f} s in the page, on {machine['cores']} cores (n = {len(found['ladder_s'])}).\n"
+        if found["ladder_s"]
+        else ""
+    )
+    return common.table(columns, rows) + about + ladder
 
 
 def main() -> None:

@@ -178,15 +178,17 @@ for (const rung of asked.rungs) {
     const first = await trainer.steps(1);
     await trainer.steps(BATCHES); // what is compiled is compiled now
     found[name] ??= {};
-    found[name][rung.name] = { parameters: trainer.parameters, ms: [], losses: [first] };
+    found[name][rung.name] = { parameters: trainer.parameters, ms: [], cpu_ms: [], losses: [first] };
     ready.push([trainer, found[name][rung.name]]);
   }
 }
 for (let round = 0; round < asked.rounds; round++) {
-  for (const [trainer, { ms, losses }] of ready) {
-    const began = performance.now();
+  for (const [trainer, { ms, cpu_ms, losses }] of ready) {
+    const [began, before] = [performance.now(), process.cpuUsage()];
     losses[1] = await trainer.steps(asked.steps);
     ms.push((performance.now() - began) / asked.steps);
+    const { user, system } = process.cpuUsage(before); // microseconds, of all threads
+    cpu_ms.push((user + system) / 1000 / asked.steps);
   }
 }
 process.stdout.write(`${JSON.stringify(found)}\n`, () => process.exit());
