@@ -161,6 +161,7 @@ def test_training_pauses_goes_on_and_stops(page: Any) -> None:
     page.click("#train-go")
     page.wait_for_selector("#train-live:visible")
     page.wait_for_selector("#train-numbers:has-text('tokens a second')")
+    page.wait_for_selector("#train-numbers:has-text('MB of memory')")
     page.click("#train-pause")
     page.wait_for_selector("#train-numbers:has-text('Paused')")
     page.wait_for_timeout(700)

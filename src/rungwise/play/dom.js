@@ -26,7 +26,7 @@ function fill(element, properties, children) {
 export const byId = (id) => document.getElementById(id);
 
 /** The text of this page's script, which its workers run, too. */
-export const scriptOf = () => document.querySelector("script[type=module]").textContent;
+export const scriptOf = () => document.querySelector("script[type=module]")?.textContent ?? "";
 
 /** Put new children in, and give the focus back to the one that had it, by its data-key. */
 export function replace(element, ...children) {
