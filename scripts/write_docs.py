@@ -31,6 +31,7 @@ from scripts import (
     common,
     exportable,
     floors_picture,
+    page_losses,
     peer_loss,
     readme,
     real_lists,
@@ -224,7 +225,12 @@ def documents() -> dict[Path, str]:
     in_blocks = {
         "README.md": readme_blocks(results),
         "docs/results.md": results_blocks(results),
-        "docs/performance.md": {"browser": browser(), "bench": speed(), "compile": bench_compile.table()},
+        "docs/performance.md": {
+            "browser": browser(),
+            "page-losses": page_losses.table(),
+            "bench": speed(),
+            "compile": bench_compile.table(),
+        },
         "docs/lab-notes.md": {
             "lists": real_lists.table(),
             "masks": reproduced(results),

@@ -22,7 +22,7 @@ const kindOf = (bytes) => Object.keys(BEGINS).find((kind) => BEGINS[kind].every(
  */
 export async function bytesFrom(blob, name) {
   const begin = kindOf(new Uint8Array(await blob.slice(0, 6).arrayBuffer()));
-  if (!["gzip", "zip"].includes(begin) && blob.size > MOST_BYTES) throw tooLarge(name, count(blob.size));
+  if (begin !== "gzip" && begin !== "zip" && blob.size > MOST_BYTES) throw tooLarge(name, count(blob.size));
   let bytes;
   if (begin === "gzip") bytes = await unpacked(blob, "gzip", name, "gzip");
   else if (begin === "zip") bytes = await fromZip(blob, name);
