@@ -53,7 +53,8 @@ export class Session {
     this.began = this.paused = this.took = 0; // milliseconds
   }
 
-  /** A list, read and split as the protocol says; an Error whose message says what is wrong with it. */
+  /** A list, read and split as the protocol says; an Error whose message says what is wrong with it.
+   * @param {any} source @param {string} protocol */
   async read({ file, ...source }, protocol) {
     const reader = new Trainer(this.engine, () => {});
     try {
