@@ -180,6 +180,31 @@ class DataCommand(OfList):
 
 
 @dataclass
+class JudgeCommand(OfList):
+    """Judge generated words, whoever generated them: new, varied, like the list?
+
+    Beside each figure stands the same of real held-out words.
+
+    That is what a perfect generator would get.
+    """
+
+    list: Positional[str]
+    """The list that the words should be like: a file, - (standard input), given-names, names or auto."""
+    samples: Positional[str]
+    """Generated words, one a line, repeats included: a file, or - (standard input)."""
+    protocol: str = "strict"
+    """How LIST is divided into training and held-out words: as `rungwise train` with this protocol divides it."""
+    valid: str | None = None
+    """A rule for words: regex:PATTERN (the whole word), or python:MODULE.FUNCTION (of a word: true or false)."""
+    seed: int = 0
+    """Of what is drawn at random: words to compare, and the bootstrap."""
+    out: Path | None = None
+    """Write the figures as a page (HTML) with plots to this file."""
+    json: bool = False
+    """One JSON object instead of text."""
+
+
+@dataclass
 class ReportCommand:
     """Write report.md and report.html, one self-contained page, of climbs.
 
