@@ -127,7 +127,7 @@ def test_top_k_and_top_p_by_hand():
 
     def left(**kwargs):
         drawer = Drawer(model(), ABC, None, Sampling(**kwargs), 0)
-        return drawer._distribution(logits)[0].tolist()
+        return drawer.distribution(logits)[0].tolist()
 
     assert left(top_k=2) == pytest.approx([0, 0.625, 0.375, 0, 0])
     assert left(top_p=0.49) == pytest.approx([0, 1, 0, 0, 0])

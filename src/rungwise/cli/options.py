@@ -143,6 +143,22 @@ class SampleCommand(OfRun):
     """No word twice."""
     new_only: bool = False
     """No word of its list (kept as 64-bit hashes: of n words, a new one is taken for listed in n of 2^64 cases)."""
+    suffix: str = ""
+    """What every word ends with."""
+    contains: str = ""
+    """What every word has in it."""
+    pattern: str | None = None
+    """A regular expression that every word matches as a whole (needs interegular)."""
+    length: str | None = None
+    """Characters of a word: 5, or 4-8."""
+    exclude: Path | None = None
+    """A list of words that are not wanted."""
+    unlike: Path | None = None
+    """A list that words keep away from, by --edits (needs RapidFuzz)."""
+    edits: int = 2
+    """Fewest edits (letters changed, added or left out) from any word of --unlike."""
+    like_lengths: Path | None = None
+    """A list: words are as long as its words are, and each length comes as often."""
     json: bool = False
     """A JSON object a line: word, log_likelihood (nats, of the whole word), new."""
 

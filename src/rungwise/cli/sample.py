@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from rungwise.cli.options import SampleCommand
+from rungwise.data.words import load as load_words
+from rungwise.errors import UserError
+from rungwise.inference.prefix_tree import Drawer
 from rungwise.inference.sample import Sampling, Word, generate
+from rungwise.inference.wanted import Wanted, draw
 from rungwise.training.run_dir import load
 from rungwise.util.files import portable
 
@@ -24,9 +29,18 @@ def sample(options: SampleCommand) -> None:
     run = load(options.run_dir, options.weights)
     known = run.known if options.json or options.new_only else None
     first_scored = run.word_start.first_scored
-    words = generate(
-        run.model, run.vocabulary, options.n, run.sampled_firsts, sampling, options.seed, known, first_scored
-    )
+    wanted = _wanted(options)
+    if wanted == Wanted(edits=options.edits):
+        words = generate(
+            run.model, run.vocabulary, options.n, run.sampled_firsts, sampling, options.seed, known, first_scored
+        )
+    else:
+        if options.n < 0:
+            raise UserError(f"n must be at least 0, but is {options.n}.")
+        if options.new_only and known is None:
+            raise UserError("This run keeps no list of its words, so new ones cannot be told: leave out --new-only.")
+        drawer = Drawer(run.model, run.vocabulary, run.sampled_firsts, sampling, options.seed, first_scored)
+        words = draw(drawer, wanted, options.n, options.seed, known)
     printed = 0
     for printed, word in enumerate(words, 1):  # noqa: B007
         sys.stdout.write((_as_json(word) if options.json else word.text) + "\n")
@@ -34,6 +48,17 @@ def sample(options: SampleCommand) -> None:
         kind = " and ".join(name for name, on in (("distinct", options.unique), ("new", options.new_only)) if on)
         kind = f"{kind} words" if kind else "words"
         print(f"Only {printed:,} of {options.n:,} {kind} came; the model hardly gives any more.", file=sys.stderr)
+
+
+def _wanted(options: SampleCommand) -> Wanted:
+    """What is asked for of every word, its lists read."""
+
+    def read(path: Path | None) -> tuple[str, ...]:
+        return () if path is None else tuple(load_words(str(path)))
+
+    lengths = tuple(map(len, read(options.like_lengths)))
+    texts = (portable(options.suffix), portable(options.contains), options.pattern, options.length)
+    return Wanted(*texts, read(options.exclude), read(options.unlike), options.edits, lengths)
 
 
 def _as_json(word: Word) -> str:

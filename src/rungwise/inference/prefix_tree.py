@@ -279,7 +279,7 @@ class Drawer:
             logits[:, PAD] = -torch.inf
             if self.start and time == 1:
                 logits[:, END] = -torch.inf  # a word has at least one character
-            token = _pick(self._distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
+            token = _pick(self.distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
         ids[alive, time] = token
         if time >= self.scored_from:
             log_likelihood[alive] += log_probability[row, token]
@@ -290,7 +290,7 @@ class Drawer:
         keys, row = _distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
         return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), place)
 
-    def _distribution(self, logits: Tensor) -> Tensor:
+    def distribution(self, logits: Tensor) -> Tensor:
         """Probabilities of the next token after temperature, top_k and top_p: (prefixes, V)."""
         sampling = self.sampling
         if sampling.temperature == 0:
