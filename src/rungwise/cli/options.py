@@ -143,6 +143,8 @@ class SampleCommand(OfRun):
     """No word twice."""
     new_only: bool = False
     """No word of its list (kept as 64-bit hashes: of n words, a new one is taken for listed in n of 2^64 cases)."""
+    top: int = 0
+    """Print the so many most probable words in order, instead of drawing (0: draw)."""
     suffix: str = ""
     """What every word ends with."""
     contains: str = ""
