@@ -70,7 +70,7 @@ class Constrained:
         self.root = _Node((END,) if drawer.start else (), 0, 0.0)
         self.n_nodes = 1
         if drawer.firsts is not None:  # the first character is drawn as often as it begins words of the list
-            share = drawer.firsts * (1 / drawer.firsts.sum())
+            share = np.array([n / drawer.firsts.sum() for n in drawer.firsts])
             self._open(self.root, share, np.zeros(self.n_tokens), may_end=False)
 
     def _open(self, node: _Node, probability: np.ndarray, scores: np.ndarray, may_end: bool) -> None:
