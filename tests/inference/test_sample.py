@@ -206,7 +206,7 @@ def test_asking_for_more_than_there_is_ends():
 def test_a_slow_trickle_ends_too():
     """Fewer than one in a thousand over GIVE_UP_AFTER words, though not none."""
     batches = iter([(["a"] * 1_999 + [f"b{i}"], np.zeros(2_000)) for i in range(100)])
-    words = generating._accepted(batches, 1_000, Sampling(unique=True), KnownWords(Vocabulary("0123456789ab")), None)
+    words = generating.accepted(batches, 1_000, Sampling(unique=True), KnownWords(Vocabulary("0123456789ab")), None)
     assert len(list(words)) == 11
 
 
