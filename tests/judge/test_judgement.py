@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import command
 from rungwise.errors import UserError
 from rungwise.judge import counts, estimates
-from rungwise.judge.judgement import judge
+from rungwise.judge.judgement import ALL_VALID, brief, judge
 from rungwise.judge.rules import rule
 
 WORD = st.text("abcä", min_size=1, max_size=6)
@@ -64,8 +65,49 @@ def test_a_copier_is_seen():
     found = figures(words[:2000], words[2000:], words[:2000])
     assert found["new"].samples.value == 0 and found["copies_of_training"].samples.value == 1
     assert found["copies_of_held_out"].samples.value == 0 and found["rediscovered"].samples.value == 0
-    assert found["longest_piece"].samples.value == 6 > found["longest_piece"].floor.high
+    assert found["longest_piece"].samples is found["nearest"].samples is None  # nothing but copies
     assert found["copy_ratio"].samples is None
+
+
+def test_a_copier_of_a_list_with_repeats_is_nearer_than_held_out_words():
+    words = made(3000, 3)
+    train, held_out = words[:2000], words[2000:]
+    assert (copied := len([w for w in held_out if w in train])) > 0
+    found = figures(train, held_out, train)
+    assert found["longest_piece"].samples.value == 6 > found["longest_piece"].floor.high
+    assert found["copies_of_training"].floor.value == copied / 1000 < found["copies_of_training"].samples.low
+
+
+def test_independent_letters_find_held_out_words_as_often_as_chance():
+    """The generator that the floor of rediscovery describes gets the floor, and is new as often as theory says."""
+    rng = np.random.default_rng(12)
+    letters, p = list("abcde"), [0.5, 0.2, 0.15, 0.1, 0.05]
+
+    def draw(n: int) -> list[str]:
+        return ["".join(rng.choice(letters, size=rng.integers(3, 6), p=p)) for _ in range(n)]
+
+    words = list(dict.fromkeys(draw(1200)))
+    train, held_out = words[0::2], words[1::2]
+    own = Counter("".join(train))
+    share = np.array([own[c] for c in letters]) / own.total()
+    lengths = [len(w) for w in train]
+    drawn = ["".join(rng.choice(letters, size=n, p=share)) for n in rng.choice(lengths, 4000)]
+    found = figures(train, held_out, drawn)
+    rediscovered = found["rediscovered"]
+    assert rediscovered.samples.low <= rediscovered.floor.value <= rediscovered.samples.high
+    of_length = Counter(lengths)
+    listed = sum(of_length[len(w)] / len(train) * np.prod([share[letters.index(c)] for c in w]) for w in words)
+    assert found["new"].samples.low <= 1 - listed <= found["new"].samples.high
+    assert found["letter_distance"].samples.low <= found["letter_distance"].floor.high
+    assert found["3_gram_distance"].same_lengths.value == pytest.approx(found["3_gram_distance"].samples.value, rel=0.1)
+
+
+def test_uniform_words_are_new_as_often_as_theory_says():
+    words = list(dict.fromkeys(made(400, 10, "abc")))  # of 729 words
+    found = figures(words[:200], words[200:], made(5000, 11, "abc"))
+    assert found["new"].samples.low <= 1 - len(words) / 729 <= found["new"].samples.high
+    share = 200 / 729
+    assert found["copies_of_training"].samples.low <= share <= found["copies_of_training"].samples.high
 
 
 def test_one_word_over_and_over_is_seen():
@@ -130,6 +172,22 @@ def test_a_rule_is_a_pattern_or_a_function():
     assert rule("python:keyword.iskeyword")("for")
     found = figures(["for", "if"], ["in"], ["for", "x"], valid=rule("python:keyword.iskeyword"))["valid"]
     assert (found.samples.value, found.floor.value) == (0.5, 1)
+
+
+def test_a_rule_that_no_listed_word_keeps_is_refused_and_one_that_all_keep_is_noted():
+    with pytest.raises(UserError, match="no word of the list keeps"):
+        judge(["ab"], ["cd"], ["ab"], valid=rule("regex:[0-9]+"))
+    assert ALL_VALID in judge(["ab"], ["cd"], ["ab"], valid=rule("regex:.*")).notes
+
+
+def test_what_a_run_tells_of_its_words_is_what_the_judge_finds():
+    words = list(dict.fromkeys(made(3000, 13)))
+    train, held_out, drawn = words[:2000], words[2000:], made(900, 14)
+    found, told = figures(train, held_out[:900], drawn), brief(train, held_out, drawn, [w not in words for w in drawn])
+    assert told.distinct == found["unique_at_900"].samples.value and told.new == found["new"].samples.value
+    assert told.distance == pytest.approx(found["3_gram_distance"].samples.value)
+    assert told.floor == pytest.approx(found["3_gram_distance"].floor.value, rel=0.1)
+    assert brief(train, held_out[:10], drawn, [True] * 900).floor is None
 
 
 @pytest.mark.parametrize("text", ["regex:(", "x", "python:nothing", "python:no_such_module.f", "python:math.pi"])

@@ -19,6 +19,10 @@ def folded(word: str) -> str:
     return "".join(c for c in letters if unicodedata.category(c) != "Mn").casefold()
 
 
+Things = tuple[np.ndarray, np.ndarray]
+"""What is counted, as numbers, and the word that each is in."""
+
+
 class Tape:
     """Words one after the other as code points, each with a 0 before and behind it."""
 
@@ -28,9 +32,11 @@ class Tape:
         self.word = np.repeat(np.arange(len(words)), self.lengths + 2)
         """(codes,) which word each is of."""
 
-    def grams(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def things(self, n: int) -> Things:
         """Each n-gram as a number, and the word that it is in; beginnings and ends of words are marked. n is 1 to 3; of
-        1, letters alone."""
+        1, letters alone; of 0, the lengths of words."""
+        if n == 0:
+            return self.lengths.astype(np.uint64), np.arange(len(self.lengths))
         if n == 1:
             letters = self.codes > 0
             return self.codes[letters].astype(np.uint64), self.word[letters]
@@ -42,17 +48,10 @@ class Tape:
         return found[whole], self.word[:last][whole]
 
 
-Things = tuple[np.ndarray, np.ndarray]
-"""Things as numbers, and the word that each is in."""
-
-
 class Spread:
     """How often each kind of thing (a length, a letter, an n-gram) is in a word list, to compare with another's."""
 
-    def __init__(
-        self, reference: tuple[np.ndarray, np.ndarray], others: Sequence[tuple[np.ndarray, np.ndarray]]
-    ) -> None:
-        """Each is (things, the word that each is in)."""
+    def __init__(self, reference: Things, others: Sequence[Things]) -> None:
         kinds, numbers = np.unique(np.concatenate([reference[0], *(o[0] for o in others)]), return_inverse=True)
         edges = np.cumsum([len(reference[0]), *(len(o[0]) for o in others)])
         own, *rest = np.split(numbers, edges[:-1])
@@ -63,7 +62,7 @@ class Spread:
         """Jensen-Shannon divergence in bits between the reference and another list whose word i counts times[i]."""
         numbers, word = self.others[which]
         q = np.bincount(numbers, times[word], minlength=len(self.reference))
-        return divergence(self.reference, q / q.sum())
+        return divergence(self.reference, q / q.sum()) if q.any() else 1.0
 
 
 def divergence(p: np.ndarray, q: np.ndarray) -> float:
@@ -112,13 +111,11 @@ def nearest(words: Sequence[str], reference: Sequence[str], workers: int) -> np.
     from rapidfuzz import process
     from rapidfuzz.distance import Levenshtein
 
-    found = [
-        process.cdist(
-            words[i : i + NEAREST_AT_ONCE], reference, scorer=Levenshtein.distance, dtype=np.uint8, workers=workers
-        ).min(axis=1)
-        for i in range(0, len(words), NEAREST_AT_ONCE)
-    ]
-    return np.concatenate(found).astype(np.float64)
+    found = np.zeros(len(words))
+    for i in range(0, len(words), NEAREST_AT_ONCE):
+        some = slice(i, i + NEAREST_AT_ONCE)
+        found[some] = process.cdist(words[some], reference, scorer=Levenshtein.distance, workers=workers).min(axis=1)
+    return found
 
 
 def pairwise(words: Sequence[str], others: Sequence[str], workers: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 
 from rungwise.judge.estimates import Estimate
-from rungwise.judge.judgement import Figure, Judgement
+from rungwise.judge.figures import Figure, Judgement
 from rungwise.report import plots
 from rungwise.report.build import html
 from rungwise.report.document import Block, Paragraph, Section, Table
