@@ -67,14 +67,21 @@ def test_where_nothing_fits_one_line_says_so():
 def test_what_waits_is_bounded(monkeypatch):
     """However many words there are: a block for each length, none longer than what one read can give."""
     monkeypatch.setattr(ranked, "AT_ONCE", 4)
-    longest = []
-    following = ranked._following
+    sizes = []
+    following = ranked._Search._following
 
-    def watched(*arguments):
-        block = following(*arguments)
-        longest.append(len(block.nats))
+    def watched(search, *arguments):
+        block = following(search, *arguments)
+        sizes.append(len(block.nats))
         return block
 
-    monkeypatch.setattr(ranked, "_following", watched)
+    monkeypatch.setattr(ranked._Search, "_following", watched)
     ranks(60)
-    assert max(longest) <= 4 * len(ABC)
+    assert max(sizes) <= 4 * len(ABC)
+
+
+def test_a_search_that_would_take_too_long_gives_what_is_certain(monkeypatch):
+    monkeypatch.setattr(ranked, "MOST_READ", 60)
+    found = [w.text for w in ranks(100)]
+    expected = sorted(EVERY, key=lambda w: order(w, True))
+    assert 0 < len(found) < 100 and found == expected[: len(found)]

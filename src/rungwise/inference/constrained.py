@@ -1,19 +1,19 @@
 """Words that keep rules, exactly as often as the model gives them among all words that do.
 
-Masking what cannot lead to a fitting word is not enough: it favours beginnings that rarely end well. So a tree of
-prefixes holds for each prefix an upper bound of the probability that a word goes on from it and fits: 0 where the
-automaton says that it cannot, 1 where nothing is known, and the sum over its next characters once the model has read
-it. A walk takes a next character in proportion to probability times bound. Where it comes to a prefix that is read for
-the first time, the bound falls from 1 to some m, and the walk goes on with probability m, else it is dropped. So each
-walk ends in a word with probability p(word) / bound(root), whatever the tree already knows: the words that arrive are
-independent, and distributed as p given the rules. The more the tree knows, the fewer walks are dropped.
+Masking what cannot lead to a fitting word is not enough: it favours beginnings that rarely end well. So each prefix has
+an upper bound of the probability that a word goes on from it and fits: 0 where the automaton says that it cannot, 1
+where nothing is known, and the sum over its next characters once the model has read it. A walk takes a next character
+in proportion to probability times bound. Where it comes to a prefix whose bound turns out to be m instead of b, it goes
+on with probability m / b, else it is dropped. So each walk ends in a word with probability p(word) / bound(root),
+whatever is already known: the words that arrive are independent, and distributed as p given the rules. The more is
+known, the fewer walks are dropped; with nothing known this is rejection that stops as early as it can.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,15 +21,16 @@ import torch
 from rungwise.data.known_words import KnownWords
 from rungwise.data.words import END, FIRST_CHARACTER, PAD
 from rungwise.errors import UserError
-from rungwise.inference.prefix_tree import Drawer
+from rungwise.inference.prefix_tree import ROOT, Drawer, distinct, grown, pick
 from rungwise.inference.sample import Word, accepted
 from rungwise.inference.wanted import NOTHING, Rules, Wanted, rules_by_length, rules_of
+from rungwise.util.hashing import GOLDEN, mix64
 
-WALKS = 512
+WALKS = 2048
 """Walks side by side; bounds are brought up to date when all have ended."""
-TREE_BYTES = 1 << 28
-"""A tree that needs more is begun anew."""
-GIVE_UP_AFTER = 200
+MOST_KNOWN = 1_000_000
+"""Prefixes whose bounds are kept; where there are more, all are forgotten, which costs time alone."""
+GIVE_UP_AFTER = 100
 """Rounds of walks without a word."""
 
 
@@ -69,24 +70,32 @@ def _of_lengths(drawer: Drawer, by_length: dict[int, tuple[float, Rules]], seed:
     raise UserError(NOTHING)
 
 
-@dataclass(slots=True, eq=False)
-class _Node:
-    tokens: tuple[int, ...]
-    """What has been read, a start token included."""
-    state: int
-    """Of the automaton."""
-    log_likelihood: float
-    probability: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """(V,) of the next token, as it is drawn; empty: not read yet."""
-    scores: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """(V,) the model's own log-probabilities."""
-    bounds: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """(V,) of the prefix with each next token."""
-    children: dict[int, _Node] = field(default_factory=dict)
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """Prefixes of one length that walks of one round have reached, n of them."""
 
-    @property
-    def bound(self) -> float:
-        return float(self.probability @ self.bounds)
+    prefixes: np.ndarray
+    """(n, T) tokens, a start token included."""
+    keys: np.ndarray
+    """(n,) hashes of them."""
+    states: np.ndarray
+    """(n,) of the automaton."""
+    before: np.ndarray
+    """(n,) their bounds when the round began."""
+    parents: np.ndarray
+    """(n,) the prefix of the level before that each one continues, by its last token."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What the model says of them, all (n, V)."""
+
+    probability: np.ndarray
+    """Of each next token, as it is drawn."""
+    scores: np.ndarray
+    """The model's own log-probabilities."""
+    bounds: np.ndarray
+    """Of the prefix with each next token."""
 
 
 class Constrained:
@@ -96,89 +105,115 @@ class Constrained:
         """UserError where the automaton alone says that no word fits."""
         self.drawer, self.rules = drawer, rules
         self.rng = np.random.default_rng([drawer.seed, seed])
+        self.known: dict[int, float] = {}
+        """Bounds of prefixes that have been read, and of whole words that were asked about (0 or 1)."""
         if rules.automaton.left[0] > drawer.longest:
             raise UserError(NOTHING)
-        self._plant()
-
-    def _plant(self) -> None:
-        """The tree, with nothing known."""
-        drawer, n_tokens = self.drawer, len(self.drawer.vocabulary)
-        self.root, self.n_nodes = _Node((END,) if drawer.start else (), 0, 0.0), 0
-        if drawer.firsts is not None:  # the first character is drawn as often as it begins words of the list
-            self._open([self.root], drawer.firsts[None] / drawer.firsts.sum(), np.zeros((1, n_tokens)))
-
-    def _open(self, nodes: list[_Node], probability: np.ndarray, scores: np.ndarray) -> None:
-        """What follows prefixes of one length that have been read; both (nodes, V)."""
-        prefixes, states = np.array([node.tokens for node in nodes]), np.array([node.state for node in nodes])
-        bounds = self.rules.allowed(self.drawer, prefixes, states).astype(float)
-        for node, *values in zip(nodes, probability, scores, bounds, strict=True):
-            node.probability, node.scores, node.bounds = values
-        self.n_nodes += len(nodes)
-
-    @torch.inference_mode()
-    def _read(self, nodes: list[_Node]) -> None:
-        """The model reads prefixes of one length."""
-        tokens = torch.tensor([node.tokens for node in nodes])
-        logits = self.drawer.model(tokens)[:, -1].double()
-        scores, read = logits.log_softmax(-1).numpy(), tokens.shape[1] - self.drawer.start
-        logits[:, PAD] = -torch.inf
-        if read == 0:
-            logits[:, END] = -torch.inf  # a word has at least one character
-        if read == self.drawer.longest:  # no room for another character: the word ends
-            logits[:, FIRST_CHARACTER:] = -torch.inf
-        self._open(nodes, self.drawer.distribution(logits).numpy(), scores)
 
     def words(self) -> Iterator[tuple[str, float]]:
         """Words and their log-likelihoods, without end. UserError where none fits, or none is found for long."""
         idle = 0
         while True:
-            arrived = self._round()
-            if self.root.bound <= 0:
+            arrived, bound = self._round(min(WALKS, self.drawer.most))
+            if bound <= 0:
                 raise UserError(NOTHING)
             idle = 0 if arrived else idle + 1
             if idle == GIVE_UP_AFTER:
-                raise UserError(f"No word that fits was found in {idle * WALKS:,} walks: the model gives hardly any.")
-            if self.n_nodes * len(self.root.bounds) * 24 > TREE_BYTES:
-                self._plant()
-            for node in arrived:
-                yield self.drawer.vocabulary.decode(np.array(node.tokens[self.drawer.start :])), node.log_likelihood
+                raise UserError(f"No word that fits came in {idle * WALKS:,} tries: the model gives hardly any.")
+            if len(self.known) > MOST_KNOWN:
+                self.known.clear()
+            yield from arrived
 
-    def _round(self) -> list[_Node]:
-        """Walks from the root to the ends of words: those that are not dropped, in the order of the walks."""
-        walks = [(i, self.root) for i in range(WALKS)]
-        arrived: dict[int, _Node] = {}
-        moved: dict[_Node, tuple[_Node, int]] = {}
-        while walks:
-            new = {node for _, node in walks if not len(node.probability)}
-            if new:
-                self._read(list(dict.fromkeys(node for _, node in walks if node in new)))
-            following = []
-            for i, node in walks:
-                if (bound := node.bound) <= 0 or (node in new and self.rng.random() >= bound):
-                    continue
-                token = self._choose(node)
-                child = self._child(node, token)
-                if token == END:
-                    arrived[i] = child
-                    continue
-                moved[child] = (node, token)
-                following.append((i, child))
-            walks = following
-        for child, (parent, token) in reversed(moved.items()):  # from the ends to the root
-            parent.bounds[token] = child.bound
-        return [arrived[i] for i in sorted(arrived)]
+    def _round(self, n: int) -> tuple[list[tuple[str, float]], float]:
+        """Walks from the root to the ends of words: those that are not dropped, in the order of the walks. And the
+        bound of the root."""
+        walks, row, log_likelihood = np.arange(n), np.zeros(n, dtype=np.int64), np.zeros(n)
+        level, paths, levels, arrived = self._root(), ROOT, [], {}
+        while len(walks):
+            if level.prefixes.shape[1]:
+                paths = grown(paths, level.parents)
+            read = self._read(level, paths)
+            levels.append((level, read))
+            weights = read.probability * read.bounds
+            bounds = weights.sum(axis=1)
+            goes_on = self.rng.random(len(walks)) * level.before[row] < bounds[row]
+            walks, row = walks[goes_on], row[goes_on]
+            if not len(walks):
+                break
+            token = pick(np.where(bounds[:, None] > 0, weights, 1), row, self.rng.random(len(walks)))
+            if level.prefixes.shape[1] >= self.drawer.scored_from:
+                log_likelihood[walks] += read.scores[row, token]
+            for i, word in self._ended(level, read, walks, row, token):
+                arrived[i] = word, float(log_likelihood[i])
+            inner = token != END
+            keys, new_row = distinct(row[inner] * weights.shape[1] + token[inner], weights.size)
+            level, walks, row = self._next(level, read, *np.divmod(keys, weights.shape[1])), walks[inner], new_row
+        return [arrived[i] for i in sorted(arrived)], self._learn(levels)
 
-    def _choose(self, node: _Node) -> int:
-        line = np.cumsum(node.probability * node.bounds)
-        return int(np.searchsorted(line, self.rng.random() * line[-1], side="right"))
+    def _root(self) -> _Level:
+        start, one = np.full((1, int(self.drawer.start)), END), np.zeros(1, dtype=np.int64)
+        keys = mix64(np.ones(1, dtype=np.uint64))
+        return _Level(start, keys, one, np.array([self.known.get(int(keys[0]), 1.0)]), one)
 
-    def _child(self, node: _Node, token: int) -> _Node:
-        """The prefix with one more token; with END, a whole word."""
-        if token not in node.children:
-            counts = len(node.tokens) >= self.drawer.scored_from
-            log_likelihood = node.log_likelihood + (float(node.scores[token]) if counts else 0.0)
-            if token == END:
-                return _Node(node.tokens, node.state, log_likelihood)
-            state = int(self.rules.automaton.step[node.state, token - FIRST_CHARACTER])
-            node.children[token] = _Node((*node.tokens, token), state, log_likelihood)
-        return node.children[token]
+    def _next(self, level: _Level, read: _Read, parents: np.ndarray, tokens: np.ndarray) -> _Level:
+        return _Level(
+            np.concatenate([level.prefixes[parents], tokens[:, None]], axis=1),
+            _longer(level.keys[parents], tokens),
+            self.rules.automaton.step[level.states[parents], tokens - FIRST_CHARACTER],
+            read.bounds[parents, tokens],
+            parents,
+        )
+
+    @torch.inference_mode()
+    def _read(self, level: _Level, paths: np.ndarray) -> _Read:
+        drawer, length = self.drawer, level.prefixes.shape[1]
+        bounds = self.rules.allowed(drawer, length, level.states).astype(float)
+        if length:
+            logits = torch.from_numpy(drawer.tree.grow(level.prefixes[:, -1], paths)).double()
+            scores = logits.log_softmax(-1).numpy()
+            logits[:, PAD] = -torch.inf
+            if length == drawer.start:
+                logits[:, END] = -torch.inf  # a word has at least one character
+            if length == drawer.width:  # no room for another character: the word ends
+                logits[:, FIRST_CHARACTER:] = -torch.inf
+            probability = drawer.distribution(logits).numpy()
+        else:  # the first character is drawn as often as it begins words of the list
+            assert drawer.firsts is not None
+            probability = drawer.firsts[None] / drawer.firsts.sum()
+            scores = np.zeros_like(probability)
+        for i in np.flatnonzero([key in self.known for key in level.keys.tolist()]):
+            tokens = np.flatnonzero(bounds[i])
+            keys = _longer(level.keys[i : i + 1].repeat(len(tokens)), tokens).tolist()
+            bounds[i, tokens] = [self.known.get(key, 1.0) for key in keys]
+        return _Read(probability, scores, bounds)
+
+    def _ended(
+        self, level: _Level, read: _Read, walks: np.ndarray, row: np.ndarray, token: np.ndarray
+    ) -> Iterator[tuple[int, str]]:
+        """Walks at the end of a word that may stay, and the word. Each word is asked about once."""
+        ended = np.flatnonzero(token == END)
+        for r in np.unique(row[ended]):
+            word = self.drawer.vocabulary.decode(level.prefixes[r, self.drawer.start :])
+            key = int(_longer(level.keys[r : r + 1], np.array([END]))[0])
+            if key not in self.known:
+                self.known[key] = float(self.rules.fits(word))
+            read.bounds[r, END] = self.known[key]
+            if self.known[key]:
+                yield from ((int(i), word) for i in walks[ended[row[ended] == r]])
+
+    def _learn(self, levels: list[tuple[_Level, _Read]]) -> float:
+        """Bring the bounds of all prefixes of a round up to date, from the ends to the root, whose bound it returns."""
+        bounds = np.ones(1)
+        for i in range(len(levels) - 1, -1, -1):
+            level, read = levels[i]
+            if i + 1 < len(levels):
+                following = levels[i + 1][0]
+                read.bounds[following.parents, following.prefixes[:, -1]] = bounds
+            bounds = (read.probability * read.bounds).sum(axis=1)
+            self.known.update(zip(level.keys.tolist(), bounds.tolist(), strict=True))
+        return float(bounds[0])
+
+
+def _longer(keys: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """(n,) keys of prefixes with one more token each."""
+    return mix64(keys + (tokens.astype(np.uint64) + np.uint64(1)) * GOLDEN)

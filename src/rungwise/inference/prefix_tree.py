@@ -206,7 +206,7 @@ class Drawer:
         return word if fits else ""
 
     def _numbers(self, block: int) -> np.ndarray:
-        """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that _pick's sums are exact."""
+        """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that pick's sums are exact."""
         rng = np.random.default_rng([self.seed, block])
         return rng.integers(2**32, size=(WORDS_A_BLOCK, self.width + 1), dtype=np.uint32)
 
@@ -218,7 +218,7 @@ class Drawer:
             return branch, np.zeros(len(every))
         share = np.cumsum(self.firsts, dtype=np.float64)
         drawn = np.searchsorted(share / share[-1], numbers[:, 0] / 2**32, side="right")
-        tokens, row = _distinct(drawn, len(share))
+        tokens, row = distinct(drawn, len(share))
         return _Branch(every, row, np.zeros_like(tokens), tokens, ROOT), np.log(self.firsts[drawn] / share[-1])
 
     def _draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -262,7 +262,7 @@ class Drawer:
             if self.start and time == 1:
                 logits[:, END] = -torch.inf  # a word has at least one character
             probability = self.distribution(logits).numpy()
-            token = _pick(probability, row, numbers[alive, time] / 2**32)
+            token = pick(probability, row, numbers[alive, time] / 2**32)
             log_drawn[alive] += np.log(probability[row, token])
         ids[alive, time] = token
         if time >= self.scored_from:
@@ -271,7 +271,7 @@ class Drawer:
         if not goes_on.any():
             return None
         n_tokens = logits.shape[1]
-        keys, row = _distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
+        keys, row = distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
         return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), paths)
 
     def distribution(self, logits: Tensor) -> Tensor:
@@ -292,14 +292,14 @@ class Drawer:
         return logits.softmax(-1)
 
 
-def _distinct(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def distinct(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """np.unique(keys, return_inverse=True) for keys 0 to n - 1, without sorting them."""
     there = np.zeros(n, dtype=bool)
     there[keys] = True
     return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
 
 
-def _pick(probability: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def pick(probability: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """A token for each word from the distribution of its row, (rows, V), by inverting its cumulative sum.
 
     All rows lie one after the other on one line, row r on r to r + 1, so that one search serves all words.

@@ -47,17 +47,19 @@ class Rules:
     forbidden: Callable[[str], bool]
     """Of a whole word that the automaton accepts."""
 
-    def allowed(self, drawer: Drawer, prefixes: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """(n, V) bool: may a token follow prefixes of one length, (n, T) tokens with a start token, so that a word
-        that is wanted can still come? END: the word is one, and a list could hold it as it is."""
-        read = prefixes.shape[1] - drawer.start
+    def allowed(self, drawer: Drawer, length: int, states: np.ndarray) -> np.ndarray:
+        """(n, V) bool: may a token follow prefixes of `length` tokens, a start token included, so that a word that the
+        automaton accepts can still come? END: the word is one."""
+        read = length - drawer.start
         following, left = self.automaton.step[states], self.automaton.left
-        found = np.zeros((len(prefixes), len(drawer.vocabulary)), dtype=bool)
+        found = np.zeros((len(states), len(drawer.vocabulary)), dtype=bool)
         found[:, FIRST_CHARACTER:] = (following != DEAD) & (left[following] <= drawer.longest - read - 1)
-        for i in np.flatnonzero(left[states] == 0) if read else ():
-            text = drawer.vocabulary.decode(prefixes[i, drawer.start :])
-            found[i, END] = comparable(text) == text and not self.forbidden(text)
+        found[:, END] = (left[states] == 0) & (read > 0)
         return found
+
+    def fits(self, word: str) -> bool:
+        """Of a word that the automaton accepts: could a list hold it as it is, and is it not forbidden?"""
+        return comparable(word) == word and not self.forbidden(word)
 
 
 def rules_of(wanted: Wanted, drawer: Drawer, known: KnownWords | None = None) -> Rules:
