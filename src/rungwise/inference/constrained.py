@@ -105,8 +105,10 @@ class Constrained:
         """UserError where the automaton alone says that no word fits."""
         self.drawer, self.rules = drawer, rules
         self.rng = np.random.default_rng([drawer.seed, seed])
-        self.known: dict[int, float] = {}
-        """Bounds of prefixes that have been read, and of whole words that were asked about (0 or 1)."""
+        self.bound = 1.0
+        """Of the root."""
+        self.known: dict[int, dict[int, float]] = {}
+        """Hash of a prefix -> next token -> the bound of both, where that is known; of END, 0 or 1."""
         if rules.automaton.left[0] > drawer.longest:
             raise UserError(NOTHING)
 
@@ -114,19 +116,19 @@ class Constrained:
         """Words and their log-likelihoods, without end. UserError where none fits, or none is found for long."""
         idle = 0
         while True:
-            arrived, bound = self._round(min(WALKS, self.drawer.most))
-            if bound <= 0:
+            arrived = self._round(min(WALKS, self.drawer.most))
+            if self.bound <= 0:
                 raise UserError(NOTHING)
             idle = 0 if arrived else idle + 1
             if idle == GIVE_UP_AFTER:
                 raise UserError(f"No word that fits came in {idle * WALKS:,} tries: the model gives hardly any.")
             if len(self.known) > MOST_KNOWN:
                 self.known.clear()
+                self.bound = 1.0
             yield from arrived
 
-    def _round(self, n: int) -> tuple[list[tuple[str, float]], float]:
-        """Walks from the root to the ends of words: those that are not dropped, in the order of the walks. And the
-        bound of the root."""
+    def _round(self, n: int) -> list[tuple[str, float]]:
+        """Walks from the root to the ends of words: those that are not dropped, in the order of the walks."""
         walks, row, log_likelihood = np.arange(n), np.zeros(n, dtype=np.int64), np.zeros(n)
         level, paths, levels, arrived = self._root(), ROOT, [], {}
         while len(walks):
@@ -148,17 +150,17 @@ class Constrained:
             inner = token != END
             keys, new_row = distinct(row[inner] * weights.shape[1] + token[inner], weights.size)
             level, walks, row = self._next(level, read, *np.divmod(keys, weights.shape[1])), walks[inner], new_row
-        return [arrived[i] for i in sorted(arrived)], self._learn(levels)
+        self._learn(levels)
+        return [arrived[i] for i in sorted(arrived)]
 
     def _root(self) -> _Level:
-        start, one = np.full((1, int(self.drawer.start)), END), np.zeros(1, dtype=np.int64)
-        keys = mix64(np.ones(1, dtype=np.uint64))
-        return _Level(start, keys, one, np.array([self.known.get(int(keys[0]), 1.0)]), one)
+        start, zero = np.full((1, int(self.drawer.start)), END), np.zeros(1, dtype=np.int64)
+        return _Level(start, np.ones(1, dtype=np.uint64), zero, np.array([self.bound]), zero)
 
     def _next(self, level: _Level, read: _Read, parents: np.ndarray, tokens: np.ndarray) -> _Level:
         return _Level(
             np.concatenate([level.prefixes[parents], tokens[:, None]], axis=1),
-            _longer(level.keys[parents], tokens),
+            mix64(level.keys[parents] + (tokens + 1).astype(np.uint64) * GOLDEN),
             self.rules.automaton.step[level.states[parents], tokens - FIRST_CHARACTER],
             read.bounds[parents, tokens],
             parents,
@@ -181,10 +183,9 @@ class Constrained:
             assert drawer.firsts is not None
             probability = drawer.firsts[None] / drawer.firsts.sum()
             scores = np.zeros_like(probability)
-        for i in np.flatnonzero([key in self.known for key in level.keys.tolist()]):
-            tokens = np.flatnonzero(bounds[i])
-            keys = _longer(level.keys[i : i + 1].repeat(len(tokens)), tokens).tolist()
-            bounds[i, tokens] = [self.known.get(key, 1.0) for key in keys]
+        for i, key in enumerate(level.keys.tolist()):
+            if key in self.known:
+                bounds[i, list(self.known[key])] = list(self.known[key].values())
         return _Read(probability, scores, bounds)
 
     def _ended(
@@ -193,27 +194,23 @@ class Constrained:
         """Walks at the end of a word that may stay, and the word. Each word is asked about once."""
         ended = np.flatnonzero(token == END)
         for r in np.unique(row[ended]):
-            word = self.drawer.vocabulary.decode(level.prefixes[r, self.drawer.start :])
-            key = int(_longer(level.keys[r : r + 1], np.array([END]))[0])
-            if key not in self.known:
-                self.known[key] = float(self.rules.fits(word))
-            read.bounds[r, END] = self.known[key]
-            if self.known[key]:
+            word, of_prefix = self.drawer.vocabulary.decode(level.prefixes[r, self.drawer.start :]), int(level.keys[r])
+            known = self.known.setdefault(of_prefix, {})
+            if END not in known:
+                known[END] = float(self.rules.fits(word))
+            read.bounds[r, END] = known[END]
+            if known[END]:
                 yield from ((int(i), word) for i in walks[ended[row[ended] == r]])
 
-    def _learn(self, levels: list[tuple[_Level, _Read]]) -> float:
-        """Bring the bounds of all prefixes of a round up to date, from the ends to the root, whose bound it returns."""
-        bounds = np.ones(1)
-        for i in range(len(levels) - 1, -1, -1):
-            level, read = levels[i]
-            if i + 1 < len(levels):
-                following = levels[i + 1][0]
-                read.bounds[following.parents, following.prefixes[:, -1]] = bounds
-            bounds = (read.probability * read.bounds).sum(axis=1)
-            self.known.update(zip(level.keys.tolist(), bounds.tolist(), strict=True))
-        return float(bounds[0])
-
-
-def _longer(keys: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """(n,) keys of prefixes with one more token each."""
-    return mix64(keys + (tokens.astype(np.uint64) + np.uint64(1)) * GOLDEN)
+    def _learn(self, levels: list[tuple[_Level, _Read]]) -> None:
+        """Bring the bounds of all prefixes of a round up to date, from the ends to the root."""
+        below, bounds = None, np.ones(1)
+        for level, read in reversed(levels):
+            if below is not None:
+                tokens = below.prefixes[:, -1]
+                read.bounds[below.parents, tokens] = bounds
+                of_parents = level.keys[below.parents].tolist()
+                for key, token, bound in zip(of_parents, tokens.tolist(), bounds.tolist(), strict=True):
+                    self.known.setdefault(key, {})[token] = bound
+            below, bounds = level, (read.probability * read.bounds).sum(axis=1)
+        self.bound = float(bounds[0])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from rungwise.config.fields import FINITE
 from rungwise.judge import estimates
 from rungwise.judge.estimates import Estimate
 
@@ -57,6 +58,24 @@ class Judgement:
             for f in self.figures
         }
         return {**vars(self), "figures": named, "most_frequent": [list(pair) for pair in self.most_frequent]}
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a run and a climb tell of their own words."""
+
+    __pydantic_config__: ClassVar = FINITE
+
+    n: int
+    """Words that were drawn."""
+    distinct: float
+    """Share of distinct words among them."""
+    new: float
+    """Share of them that the list does not hold."""
+    distance: float
+    """Jensen-Shannon divergence of their 3-grams from those of the training words, bits."""
+    floor: float | None = None
+    """The same of as many real held-out words: the noise floor. None where fewer words are held out."""
 
 
 @dataclass(frozen=True)

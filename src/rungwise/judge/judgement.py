@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from rungwise.errors import UserError
 from rungwise.judge import counts, estimates
 from rungwise.judge.estimates import ROUNDS, Estimate
-from rungwise.judge.figures import Figure, Judgement, Lists, Measure
+from rungwise.judge.figures import Brief, Figure, Judgement, Lists, Measure
 from rungwise.util.machine import cores
 
 MOST_NEAREST = 3_000
@@ -202,23 +201,9 @@ def _by_length(of: Lists) -> list[dict[str, Any]]:
     return rows
 
 
-@dataclass(frozen=True)
-class Brief:
-    """What a run and a climb tell of their own words."""
-
-    n: int
-    """Words that were drawn."""
-    distinct: float
-    """Share of distinct words among them."""
-    new: float
-    """Share of them that the list does not hold."""
-    distance: float
-    """Jensen-Shannon divergence of their 3-grams from those of the training words, bits."""
-    floor: float | None = None
-    """The same of as many real held-out words: the noise floor. None where fewer words are held out."""
-
-
-def brief(train: Sequence[str], held_out: Sequence[str], samples: Sequence[str], new: Sequence[bool]) -> Brief:
+def brief(
+    train: Sequence[str], held_out: Sequence[str], samples: Sequence[str], new: Sequence[bool] | np.ndarray
+) -> Brief:
     """`new`: of each sample, is it not in the list? The same held-out words each time, so that runs of one list have
     one floor."""
     n = len(samples)
