@@ -75,7 +75,7 @@ def test_each_room_says_what_it_holds_and_may_import() -> None:
                 assert "mport" in text, f"{module} does not say what it may import"
 
 
-NO_TORCH = ("errors", "config", "util", "data", "ladder", "analysis", "report")
+NO_TORCH = ("errors", "config", "util", "data", "ladder", "analysis", "judge", "report")
 
 
 @pytest.mark.parametrize("module", [m for m in floors.modules() if floors.room(m) in NO_TORCH] + ["rungwise.cli.main"])

@@ -63,9 +63,12 @@ METRICS: dict[str, Callable[[Result], float | None]] = {
     "loss on the stream itself": lambda r: r.detail.get("stream_test_loss"),
     "loss of bare words": lambda r: r.detail.get("test_loss_alone"),
     "share of test words in training": lambda r: r.detail.get("share_seen"),
+    "distinct words": lambda r: (r.detail.get("words") or {}).get("distinct"),
+    "new words": lambda r: (r.detail.get("words") or {}).get("new"),
+    "distance of 3-grams": lambda r: (r.detail.get("words") or {}).get("distance"),
     "parameters": lambda r: r.n_params,
 }
-"""What one result gives: losses in nats a scored character, probabilities and shares as such."""
+"""What one result gives: losses in nats a scored character, distances in bits, probabilities and shares as such."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -204,3 +204,17 @@ def _p_below(gap: float, sd: float, n: int) -> float:
     if sd == 0:  # no spread, no doubt
         return 0.0 if gap < 0 else 1.0
     return float(stdtr(n - 1, gap / (sd / sqrt(n)))) if n > 1 else nan
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's, of (n,) and (n,): nan where one of them is constant."""
+    ranks = [_ranks(_finite(name, values)) for name, values in (("a", a), ("b", b))]
+    if any(np.ptp(r) == 0 for r in ranks):
+        return nan
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(x: NDArray) -> NDArray:
+    """Equal values share the mean of their ranks."""
+    _, place, times = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(times) - (times - 1) / 2)[place]

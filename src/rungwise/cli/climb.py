@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rungwise.analysis.evidence import Measured, read
 from rungwise.analysis.stats import paired, summary
-from rungwise.analysis.tables import rows, show
+from rungwise.analysis.tables import WORDS_HEADER, rows, show, word_rows
 from rungwise.analysis.verdicts import LITTLE
 from rungwise.cli.flags import configured
 from rungwise.cli.options import ClimbCommand, OfList
@@ -77,6 +77,8 @@ def climb(request: ClimbCommand) -> None:
     if request.tune:
         console.print(tuning_table(rungs, results))
     show_samples(console, rungs, results)
+    if judged := word_rows(rungs, results):
+        console.print(word_table(judged))
     if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
         console.print(line)
     write_documents(plan, out, len(results), screen.elapsed, console)
@@ -253,6 +255,14 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
             drawn = groups[rung.name][0].detail.get("samples", [])
             shown = " ".join(marked(text, OF_A_SPLIT.get(tag, tag)) for text, tag in drawn)
             console.print(f"{rung.title:{width}}  {shown}")
+
+
+def word_table(judged: Sequence[tuple[str, ...]]) -> Table:
+    """What the words are like: shares of distinct and new ones, and bits between 3-grams (tables.WORDS_CAPTION)."""
+    found = _table(*WORDS_HEADER, left=1)
+    for row in judged:
+        found.add_row(*row)
+    return found
 
 
 class PlainScreen:

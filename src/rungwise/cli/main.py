@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "sample": (options.SampleCommand, "rungwise.cli.sample:sample"),
     "eval": (options.EvalCommand, "rungwise.cli.evaluate:evaluate"),
     "data": (options.DataCommand, "rungwise.cli.data:data"),
+    "judge": (options.JudgeCommand, "rungwise.cli.judge:judge"),
     "report": (options.ReportCommand, "rungwise.cli.report:report"),
     "ladder": (options.LadderCommand, "rungwise.cli.ladder:ladder"),
     "play": (options.PlayCommand, "rungwise.cli.play:play"),

@@ -143,6 +143,24 @@ class SampleCommand(OfRun):
     """No word twice."""
     new_only: bool = False
     """No word of its list (kept as 64-bit hashes: of n words, a new one is taken for listed in n of 2^64 cases)."""
+    top: int = 0
+    """Print the so many most probable words in order, instead of drawing (0: draw)."""
+    suffix: str = ""
+    """What every word ends with."""
+    contains: str = ""
+    """What every word has in it."""
+    pattern: str | None = None
+    """A regular expression that every word matches as a whole (needs interegular)."""
+    length: str | None = None
+    """Characters of a word: 5, or 4-8."""
+    exclude: Path | None = None
+    """A list of words that are not wanted."""
+    unlike: Path | None = None
+    """A list that words keep away from, by --edits (needs RapidFuzz)."""
+    edits: int = 2
+    """Fewest edits (letters changed, added or left out) from any word of --unlike."""
+    like_lengths: Path | None = None
+    """A list: words are as long as its words are, and each length comes as often."""
     json: bool = False
     """A JSON object a line: word, log_likelihood (nats, of the whole word), new."""
 
@@ -160,6 +178,8 @@ class EvalCommand(OfList, OfRun):
     """A file, - (standard input), given-names, names or auto."""
     words: bool = False
     """A line a word (nats, nats a character, word) on standard output, and the summary on standard error."""
+    guess_number: bool = False
+    """Also estimate how many guesses each word needs, the model's most probable words tried first."""
     json: bool = False
     """JSON instead of text."""
 
@@ -177,6 +197,31 @@ class DataCommand(OfList):
     """One JSON object instead of text."""
     counts: bool = True
     """Fit n-gram baselines, the losses to beat, under protocol strict (a minute or so for millions of words)."""
+
+
+@dataclass
+class JudgeCommand(OfList):
+    """Judge generated words, whoever generated them: new, varied, like the list?
+
+    Beside each figure stands the same of real held-out words.
+
+    That is what a perfect generator would get.
+    """
+
+    list: Positional[str]
+    """The list that the words should be like: a file, - (standard input), given-names, names or auto."""
+    samples: Positional[str]
+    """Generated words, one a line, repeats included: a file, or - (standard input)."""
+    protocol: str = "strict"
+    """How LIST is divided into training and held-out words: as `rungwise train` with this protocol divides it."""
+    valid: str | None = None
+    """A rule for words: regex:PATTERN (the whole word), or python:MODULE.FUNCTION (of a word: true or false)."""
+    seed: int = 0
+    """Of what is drawn at random: words to compare, and the bootstrap."""
+    out: Path | None = None
+    """Write the figures as a page (HTML) with plots to this file."""
+    json: bool = False
+    """One JSON object instead of text."""
 
 
 @dataclass

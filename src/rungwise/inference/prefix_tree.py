@@ -183,11 +183,17 @@ class Drawer:
 
     def words(self, first: int, n: int) -> tuple[list[str], np.ndarray]:
         """Words `first` to `first + n` as _word() has them, and the log-likelihoods of what was drawn, (n,)."""
+        ids, log_likelihood, _ = self.draw(first, n)
+        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.start :])], log_likelihood
+
+    def draw(self, first: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Words `first` to `first + n`: token ids (n, width + 1), each with its END and then PAD; their log-likelihoods
+        (n,); and the logarithms of the probabilities with which they were drawn, (n,): these follow temperature, top_k
+        and top_p, count every character that was not given, and never an end that was forced."""
         blocks = range(first // WORDS_A_BLOCK, -(-(first + n) // WORDS_A_BLOCK))
         numbers = np.concatenate([self._numbers(block) for block in blocks])
         begin = first - blocks[0] * WORDS_A_BLOCK
-        ids, log_likelihood = self._draw(numbers[begin : begin + n])
-        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.start :])], log_likelihood
+        return self._draw(numbers[begin : begin + n])
 
     def _word(self, drawn: str) -> str:
         """The word that was drawn, as a list would hold it. Empty where none of this alphabet and length could, such
@@ -200,41 +206,47 @@ class Drawer:
         return word if fits else ""
 
     def _numbers(self, block: int) -> np.ndarray:
-        """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that _pick's sums are exact."""
+        """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that pick's sums are exact."""
         rng = np.random.default_rng([self.seed, block])
         return rng.integers(2**32, size=(WORDS_A_BLOCK, self.width + 1), dtype=np.uint32)
 
-    def _begin(self, numbers: np.ndarray) -> _Branch:
-        """All words, before anything is read."""
+    def _begin(self, numbers: np.ndarray) -> tuple[_Branch, np.ndarray]:
+        """All words, before anything is read, and the logarithms of the probabilities of their first tokens."""
         every = np.arange(len(numbers))
         if len(self.given) or self.firsts is None:
-            return _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
+            branch = _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
+            return branch, np.zeros(len(every))
         share = np.cumsum(self.firsts, dtype=np.float64)
         drawn = np.searchsorted(share / share[-1], numbers[:, 0] / 2**32, side="right")
-        tokens, row = _distinct(drawn, len(share))
-        return _Branch(every, row, np.zeros_like(tokens), tokens, ROOT)
+        tokens, row = distinct(drawn, len(share))
+        return _Branch(every, row, np.zeros_like(tokens), tokens, ROOT), np.log(self.firsts[drawn] / share[-1])
 
-    def _draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Words as ids (words, width + 1), each with its END and then PAD, and their log-likelihoods.
+    def _draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What draw() returns.
 
         The tree of what the words begin with is walked from the root: all branches side by side where there is room
         for them, else part by part.
         """
         ids = np.full((len(numbers), self.width + 1), PAD, dtype=np.int64)
         log_likelihood = np.zeros(len(numbers))
-        root = self._begin(numbers)
+        root, log_drawn = self._begin(numbers)
         ids[:, 0] = root.tokens[root.row]
         pending = [root]
         while pending:
             branch = pending.pop()
             if len(branch.tokens) > self.most:
                 pending += branch.parts(self.most)
-            elif (goes_on := self._step(branch, numbers, ids, log_likelihood)) is not None:
+            elif (goes_on := self._step(branch, numbers, ids, log_likelihood, log_drawn)) is not None:
                 pending.append(goes_on)
-        return ids, log_likelihood
+        return ids, log_likelihood, log_drawn
 
     def _step(
-        self, branch: _Branch, numbers: np.ndarray, ids: np.ndarray, log_likelihood: np.ndarray
+        self,
+        branch: _Branch,
+        numbers: np.ndarray,
+        ids: np.ndarray,
+        log_likelihood: np.ndarray,
+        log_drawn: np.ndarray,
     ) -> _Branch | None:
         """Draw the next token of a branch's words; what is left of the branch when those that end are gone."""
         alive, row, paths = branch.alive, branch.row, grown(branch.paths, branch.parents)
@@ -249,7 +261,9 @@ class Drawer:
             logits[:, PAD] = -torch.inf
             if self.start and time == 1:
                 logits[:, END] = -torch.inf  # a word has at least one character
-            token = _pick(self.distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
+            probability = self.distribution(logits).numpy()
+            token = pick(probability, row, numbers[alive, time] / 2**32)
+            log_drawn[alive] += np.log(probability[row, token])
         ids[alive, time] = token
         if time >= self.scored_from:
             log_likelihood[alive] += log_probability[row, token]
@@ -257,7 +271,7 @@ class Drawer:
         if not goes_on.any():
             return None
         n_tokens = logits.shape[1]
-        keys, row = _distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
+        keys, row = distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
         return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), paths)
 
     def distribution(self, logits: Tensor) -> Tensor:
@@ -278,14 +292,14 @@ class Drawer:
         return logits.softmax(-1)
 
 
-def _distinct(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def distinct(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """np.unique(keys, return_inverse=True) for keys 0 to n - 1, without sorting them."""
     there = np.zeros(n, dtype=bool)
     there[keys] = True
     return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
 
 
-def _pick(probability: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def pick(probability: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """A token for each word from the distribution of its row, (rows, V), by inverting its cumulative sum.
 
     All rows lie one after the other on one line, row r on r to r + 1, so that one search serves all words.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rungwise.analysis.evidence import Measured
-from rungwise.analysis.stats import summary
+from rungwise.analysis.stats import rank_correlation, summary
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Group, Rung
 from rungwise.report import plots
 from rungwise.report.document import Block
@@ -141,6 +141,31 @@ def leave_one_out(measured: Measured) -> list[Block]:
             "intervals over seeds.",
             "worth of the part",
             [("taken from the full model", taken), ("the ladder's own step", stepped)],
+        )
+    ]
+
+
+def loss_and_words(measured: Measured) -> list[Block]:
+    """Does a lower loss mean better words? A dot each rung."""
+    points, floors = [], []
+    for rung in RUNGS.values():
+        if distances := measured.values(rung.name, "distance of 3-grams"):
+            losses = measured.values(rung.name)
+            points.append((rung.title, [(losses[seed], distance) for seed, distance in distances.items()]))
+    floors = [r.detail["words"]["floor"] for r in measured.results if r.detail.get("words")]
+    if len(points) < 3:
+        return []
+    loss, distance = np.array([np.mean(runs, axis=0) for _, runs in points]).T
+    return [
+        plots.scatter(
+            f"words-{slug(measured)}",
+            f"Does a lower loss mean better words? Protocol {measured.protocol.name}",
+            f"Each dot is a rung, its faint ones the seeds. Rank correlation over {len(points)} rungs: "
+            f"{rank_correlation(loss, distance):.2f} (1: the order by loss is the order by words). The dashed line is "
+            "the noise floor: real held-out words.",
+            (f"test loss, {plots.UNIT}", "3-grams apart from the training words, bits"),
+            points,
+            floors[0],
         )
     ]
 

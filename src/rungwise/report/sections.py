@@ -11,11 +11,21 @@ import numpy as np
 
 from rungwise.analysis import stats
 from rungwise.analysis.evidence import Measured
-from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show, worth
+from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, WORDS_CAPTION, WORDS_HEADER, rows, show, word_rows, worth
 from rungwise.analysis.verdicts import NEGLIGIBLE, signed
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
-from rungwise.report.figures import LADDER, TITLES, Peers, baselines, best_baseline, ladder_figures, more_figures, slug
+from rungwise.report.figures import (
+    LADDER,
+    TITLES,
+    Peers,
+    baselines,
+    best_baseline,
+    ladder_figures,
+    loss_and_words,
+    more_figures,
+    slug,
+)
 
 
 def protocol_sections(measured: Measured, peers: Peers, drawn: bool) -> list[Section]:
@@ -43,6 +53,7 @@ def protocol_sections(measured: Measured, peers: Peers, drawn: bool) -> list[Sec
         ("losses", "losses", losses),
         ("steps", "what each step is worth", step_tables(measured)),
         ("figures", "figures", figures),
+        ("words", "what the words are like", [*word_table(measured), *loss_and_words(measured)]),
         ("meaning", "what a loss means", [*tuning(measured), meaning(measured)]),
     ]
     return [Section(f"{key}-{slug(measured)}", f"{name}: {title}", blocks) for key, title, blocks in parts if blocks]
@@ -180,6 +191,14 @@ def between(found: stats.Interval) -> str:
 
 def p_value(p: float) -> str:
     return "" if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def word_table(measured: Measured) -> list[Block]:
+    found = word_rows(list(RUNGS.values()), measured.results)
+    if not found:
+        return []
+    n = next(r.detail["words"]["n"] for r in measured.results if r.detail.get("words"))
+    return [Table(WORDS_CAPTION.format(n=n), WORDS_HEADER, found, quiet_rows=int(not found[-1][1]))]
 
 
 def tuning(measured: Measured) -> list[Block]:
