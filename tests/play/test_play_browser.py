@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import tiny_run
+from helpers import TRANSFORMERS, tiny_run
 from play_runs import made_up, read_words, save_untrained, small_climb
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape
@@ -115,7 +115,7 @@ def climb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------- the model is the model
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_logits_agree_with_pytorch(ladder: Any, name: str) -> None:
     watched, run = ladder[0], ladder[1][name]
     size = run.model.config.block_size

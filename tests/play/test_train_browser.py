@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from test_train_node import PARTING, TOLERANCE, on_the_command_line
 
+from helpers import TRANSFORMERS
 from rungwise.cli.main import main
 from rungwise.config import get_protocol
 from rungwise.data.batches import Tape
@@ -92,8 +93,8 @@ def check(page: Any, name: str, losses: np.ndarray, seed: int = 0) -> None:
 
 @pytest.mark.long
 def test_every_rung_trains_in_chromium_as_on_the_command_line(page: Any) -> None:
-    train(page, *RUNGS, steps=300)
-    for rung in RUNGS.values():
+    train(page, *TRANSFORMERS, steps=300)
+    for rung in TRANSFORMERS.values():
         expected = on_the_command_line(load("given-names"), "strict", rung, 300, 0)
         check(page, rung.name, expected["losses"])
 

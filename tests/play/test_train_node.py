@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import TRANSFORMERS
 from play_runs import made_up
 from rungwise.config import WordStart, get_protocol
 from rungwise.data.batches import Tape
@@ -22,7 +23,7 @@ from rungwise.engine.native_engine import NativeEngine
 from rungwise.experiment.baselines import count
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS, Rung
+from rungwise.ladder import Rung
 
 NODE = shutil.which("node")
 HERE = Path(__file__).parent
@@ -30,7 +31,7 @@ WASM = Path(native.__file__).parent / "engine.wasm"
 STEPS = 60
 TOLERANCE = 1e-5
 """Nats a scored token."""
-RELU = [name for name, rung in RUNGS.items() if rung.model.mlp == "relu"]
+RELU = [name for name, rung in TRANSFORMERS.items() if rung.model.mlp == "relu"]
 PARTING = {**dict.fromkeys(RELU, 0.02), "4-layers-no-residual": 0.2, "without-residual": 0.1}
 """Rungs whose runs part where a sum rounds otherwise (the page has no fused multiply-add): at a ReLU's kink, or where a
 deep model has no residual connections. They meet again; this much they may be apart on the way."""
@@ -94,12 +95,12 @@ def compare(listed: WordList, protocol: str, rungs: list[Rung], steps: int, seed
 
 @pytest.mark.parametrize("protocol", ["article", "strict"])
 def test_every_rung_trains_as_on_the_command_line(protocol: str) -> None:
-    compare(made_up(), protocol, list(RUNGS.values()), STEPS, seed=3)
+    compare(made_up(), protocol, list(TRANSFORMERS.values()), STEPS, seed=3)
 
 
 @pytest.mark.long
 def test_every_rung_trains_alike_for_a_thousand_steps() -> None:
-    compare(load("given-names"), "strict", list(RUNGS.values()), 1000, seed=0)
+    compare(load("given-names"), "strict", list(TRANSFORMERS.values()), 1000, seed=0)
 
 
 @pytest.mark.parametrize("protocol", ["article", "makemore", "strict"])
