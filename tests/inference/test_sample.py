@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import listed
+from helpers import TRANSFORMERS, listed
 from rungwise.config import PROTOCOLS, ModelConfig
 from rungwise.data.batches import Tape
 from rungwise.data.known_words import KnownWords, marked
