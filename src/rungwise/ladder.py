@@ -211,7 +211,7 @@ for _name, _title, _changes, _widths, _why, _source in (
      "Gates say how much of the state each character may change.", "Cho et al. 2014"),
     ("lstm", "LSTM", dict(_ALONE, family="lstm"), (77, 155),
      "A second state that gates protect: written to, forgotten, and read.", "Hochreiter & Schmidhuber 1997"),
-    ("conv", "WaveNet", dict(_ALONE, family="conv", n_layer=4, projection=True, residual=True), (49, 99),
+    ("conv", "WaveNet", dict(_INSTEAD, family="conv", mlp="none", norm="none"), (49, 99),
      "Pairs of characters, pairs of pairs: four gated convolutions see sixteen characters.",
      "van den Oord et al. 2016"),
     ("mingru", "minGRU", dict(_INSTEAD, family="mingru"), (33, 67),

@@ -77,13 +77,7 @@ def both(theirs: str, ours: str, change: Change | None = None) -> dict[str, Sour
 
 
 ATTENTION, MLP, QKV = "blocks.{n}.attention", "blocks.{n}.mlp", "blocks.{n}.attention.f.qkv.weight"
-ALL_NEED = {
-    "family": ("transformer",),
-    "projection": (True,),
-    "residual": (True,),
-    "final_norm": (True,),
-    "head_bias": (False,),
-}
+ALL_NEED = {"projection": (True,), "residual": (True,), "final_norm": (True,), "head_bias": (False,)}
 
 GPT_NEOX = Home(
     "GPTNeoXForCausalLM",
