@@ -26,7 +26,7 @@ from rungwise.data import words
 from rungwise.data.words import END, NAMES_SHA256, WordList
 from rungwise.engine import native
 from rungwise.experiment.results import Result
-from rungwise.ladder import RUNGS, get_rung
+from rungwise.ladder import RUNGS, TRANSFORMERS, get_rung
 from rungwise.training import run as training
 from rungwise.training import run_dir
 from rungwise.training.trainer import Event
@@ -34,8 +34,6 @@ from rungwise.util.files import read_tensors
 
 torch.set_num_threads(1)
 
-TRANSFORMERS = {name: rung for name, rung in RUNGS.items() if rung.model.family == "transformer"}
-"""The rungs that the native engine, the page and other libraries know."""
 ROOT = Path(__file__).parent.parent
 SOURCE = Path(rungwise.__file__).parent.parent
 """The folder that holds the package, as PYTHONPATH takes it."""

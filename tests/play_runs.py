@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import TRANSFORMERS
 from rungwise.config import get_protocol
 from rungwise.data.batches import Tape
 from rungwise.data.words import WordList, read, split
@@ -18,7 +17,7 @@ from rungwise.experiment.climb import open_directory
 from rungwise.experiment.plan import Experiment
 from rungwise.experiment.results import Result
 from rungwise.inference.score import score
-from rungwise.ladder import Rung, select
+from rungwise.ladder import TRANSFORMERS, Rung, select
 from rungwise.model.transformer import Transformer, count_parameters
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run

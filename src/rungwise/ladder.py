@@ -223,6 +223,8 @@ for _name, _title, _changes, _widths, _why, _source in (
           "The same at the size of makemore's transformer.", _source)
 # fmt: on
 
+TRANSFORMERS = {name: rung for name, rung in RUNGS.items() if rung.model.family == "transformer"}
+"""The rungs that the native engine and the page know."""
 FULL = "gelu"
 """The model that ablations take parts from."""
 LEAVE_ONE_OUT = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import rungwise
 from conftest import make_words
-from helpers import TRANSFORMERS, needs_compiler
+from helpers import needs_compiler
 from rungwise.config import EngineConfig, RunConfig, TrainConfig, get_protocol
 from rungwise.data.batches import STEPS_A_BLOCK, Drawn, Tape, draw
 from rungwise.data.words import split
@@ -18,6 +18,7 @@ from rungwise.engine.ddp import DistributedEngine
 from rungwise.engine.loop import Engine
 from rungwise.engine.select import choose_engine, make_engine
 from rungwise.errors import UserError
+from rungwise.ladder import TRANSFORMERS
 
 ENGINES = ["torch", "distributed", pytest.param("native", marks=needs_compiler)]
 SOURCE = Path(rungwise.__file__).parent

@@ -13,10 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import TRANSFORMERS
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.words import PAD
 from rungwise.engine import native
+from rungwise.ladder import TRANSFORMERS
 from rungwise.model.cost import shapes
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer

@@ -12,7 +12,6 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 from exports import BLOCK_SIZE, CHARACTERS, SHAPES, logits_of, model_of, random_run, saved, tokens_of  # noqa: E402
-from helpers import TRANSFORMERS  # noqa: E402
 from rungwise.config import ModelConfig  # noqa: E402
 from rungwise.config.settings import Settings  # noqa: E402
 from rungwise.data.sources import comparable  # noqa: E402
@@ -22,7 +21,7 @@ from rungwise.export import export  # noqa: E402
 from rungwise.export.hf import find_home  # noqa: E402
 from rungwise.export.homes import HOMES, LLAMA  # noqa: E402
 from rungwise.inference.sample import Sampling, generate  # noqa: E402
-from rungwise.ladder import RUNGS  # noqa: E402
+from rungwise.ladder import RUNGS, TRANSFORMERS  # noqa: E402
 from rungwise.training import run_dir  # noqa: E402
 
 NATIVE = {

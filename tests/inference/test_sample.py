@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import TRANSFORMERS, listed
+from helpers import listed
 from rungwise.config import PROTOCOLS, ModelConfig
 from rungwise.data.batches import Tape
 from rungwise.data.known_words import KnownWords, marked
@@ -22,7 +22,7 @@ from rungwise.inference import prefix_tree as drawing
 from rungwise.inference.prefix_tree import ROOT, Drawer, TorchTree, _distinct, _pick, grown, make_tree
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.model.transformer import Transformer
 
 generating = importlib.import_module("rungwise.inference.sample")  # `from rungwise import generate` is the function

@@ -13,10 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import TRANSFORMERS
 from play_runs import made_up, save_untrained
 from rungwise.data.words import END
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.model.layers import Residual, SwiGLU
 from rungwise.play import inside
 from rungwise.play.collect import collect, find

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import TRANSFORMERS, tiny_run
+from helpers import tiny_run
 from play_runs import made_up, read_words, save_untrained, small_climb
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape
@@ -21,7 +21,7 @@ from rungwise.data.sources import comparable
 from rungwise.data.words import END, WordList, split
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.play.collect import CHAPTERS, code, collect, find
 from rungwise.play.page import build
 

@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 from test_train_node import PARTING, TOLERANCE, on_the_command_line
 
-from helpers import TRANSFORMERS
 from rungwise.cli.main import main
 from rungwise.config import get_protocol
 from rungwise.data.batches import Tape
 from rungwise.data.words import load, read, split
 from rungwise.engine import native
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS, SELECTIONS
+from rungwise.ladder import RUNGS, SELECTIONS, TRANSFORMERS
 from rungwise.play.page import build
 from rungwise.play.trainable import empty
 from rungwise.training import run_dir

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import TRANSFORMERS
 from play_runs import made_up
 from rungwise.config import WordStart, get_protocol
 from rungwise.data.batches import Tape
@@ -23,7 +22,7 @@ from rungwise.engine.native_engine import NativeEngine
 from rungwise.experiment.baselines import count
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
-from rungwise.ladder import Rung
+from rungwise.ladder import TRANSFORMERS, Rung
 
 NODE = shutil.which("node")
 HERE = Path(__file__).parent
