@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_words
-from helpers import ENGINES
+from helpers import ENGINES, every_engine_and_rung
 from rungwise.config import EngineConfig, TrainConfig, get_protocol
 from rungwise.data.batches import Tape, draw
 from rungwise.data.words import split
@@ -56,8 +56,7 @@ def plain_loop(model_config, config, tape, seed):
     return model, losses
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@every_rung
+@every_engine_and_rung
 def test_an_engine_takes_the_steps_of_a_plain_loop(rung, engine):
     """Masked loss over padded batches, stacked replicas, native arithmetic: all as a loop over unpadded words."""
     model_config, config, tape = setting(rung, steps=3, batch_size=5, warmup_steps=2)

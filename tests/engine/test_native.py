@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.words import PAD
 from rungwise.engine import native
-from rungwise.ladder import RUNGS
+from rungwise.ladder import TRANSFORMERS
 from rungwise.model.cost import shapes
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer
@@ -68,7 +68,7 @@ CONFIGS = {
         dropout=0.1,
     ),
 }
-RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in RUNGS.values()}
+RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in TRANSFORMERS.values()}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 STEP = 7
 

@@ -22,7 +22,7 @@ from rungwise.inference import prefix_tree as drawing
 from rungwise.inference.prefix_tree import ROOT, Drawer, TorchTree, distinct, grown, make_tree, pick
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.model.transformer import Transformer
 
 generating = importlib.import_module("rungwise.inference.sample")  # `from rungwise import generate` is the function
@@ -237,12 +237,12 @@ def test_memory_is_bounded_by_the_cache(monkeypatch):
     drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None, Sampling(), 0)
     drawer.words(0, 700)
     assert isinstance(drawer.tree, TorchTree)
-    held = sum(x.nbytes for pair in drawer.tree.seen.values() for x in pair)
+    held = sum(x.nbytes for x in drawer.tree.kept.values())
     assert 0 < held <= drawing.CACHE_BYTES
 
 
 @pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", TRANSFORMERS)
 def test_both_trees_grow_alike(rung):
     """Logits of a tree that branches, is left, and is gone back to; against the whole prefixes read at once."""
     of, width, rng = model(RUNGS[rung].model.replace(vocab_size=7, block_size=11)), 11, np.random.default_rng(0)

@@ -51,14 +51,15 @@ def climb(request: ClimbCommand) -> None:
     console = Console(stderr=request.json, soft_wrap=True, highlight=False, markup=False, emoji=False)  # words are text
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
+    from rungwise.engine.select import describe_engine  # torch: only where something is trained
 
     rungs, plan, out = prepare(request)
+    engines = " and ".join(dict.fromkeys(describe_engine(plan.how, rung.model.family) for rung in plan.rungs))
     console.print(words.describe(plan.words, plan.parts))
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
         f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % CI; the step "
-        f"is the paired change in test loss. Engine {describe_engine(plan.how)}."
+        f"is the paired change in test loss. Engine {engines}."
     )
     if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
         console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
@@ -79,7 +80,7 @@ def climb(request: ClimbCommand) -> None:
     show_samples(console, rungs, results)
     if judged := word_rows(rungs, results):
         console.print(word_table(judged))
-    if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
+    if "torch" in engines and (line := compiled_line(results)):
         console.print(line)
     write_documents(plan, out, len(results), screen.elapsed, console)
     if request.json:

@@ -45,7 +45,8 @@ class ClimbCommand(OfList):
     data: str = "auto"
     """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had)."""
     rungs: str = "article"
-    """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, everything."""
+    """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, families,
+    everything."""
     seeds: int = 3
     """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
     steps: int | None = None

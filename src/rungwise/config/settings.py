@@ -17,6 +17,7 @@ from rungwise.config import (
     Compile,
     Config,
     Device,
+    Family,
     ListConfig,
     ModelConfig,
     Norm,
@@ -148,6 +149,8 @@ class Fields(TypedDict, total=False):
     head_bias: bool
     tie_embeddings: bool
     dropout: float
+    family: Family
+    reach: int
     steps: int
     batch_size: int
     learning_rate: float

@@ -17,42 +17,40 @@ from rungwise.errors import UserError, closest
 from rungwise.model.cost import least_bytes, peak_bytes
 
 
-def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None) -> str:
+def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None, family: str = "transformer") -> str:
     """The name of the engine that is asked for; what it cannot do is a UserError.
 
-    auto takes native where there is a compiler, and nothing that is torch's is asked for. needs: what is asked for and
-    the distributed engine alone does; None where replicas are trained together, which it does not.
+    auto takes native where there is a compiler, nothing that is torch's is asked for, and the model is of a family that
+    it knows. needs: what is asked for and the distributed engine alone does; None where replicas are trained together,
+    which it does not.
     """
     if needs or (needs is not None and how.engine == DistributedEngine.name):
         if how.engine == NativeEngine.name:
             raise UserError(f"Engine native cannot do {needs[0]}; leave out --engine.")
         if how.engine != DistributedEngine.name:
-            _choose_stacked(how)  # refuses what is not known
+            _choose_stacked(how, family)  # refuses what is not known
         if how.compile == "on":
             raise UserError("Engine distributed does not compile its steps; leave out --compile.")
         name = DistributedEngine.name
     else:
-        name = _choose_stacked(how)
+        name = _choose_stacked(how, family)
     if name != NativeEngine.name:
         choose_device(how.device)  # refuses one that is not there
     return name
 
 
-def _choose_stacked(how: EngineConfig) -> str:
+def _choose_stacked(how: EngineConfig, family: str) -> str:
     """native or torch, of which each trains any number of replicas."""
     asked = (("device", how.device, "cuda"), ("precision", how.precision, "bf16"), ("compile", how.compile, "on"))
     beyond = next((f"{field} {value}" for field, value, torchs in asked if value == torchs), None)
     if how.engine == "auto":
-        return "torch" if beyond or native.why_not() else "native"
+        return "torch" if beyond or native.why_not(family) else "native"
     if how.engine not in ("native", "torch"):
         raise UserError(f"Unknown engine {how.engine!r}; {closest(how.engine, ('auto', 'native', 'torch'))}")
     if how.engine == "native" and beyond:
         raise UserError(f"The native engine runs on the CPU in fp32: leave {beyond} out, or use engine torch.")
-    if how.engine == "native":
-        try:
-            native.load()
-        except native.NoEngine as error:
-            raise UserError(f"{error} Engine torch needs none.") from None
+    if how.engine == "native" and (reason := native.why_not(family)):
+        raise UserError(f"{reason} Engine torch does not need it.")
     return how.engine
 
 
@@ -60,9 +58,9 @@ def on_a_gpu(how: EngineConfig) -> bool:
     return choose_engine(how) == "torch" and choose_device(how.device) == "cuda"
 
 
-def describe_engine(how: EngineConfig) -> str:
+def describe_engine(how: EngineConfig, family: str = "transformer") -> str:
     """What will train: "native", or "torch on cpu, fp32"."""
-    engine = choose_engine(how)
+    engine = choose_engine(how, family=family)
     return engine if engine == "native" else f"{engine} on {choose_device(how.device)}, {how.precision}"
 
 
@@ -72,7 +70,7 @@ def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig
     In the native engine replicas share nothing, so one. Under PyTorch they share the dispatch of every operation, so as
     many as half of this process's memory holds.
     """
-    if choose_engine(how) == "native":
+    if choose_engine(how, family=model.family) == "native":
         return 1
     memory = device_memory(choose_device(how.device))
     return max(1, int(memory / 2 / processes / peak_bytes(model, config, STEPS_A_BLOCK)))
@@ -106,7 +104,7 @@ def make_engine(
             f"A window of {windows} is longer than the {model_config.block_size} places that learned positions have "
             f"here: use a window of at most {model_config.block_size}, or position rope."
         )
-    name = choose_engine(how)
+    name = choose_engine(how, family=model_config.family)
     device = "cpu" if name == "native" else choose_device(how.device)
     _refuse_too_large(model_config, train_config, tape, len(seeds), device)
     if name == "native":

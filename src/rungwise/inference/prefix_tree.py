@@ -82,32 +82,39 @@ def grown(paths: np.ndarray, parents: np.ndarray) -> np.ndarray:
 
 
 class TorchTree:
-    """What native.Tree does, by the model's own forward pass; keys and values lie one row a node and head
+    """What native.Tree does, by the model's own forward pass; what a layer asks to keep lies one row a node (and head)
     (layers.Memory)."""
 
     def __init__(self, model: Transformer, rows: int, length: int) -> None:
         self.model, self.capacity = model.eval(), rows * length
-        self.seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        self.kept: dict[tuple[nn.Module, int], Tensor] = {}
 
     @torch.inference_mode()
     def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
         """Logits, (n, V), after n new nodes, the last column of paths (n, T), that read tokens (n,)."""
-        heads = torch.arange(self.model.config.n_head)[:, None]
-        nodes = torch.from_numpy(paths).long()
-        self.new = slice(int(nodes[0, -1]), int(nodes[-1, -1]) + 1)
-        self.rows = (nodes[:, None] * len(heads) + heads).flatten()  # (prefixes, heads, positions)
-        return self.model(torch.from_numpy(tokens)[:, None], self, nodes.shape[1] - 1)[:, 0].numpy()
+        self.nodes = torch.from_numpy(paths).long()
+        return self.model(torch.from_numpy(tokens)[:, None], self, self.nodes.shape[1] - 1)[:, 0].numpy()
 
-    def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """k, v: (prefixes, heads, 1, K)."""
-        prefixes, heads, _, size = k.shape
-        if layer not in self.seen:
-            self.seen[layer] = (torch.empty(self.capacity, heads, size), torch.empty(self.capacity, heads, size))
-        found = []
-        for held, x in zip(self.seen[layer], (k, v), strict=True):
-            held[self.new].copy_(x[:, :, 0])
-            found.append(held.view(-1, size).index_select(0, self.rows).view(prefixes, heads, -1, size))
-        return found[0], found[1]
+    def all(self, layer: nn.Module, x: Tensor, slot: int = 0) -> Tensor:
+        """x: (prefixes, 1, K), or with heads (prefixes, heads, 1, K)."""
+        heads, size = x.shape[1:-2].numel(), x.shape[-1]
+        held = self._keep(layer, slot, x.reshape(len(x), heads, size))
+        rows = self.nodes[:, None] * heads + torch.arange(heads)[:, None]  # (prefixes, heads, positions)
+        return held.view(-1, size).index_select(0, rows.flatten()).view(*x.shape[:-2], -1, size)
+
+    def last(self, layer: nn.Module) -> Tensor | None:
+        return None if self.nodes.shape[1] == 1 else self.kept[layer, 0][self.nodes[:, -2], 0]
+
+    def keep(self, layer: nn.Module, states: Tensor) -> None:
+        self._keep(layer, 0, states)
+
+    def _keep(self, layer: nn.Module, slot: int, new: Tensor) -> Tensor:
+        """Store new rows (prefixes, heads, K); returns all."""
+        if (layer, slot) not in self.kept:
+            self.kept[layer, slot] = torch.empty(self.capacity, *new.shape[1:])
+        held = self.kept[layer, slot]
+        held[int(self.nodes[0, -1]) : int(self.nodes[-1, -1]) + 1].copy_(new)
+        return held
 
 
 def make_tree(model: Transformer, rows: int, length: int) -> native.Tree | TorchTree:
@@ -116,7 +123,7 @@ def make_tree(model: Transformer, rows: int, length: int) -> native.Tree | Torch
     Nodes are numbered in the order in which they come. The tree is walked in depth, part by part: what comes after a
     place to which the walk goes back is overwritten.
     """
-    if native.why_not():
+    if native.why_not(model.config.family):
         return TorchTree(model, rows, length)
     parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
     return native.load().tree(model.config, parameters, rows, length)

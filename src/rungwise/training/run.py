@@ -68,7 +68,8 @@ def start(
     if world and _is_ours(out, world):
         return resume(out, None, track, log, observers=observers)
     rung = get_rung(asked.run.rung or "final")
-    engine_name = choose_engine(asked.run, _needs(asked, world))
+    family = asked.changes.get("family", rung.model.family)
+    engine_name = choose_engine(asked.run, _needs(asked, world), family)
     trackers.require(track, out)
     dataset, source = _load_dataset(asked, rung, world, listed)
     log(dataset.describe())
