@@ -37,11 +37,12 @@ const tooLarge = (name, size) => new UserError(`${name} has ${size} bytes; a pag
 
 /** What a part of a file unpacks to, chunk by chunk, so that a small file that holds gigabytes is refused, too. */
 async function unpacked(blob, format, name, kind) {
+  const damaged = new UserError(`${name} is a damaged ${kind} file${kind === "gzip" ? ", or one of several parts" : ""}: unpack it.`);
   const reader = blob.stream().pipeThrough(new DecompressionStream(format)).getReader();
   const chunks = [];
   let n = 0;
   for (;;) {
-    const { done, value } = await reader.read().catch(() => { throw new UserError(`${name} is a damaged ${kind} file.`); });
+    const { done, value } = await reader.read().catch(() => { throw damaged; });
     if (done) break;
     chunks.push(value);
     n += value.length;
