@@ -27,6 +27,7 @@ from rungwise.util.files import read_json
 from scripts import (
     bench_compile,
     bench_growth,
+    bench_pages,
     chapters,
     common,
     exportable,
@@ -224,7 +225,12 @@ def documents() -> dict[Path, str]:
     in_blocks = {
         "README.md": readme_blocks(results),
         "docs/results.md": results_blocks(results),
-        "docs/performance.md": {"browser": browser(), "bench": speed(), "compile": bench_compile.table()},
+        "docs/performance.md": {
+            "browser": browser(),
+            "bench": speed(),
+            "compile": bench_compile.table(),
+            "in-browser": bench_pages.table(),
+        },
         "docs/lab-notes.md": {
             "lists": real_lists.table(),
             "masks": reproduced(results),
