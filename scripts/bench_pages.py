@@ -95,10 +95,11 @@ def table() -> str:
                 ]
                 cells += [f"{median(theirs['cpu_ms']):.1f} ms", *(f"{ratio:.1f}" for ratio in ratios)]
             rows.append(cells)
+    rounds = len(measured["rungwise"][SIZES[0]]["ms"])
     about = (
-        "\nMilliseconds a step of the processor, all threads together: other programs disturb them least. Times ours: of "
-        f"these, and by the clock. Medians of {len(measured['rungwise'][SIZES[0]]['ms'])} rounds of {found['steps']} steps; node "
-        f"{found['node']}; {machine['cpu']}, {machine['cores']} cores; {', '.join(PACKAGES)}.\n"
+        "\nMilliseconds a step of the processor, all threads together: other programs disturb them least. Times ours: "
+        f"of these, and by the clock. Medians of {rounds} rounds of {found['steps']} steps; node {found['node']}; "
+        f"{machine['cpu']}, {machine['cores']} cores; {', '.join(PACKAGES)}.\n"
     )
     ladder = (
         f"\nThe article's {len(SELECTIONS['article'])} rungs, one seed, {LADDER_STEPS:,} steps each, take "
