@@ -26,6 +26,7 @@ from rungwise.ladder import RUNGS, Rung
 from rungwise.play import speed
 from rungwise.play.page import build
 from rungwise.play.trainable import EMPTY_PROTOCOL, empty
+from rungwise.util.files import read_json
 from rungwise.util.provenance import describe_machine
 from scripts import common
 
@@ -96,6 +97,29 @@ def measure(rungs: Sequence[str], steps: int) -> dict[str, Any]:
 def parting(apart: Mapping[str, float]) -> float:
     """How far two native builds came apart at most."""
     return max(apart[build] for build in BUILDS)
+
+
+def allowed(name: str) -> float:
+    """How far a step's loss in the page may be from the command line's: nothing but rounding may part them."""
+    found = read_json(FILE)["apart"]
+    most = parting(found[name]) if name in found else 0.0
+    return TOLERANCE if most < TOLERANCE else 2 * most
+
+
+def table() -> str:
+    """The rungs whose runs part, a row each, and how near all others come."""
+    found = read_json(FILE)
+    far = {name: apart for name, apart in found["apart"].items() if parting(apart) >= TOLERANCE}
+    near = [apart for name, apart in found["apart"].items() if name not in far]
+    columns = {"rung": "---", "the page": "--:"} | {f"native, {build}": "--:" for build in BUILDS}
+    rows = [(RUNGS[name].title, *(f"{apart[key]:.4f}" for key in ("page", *BUILDS))) for name, apart in far.items()]
+    page, native = max(apart["page"] for apart in near), max(map(parting, near))
+    return common.table(columns, rows) + (
+        f"\nThe largest difference of a step's loss from that of the native engine as it is compiled here, nats a "
+        f"character, over {found['steps']:,} steps on given-names; Chromium {found['chromium']}; "
+        f"{found['machine']['cpu']}. In the other {len(near)} rungs the page comes within {page:.0e} of it, the other "
+        f"native builds within {native:.0e}.\n"
+    )
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from scripts import (
     common,
     exportable,
     floors_picture,
+    page_losses,
     peer_loss,
     readme,
     real_lists,
@@ -227,6 +228,7 @@ def documents() -> dict[Path, str]:
         "docs/results.md": results_blocks(results),
         "docs/performance.md": {
             "browser": browser(),
+            "page-losses": page_losses.table(),
             "bench": speed(),
             "compile": bench_compile.table(),
             "in-browser": bench_pages.table(),

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_train_node import PARTING, TOLERANCE, on_the_command_line
+from scripts import page_losses
+from scripts.page_losses import TOLERANCE, allowed
+from test_train_node import PARTING, on_the_command_line
 
 from rungwise.cli.main import main
 from rungwise.config import ListConfig, get_protocol
@@ -24,6 +26,7 @@ from rungwise.engine import native
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.training import run_dir
+from rungwise.util.files import read_json, read_lines
 
 if native.why_not():
     pytest.skip("needs the native engine to compare with", allow_module_level=True)
@@ -59,21 +62,57 @@ def choose(page: Any, *rungs: str, steps: int, seeds: int = 1) -> None:
 def train(page: Any, *rungs: str, steps: int, seeds: int = 1) -> None:
     choose(page, *rungs, steps=steps, seeds=seeds)
     page.click("#train-go")
-    page.wait_for_selector(DONE)
+    page.wait_for_selector(DONE, timeout=10 * MINUTE)
 
 
 def check(page: Any, name: str, losses: np.ndarray, seed: int = 0) -> None:
     found = np.array(page.evaluate("([name, seed]) => rungwise.losses(name, seed)", [name, seed]))
     assert found.shape == losses.shape
-    assert np.abs(found - losses).max() < PARTING.get(name, TOLERANCE), name
+    assert np.abs(found - losses).max() < (allowed(name) if name in RUNGS else TOLERANCE), name
 
 
 @pytest.mark.long
-def test_every_rung_trains_in_chromium_as_on_the_command_line(page: Any) -> None:
-    train(page, *RUNGS, steps=300)
-    for rung in RUNGS.values():
-        expected = on_the_command_line(load("given-names"), "strict", rung, 300, 0)
-        check(page, rung.name, expected["losses"])
+def test_every_rung_trains_for_a_thousand_steps_as_on_the_command_line() -> None:
+    """To 1e-5; or, where builds of the native engine part from each other, as near as they come to each other."""
+    found = page_losses.measure(list(RUNGS), 1000)["apart"]
+    for name, apart in found.items():
+        assert apart["page"] < max(TOLERANCE, 2 * page_losses.parting(apart)), name
+    assert sum(apart["page"] < TOLERANCE for apart in found.values()) > len(found) - 6
+
+
+def test_what_was_measured_of_the_losses_is_within_what_is_allowed() -> None:
+    found = read_json(page_losses.FILE)
+    assert found["apart"].keys() <= RUNGS.keys() and found["steps"] == 1000, "run python -m scripts.page_losses"
+    assert all(apart["page"] < allowed(name) for name, apart in found["apart"].items())
+
+
+SOME = ("gelu", "dropout-5k", "stream")
+
+
+@pytest.mark.parametrize("rungs, steps", [(SOME, 60), pytest.param(tuple(RUNGS), 60, marks=pytest.mark.long)])
+def test_words_are_those_that_a_climb_writes(
+    page: Any, tmp_path: Path, rungs: tuple[str, ...], steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["climb", "--data", "given-names", "--protocol", "strict", "--seeds", "1", "--rungs", ",".join(rungs)]
+    main([*command, "--steps", str(steps), "--out", str(tmp_path / "climb")])
+    train(page, *rungs, steps=steps)
+    with page.expect_download() as waited:
+        page.click("#train-zip")
+    zipfile.ZipFile(waited.value.path()).extractall(tmp_path / "page")
+    for name in rungs:
+        theirs, ours = tmp_path / f"climb/{name}/seed-0", tmp_path / f"page/given-names/{name}/seed-0"
+        snapshots = [read_lines(folder / run_dir.SNAPSHOTS) for folder in (theirs, ours)]
+        assert snapshots[0][0] == snapshots[1][0], name
+        if name in PARTING:
+            continue
+        assert snapshots[0] == snapshots[1], name
+        assert (theirs / run_dir.SAMPLES).read_text() == (ours / run_dir.SAMPLES).read_text(), name
+    printed = []
+    for where in ("climb", "page/given-names"):
+        capsys.readouterr()
+        main(["sample", str(tmp_path / where / rungs[0] / "seed-0"), "--n", "20"])
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and len(printed[0].splitlines()) >= 20
 
 
 def test_the_article_s_rungs_train_side_by_side(page: Any) -> None:
@@ -99,6 +138,7 @@ def test_training_pauses_goes_on_and_stops(page: Any) -> None:
     page.click("#train-go")
     page.wait_for_selector("#train-live:visible")
     page.wait_for_selector("#train-numbers:has-text('tokens a second')")
+    page.wait_for_selector("#train-numbers:has-text('MB of memory')")
     page.click("#train-pause")
     page.wait_for_selector("#train-numbers:has-text('Paused')")
     page.wait_for_timeout(700)
@@ -200,15 +240,16 @@ def test_a_hostile_list_is_refused_in_one_line_and_the_page_stays_responsive(
 
 
 @pytest.mark.long
-def test_the_largest_list_that_a_page_takes_trains(page: Any, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    letters = rng.integers(97, 123, size=(960_000, 34), dtype=np.uint8)
-    letters[:, -1] = 10
+def test_the_page_stays_responsive_with_the_largest_list_that_it_takes(page: Any, tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(97, 123, size=(960_000, 34), dtype=np.uint8)
+    letters[:, -1] = ord("\n")
     (tmp_path / "words.txt").write_bytes(letters.tobytes())
     page.select_option("#train-list", "own")
     page.set_input_files("#train-file", tmp_path / "words.txt")
+    choose(page, "baseline", steps=2)
     page.evaluate(WATCH)
-    train(page, "baseline", "gelu", steps=20)
+    page.click("#train-go")
+    page.wait_for_selector(DONE, timeout=4 * MINUTE)
     assert longest_task(page) < 50
 
 

@@ -26,7 +26,7 @@ function fill(element, properties, children) {
 export const byId = (id) => document.getElementById(id);
 
 /** The text of this page's script, which its workers run, too. */
-export const scriptOf = () => document.querySelector("script[type=module]").textContent;
+export const scriptOf = () => document.querySelector("script[type=module]")?.textContent ?? "";
 
 /** Put new children in. */
 export function replace(element, ...children) {

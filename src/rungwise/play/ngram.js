@@ -31,7 +31,10 @@ function* events({ tokens, starts, lengths }) {
   }
 }
 
-/** A level: what was met with j symbols of history. Grams and contexts are numbered as they come. */
+/**
+ * A level: what was met with j symbols of history. Grams and contexts are numbered as they come.
+ * @returns {{ grams: Map<number, number>, contexts: Map<number, number>, contextOf: number[], parent: number[], plain: number[], continued: number[] }}
+ */
 const newLevel = () => ({ grams: new Map(), contexts: new Map(), contextOf: [], parent: [], plain: [], continued: [] });
 
 function fit(tape, vocabSize, order) {

@@ -65,6 +65,7 @@ export class Run {
     this.firsts = firstCounts(list, parts.train);
     this.engine = new Engine(module, this.config, train, initialise(this.config, seed), deriveSeed(seed, "dropout"));
     this.scored = {};
+    /** @type {{ number: number, starts: Int32Array, lengths: Int32Array } | null} */
     this.block = null;
   }
 
@@ -93,7 +94,7 @@ export class Run {
 
   /** Where the sequences of a block of steps lie (batches.draw). */
   drawn(block) {
-    if (this.block?.number === block) return this.block;
+    if (this.block && this.block.number === block) return this.block;
     const random = new Generator([deriveSeed(this.seed, "batches"), block]);
     const n = STEPS_A_BLOCK * this.train.batch_size;
     const [starts, lengths] = [new Int32Array(n), new Int32Array(n)];

@@ -53,7 +53,11 @@ export class Session {
     this.began = this.paused = this.took = 0; // milliseconds
   }
 
-  /** A list, read and split as the protocol says; an Error whose message says what is wrong with it. */
+  /**
+   * A list, read and split as the protocol says; an Error whose message says what is wrong with it.
+   * @param {{ file?: Blob, name: string, [more: string]: any }} source
+   * @param {string} protocol
+   */
   async read({ file, ...source }, protocol) {
     const reader = new Trainer(this.engine, () => {});
     try {
@@ -157,9 +161,13 @@ function take(run, { step, losses, ms, tokens, memory = 0, validation, words }) 
   if (words) run.snapshots.push({ step, samples: words });
 }
 
-/** The runs in n lots of like cost: all seeds of a rung in one. */
+/**
+ * The runs in n lots of like cost: all seeds of a rung in one.
+ * @param {ReturnType<typeof newRun>[]} runs
+ * @param {number} n
+ */
 function deal(runs, n) {
-  const lots = Array.from({ length: n }, () => ({ cost: 0, runs: [] }));
+  const lots = Array.from({ length: n }, () => ({ cost: 0, runs: /** @type {typeof runs} */ ([]) }));
   const rungs = [...new Set(runs.map(({ rung }) => rung))].sort((a, b) => (b.n_params - a.n_params));
   for (const rung of rungs) {
     const lot = lots.reduce((a, b) => (b.cost < a.cost ? b : a));

@@ -6,7 +6,7 @@ import { complete, countParameters } from "./weights.js";
 
 const MOST_STEPS = 50_000;
 const LONG_TEXT = 100_000; // characters: a field that holds more would make the page slow
-const own = { file: null, text: "" };
+const own = { file: /** @type {File | null} */ (null), text: "" };
 
 export function setUp(page, start) {
   const { words, ladder } = page.train;

@@ -22,7 +22,7 @@ const kindOf = (bytes) => Object.keys(BEGINS).find((kind) => BEGINS[kind].every(
  */
 export async function bytesFrom(blob, name) {
   const begin = kindOf(new Uint8Array(await blob.slice(0, 6).arrayBuffer()));
-  if (!["gzip", "zip"].includes(begin) && blob.size > MOST_BYTES) throw tooLarge(name, count(blob.size));
+  if (begin !== "gzip" && begin !== "zip" && blob.size > MOST_BYTES) throw tooLarge(name, count(blob.size));
   let bytes;
   if (begin === "gzip") bytes = await unpacked(blob, "gzip", name, "gzip");
   else if (begin === "zip") bytes = await fromZip(blob, name);
@@ -37,11 +37,12 @@ const tooLarge = (name, size) => new UserError(`${name} has ${size} bytes; a pag
 
 /** What a part of a file unpacks to, chunk by chunk, so that a small file that holds gigabytes is refused, too. */
 async function unpacked(blob, format, name, kind) {
+  const damaged = new UserError(`${name} is a damaged ${kind} file${kind === "gzip" ? ", or one of several parts" : ""}: unpack it.`);
   const reader = blob.stream().pipeThrough(new DecompressionStream(format)).getReader();
   const chunks = [];
   let n = 0;
   for (;;) {
-    const { done, value } = await reader.read().catch(() => { throw new UserError(`${name} is a damaged ${kind} file.`); });
+    const { done, value } = await reader.read().catch(() => { throw damaged; });
     if (done) break;
     chunks.push(value);
     n += value.length;

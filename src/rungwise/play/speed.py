@@ -27,7 +27,7 @@ from rungwise.util.provenance import describe_machine
 
 RUNGS = ("gelu", "scaled")
 STEPS = 2 * STEPS_A_BLOCK
-PATIENCE = 600_000
+PATIENCE = 1_800_000
 """Milliseconds for a training in the page."""
 
 

@@ -23,7 +23,7 @@ export function comparable(text, beginning = false) {
 
 /** The ids of a word, and the characters that the list does not have. Capitals are forgiven. */
 export function encode(list, word, beginning = false) {
-  const found = { ids: [], unknown: [], cut: false };
+  const found = { ids: /** @type {number[]} */ ([]), unknown: /** @type {string[]} */ ([]), cut: false };
   for (const character of comparable(word, beginning)) {
     const id = list.ids.get(character) ?? list.ids.get(character.toLowerCase());
     if (id === undefined) found.unknown.push(character);

@@ -12,7 +12,7 @@ import { asked, isBusy, readSetup, setUp, showSetup } from "./setup.js";
 import { encode, tagOf } from "./text.js";
 
 const REDRAW_MS = 250;
-const training = { session: null, at: null, page: null, redraw: 0, note: "", said: "", tenths: 0 };
+const training = { session: /** @type {Session} */ (/** @type {unknown} */ (null)), at: null, page: /** @type {any} */ (null), redraw: 0, note: "", said: "", tenths: 0 };
 
 /** Once a page: its controls. `page`: the data that the page was written with; `blank`: its HTML. */
 export function setUpTraining(app, page, blank) {

@@ -18,11 +18,12 @@ const EVALUATIONS = 20;
 /** Steps at which words are drawn (task.snapshot_steps): 0, 1, 2, 5, 10, 20, 50, ... */
 const isShown = (step) => /^([125]0*|0)$/.test(String(step));
 
+/** @type {any} */
 const state = { module: null, list: null, parts: null, protocol: "", runs: [], running: false };
 
 /** Not by way of a Blob: WebKit reads none in a page from disk. */
 const unpacked = async (text) =>
-  new Uint8Array(await new Response(new Response(bytesOf(text)).body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+  new Uint8Array(await new Response(new Response(bytesOf(text)).body?.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
 
 const TASKS = {
   async engine({ packed }) {
@@ -147,10 +148,13 @@ function lineOf(error) {
   return `This browser cannot do that: ${error.message}`;
 }
 
+/** A list's memory, which goes to the page as it is: to copy it would hold the page up. Who reads a list ends then. */
+const buffersOf = (list) => (list ? [list.codes.buffer, list.offsets.buffer] : []);
+
 globalThis.onmessage = async ({ data }) => {
   try {
     const found = await TASKS[data.kind](data);
-    if (data.call !== undefined) postMessage({ kind: "answer", call: data.call, found });
+    if (data.call !== undefined) postMessage({ kind: "answer", call: data.call, found }, { transfer: buffersOf(found?.list) });
   } catch (error) {
     postMessage({ kind: "answer", call: data.call, line: lineOf(error) });
   }
