@@ -63,7 +63,7 @@ export class Session {
     try {
       await reader.ready;
       const bytes = file && await bytesFrom(file, source.name); // here: of a page from disk, WebKit's workers read no file
-      return await reader.ask({ kind: "read", ...source, bytes, protocol }, file ? [bytes.buffer] : []);
+      return await reader.ask({ kind: "read", ...source, bytes, protocol }, bytes ? [bytes.buffer] : []);
     } finally {
       reader.worker.terminate();
     }
