@@ -75,27 +75,31 @@ def ladders(folder: Path, n: int) -> list[float]:
 
 
 def table() -> str:
-    """Milliseconds a step of each trainer, and how many times ours that is, in the middle round."""
+    """The processor's milliseconds a step of each trainer, and how many times ours they are, in the middle round."""
     found = read_json(FILE)
-    measured = found["trainers"]
+    measured, machine = found["trainers"], found["machine"]
     columns = {"trainer": "---"}
     for name in SIZES:
-        size = f"{n_parameters(RUNGS[name].model):,} parameters"
-        columns |= {size: "--:", f"processor, {RUNGS[name].title}": "--:", f"times ours, {RUNGS[name].title}": "--:"}
+        title = RUNGS[name].title
+        columns |= {f"{title}: {n_parameters(RUNGS[name].model):,} parameters": "--:"}
+        columns |= {f"{title}: times ours": "--:", f"{title}: by the clock": "--:"}
     rows = []
     for trainer, title in TRAINERS.items():
         if trainer in measured:
             cells = [title]
             for name in SIZES:
                 theirs, ours = measured[trainer][name], measured["rungwise"][name]
-                ratio = median(their / our for their, our in zip(theirs["ms"], ours["ms"], strict=True))
-                cells += [f"{median(theirs[kind]):.1f} ms" for kind in ("ms", "cpu_ms")] + [f"{ratio:.1f}"]
+                ratios = [
+                    median(their / our for their, our in zip(theirs[kind], ours[kind], strict=True))
+                    for kind in ("cpu_ms", "ms")
+                ]
+                cells += [f"{median(theirs['cpu_ms']):.1f} ms", *(f"{ratio:.1f}" for ratio in ratios)]
             rows.append(cells)
-    machine, rounds = found["machine"], len(measured["rungwise"][SIZES[0]]["ms"])
+    rounds = len(measured["rungwise"][SIZES[0]]["ms"])
     about = (
-        f"\nMilliseconds a step, by the clock and of the processor (all threads): medians of {rounds} rounds of "
-        f"{found['steps']} steps; times ours: by the clock, in each round; node {found['node']}; {machine['cpu']}, "
-        f"{machine['cores']} cores; {', '.join(PACKAGES)}.\n"
+        "\nMilliseconds a step of the processor, all threads together: other programs disturb them least. Times ours: "
+        f"of these, and by the clock. Medians of {rounds} rounds of {found['steps']} steps; node {found['node']}; "
+        f"{machine['cpu']}, {machine['cores']} cores; {', '.join(PACKAGES)}.\n"
     )
     ladder = (
         f"\nThe article's {len(SELECTIONS['article'])} rungs, one seed, {LADDER_STEPS:,} steps each, take "

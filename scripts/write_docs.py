@@ -27,6 +27,7 @@ from rungwise.util.files import read_json
 from scripts import (
     bench_compile,
     bench_growth,
+    bench_pages,
     chapters,
     common,
     exportable,
@@ -230,6 +231,7 @@ def documents() -> dict[Path, str]:
             "page-losses": page_losses.table(),
             "bench": speed(),
             "compile": bench_compile.table(),
+            "in-browser": bench_pages.table(),
         },
         "docs/lab-notes.md": {
             "lists": real_lists.table(),

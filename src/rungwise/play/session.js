@@ -53,14 +53,17 @@ export class Session {
     this.began = this.paused = this.took = 0; // milliseconds
   }
 
-  /** A list, read and split as the protocol says; an Error whose message says what is wrong with it.
-   * @param {any} source @param {string} protocol */
+  /**
+   * A list, read and split as the protocol says; an Error whose message says what is wrong with it.
+   * @param {{ file?: Blob, name: string, [more: string]: any }} source
+   * @param {string} protocol
+   */
   async read({ file, ...source }, protocol) {
     const reader = new Trainer(this.engine, () => {});
     try {
       await reader.ready;
       const bytes = file && await bytesFrom(file, source.name); // here: of a page from disk, WebKit's workers read no file
-      return await reader.ask({ kind: "read", ...source, bytes, protocol }, file ? [bytes.buffer] : []);
+      return await reader.ask({ kind: "read", ...source, bytes, protocol }, bytes ? [bytes.buffer] : []);
     } finally {
       reader.worker.terminate();
     }

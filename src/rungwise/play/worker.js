@@ -23,7 +23,7 @@ const state = { module: null, list: null, parts: null, protocol: "", runs: [], r
 
 /** Not by way of a Blob: WebKit reads none in a page from disk. */
 const unpacked = async (text) =>
-  new Uint8Array(await new Response(/** @type {ReadableStream} */ (new Response(bytesOf(text)).body).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+  new Uint8Array(await new Response(new Response(bytesOf(text)).body?.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
 
 const TASKS = {
   async engine({ packed }) {
