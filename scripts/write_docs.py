@@ -39,6 +39,7 @@ from scripts import (
     round_trips,
     scale_model,
     short_lists,
+    worked_examples,
 )
 from scripts.common import PERFORMANCE, ROOT
 
@@ -241,12 +242,14 @@ def documents() -> dict[Path, str]:
         },
         "docs/export.md": {"round-trips": round_trips.round_trips(), "homes": round_trips.homes()},
         "docs/scale.md": scale_model.blocks(),
+        **{f"docs/{name}.md": worked_examples.blocks(name) for name in worked_examples.EXAMPLES},
         "zensical.toml": {"rungs": site_pages()},
     }
     whole = {
         "docs/floors.svg": coloured(floors_picture.svg()),
         "docs/ladder.svg": ladder_picture(),
         "docs/growth.svg": growth_picture(),
+        **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
         "docs/findings.md": findings(measured_folders(), peer_loss.FILE),
         "docs/rungs/index.md": chapters.index(),
     }

@@ -1,16 +1,23 @@
 """Words as a user wants them come exactly as often as the model gives them among all words that fit."""
 
 import itertools
+import json
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
+from helpers import command, tiny_run
 from rungwise.config import ModelConfig
+from rungwise.data.known_words import KnownWords
 from rungwise.data.words import Vocabulary
 from rungwise.errors import UserError
+from rungwise.inference import automaton, constrained, guesses
 from rungwise.inference.constrained import draw
 from rungwise.inference.prefix_tree import Drawer, Sampling
 from rungwise.inference.wanted import Wanted
@@ -141,3 +148,88 @@ def test_a_pattern_that_is_no_regular_language_is_refused(regex):
 def test_other_ways_of_drawing_still_hold():
     words = [w.text for w in draw(drawer(prefix="a", unique=True), Wanted(suffix="b", length="3-4"), 12, 0)]
     assert sorted(words) == sorted(w for w in EVERY if w[0] == "a" and w[-1] == "b" and len(w) >= 3)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_probabilities_are_those_after_temperature_and_top_p(temperature, top_p):
+    """Against words that are drawn without rules, of which those that fit are taken."""
+    how = {"temperature": temperature, "top_p": top_p}
+    words = [w.text for w in draw(drawer(**how), Wanted(contains="b", length="1-3"), 6000, 1)]
+    plain, _ = drawer(**how).words(0, 60_000)
+    fitting = [w for w in plain if "b" in w and len(w) < 4]
+    kinds = sorted({*words, *fitting})
+    table = np.array([[some.count(w) for w in kinds] for some in (words, fitting)])
+    common = table.sum(axis=0) >= 20
+    table = np.concatenate([table[:, common], table[:, ~common].sum(axis=1, keepdims=True)], axis=1)
+    assert stats.chi2_contingency(table[:, table.sum(axis=0) > 0]).pvalue > 1e-4
+
+
+def test_words_of_the_list_are_kept_out_and_forgetting_changes_nothing(monkeypatch):
+    known = KnownWords(ABC)
+    known.add(known.hash(["a", "b", "ca", "cb"]))
+    monkeypatch.setattr(constrained, "MOST_KNOWN", 5)  # all is forgotten after each round
+    words = [w.text for w in draw(drawer(new_only=True), Wanted(length="1-2"), 4000, 1, known)]
+    fitting = [w for w in EVERY if len(w) < 3 and w not in ("a", "b", "ca", "cb")]
+    assert chi_square(words, {w: probability(w, True) for w in fitting}) > 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:Possible nested set")
+@given(st.text("ab|*+?.[]()^{2}\\w", max_size=8), st.lists(st.text("abc", min_size=1, max_size=4), max_size=6))
+def test_a_pattern_means_what_it_means_to_python(regex, words):
+    pytest.importorskip("interegular")
+    try:
+        part, oracle = automaton.pattern(regex), re.compile(regex, re.ASCII)
+    except (UserError, re.error, RecursionError):
+        return  # refused by one of the two
+    machine = automaton.combined([part], "abc")
+    for word in words:
+        state = 0
+        for character in word:
+            state = -1 if state == -1 else machine.step[state, "abc".index(character)]
+        assert (state != -1 and machine.left[state] == 0) == (oracle.fullmatch(word) is not None), (regex, word)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("wanted"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--suffix", "9"],
+        ["--length", "60"],
+        ["--length", "x"],
+        ["--pattern", "("],
+        ["--pattern", "[0-9]+"],
+        ["--unlike", "{list}", "--edits", "0"],
+        ["--exclude", "no-such-file"],
+        ["--exclude", "{empty}"],
+        ["--top", "5", "--suffix", "9"],
+        ["--top", "5", "--temperature", "2"],
+        ["--top", "-1"],
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(run, tmp_path, flags):
+    (tmp_path / "list.txt").write_text("anna\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    paths = {"list": tmp_path / "list.txt", "empty": tmp_path / "empty.txt"}
+    found = command("sample", run, *(flag.format(**paths) for flag in flags))
+    assert found.status == 2 and found.out == "" and found.err.count("\n") == 1, found.err
+
+
+def test_the_command_draws_and_ranks_what_is_wanted(run, tmp_path):
+    found = command("sample", run, "-n", 30, "--suffix", "a", "--length", "3-6", "--json")
+    words = [json.loads(line) for line in found.out.splitlines()]
+    assert len(words) == 30 and all(w["word"].endswith("a") and 3 <= len(w["word"]) <= 6 for w in words)
+    ranked = command("sample", run, "--top", 10, "--suffix", "a", "--json").out.splitlines()
+    nats = [json.loads(line)["log_likelihood"] for line in ranked]
+    assert len(nats) == 10 and nats == sorted(nats, reverse=True) and '"part"' in ranked[0]
+    every = command("sample", run, "-n", 3, "--pattern", ".*")
+    assert "matches every word" in every.err and len(every.out.splitlines()) == 3
+    (tmp_path / "list.txt").write_text("anna\nben\nzzzzzz\n")
+    lines = command("eval", run, tmp_path / "list.txt", "--guess-number", "--words").out.splitlines()
+    assert lines[0].split("\t")[2:4] == ["guess_number", "guess_number_error"] and len(lines) == 4
+    told = json.loads(command("eval", run, tmp_path / "list.txt", "--guess-number", "--json").out)
+    assert told["guess_numbers"]["draws"] == guesses.DRAWS and len(told["guess_numbers"]["median"]) == 2

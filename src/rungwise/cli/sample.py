@@ -12,6 +12,7 @@ from rungwise.config import ListConfig
 from rungwise.data import words as lists
 from rungwise.errors import UserError
 from rungwise.experiment.folders import run_of
+from rungwise.inference.automaton import combined, pattern
 from rungwise.inference.constrained import draw
 from rungwise.inference.prefix_tree import Drawer
 from rungwise.inference.ranked import most_probable
@@ -44,6 +45,8 @@ def _words(options: SampleCommand, sampling: Sampling, run: Run) -> Iterable[Wor
     if not options.top and wanted == Wanted(edits=options.edits):
         return generate(run.model, run.vocabulary, options.n, firsts, sampling, options.seed, known, scored)
     drawer = Drawer(run.model, run.vocabulary, firsts, sampling, options.seed, scored)
+    if wanted.pattern is not None and combined([pattern(wanted.pattern)], run.vocabulary.characters).accepts_all:
+        print(f"--pattern {wanted.pattern!r} matches every word: it asks for nothing.", file=sys.stderr)
     if not options.top:
         return draw(drawer, wanted, options.n, options.seed, known)
     plain = SampleCommand(run_dir=options.run_dir)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rungwise.errors import UserError
-from rungwise.judge import counts, estimates
+from rungwise.judge import counts, estimates, molecules
 from rungwise.judge.estimates import ROUNDS, Estimate
 from rungwise.judge.figures import Brief, Figure, Judgement, Lists, Measure
 from rungwise.util.machine import cores
@@ -59,6 +59,8 @@ def _validity(of: Lists, valid: Callable[[str], bool]) -> list[str]:
     if not any(known[word] for word in of.distinct_train) and not any(known[word] for word in of.held_out):
         raise UserError("--valid: no word of the list keeps the rule. Is it meant for other words?")
     of.mean("valid", "Valid words", "share", _flags(known.__getitem__))
+    if valid is molecules.is_valid:
+        molecules.add(of)
     return [ALL_VALID] if all(known.values()) else []
 
 

@@ -1,4 +1,4 @@
-"""Rules that generated words should keep, by what a user writes: `regex:[a-z]+`, `python:my_rules.is_valid`."""
+"""Rules that words should keep, by what a user writes: `regex:[a-z]+`, `python:my_rules.is_valid` or `smiles`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from rungwise.errors import UserError
+from rungwise.judge import molecules
 
 
 def rule(text: str) -> Callable[[str], bool]:
@@ -21,7 +22,10 @@ def rule(text: str) -> Callable[[str], bool]:
         return lambda word: pattern.fullmatch(word) is not None
     if kind == "python":
         return _function(what)
-    raise UserError(f"--valid must be regex:PATTERN or python:MODULE.FUNCTION, but is {text!r}.")
+    if text == "smiles":
+        molecules.rdkit("Chem")
+        return molecules.is_valid
+    raise UserError(f"--valid must be regex:PATTERN, python:MODULE.FUNCTION or smiles, but is {text!r}.")
 
 
 def _function(path: str) -> Callable[[str], bool]:

@@ -84,17 +84,17 @@ def _drawn(found: Judgement) -> list[Block]:
     shares = [f for f in found.figures if f.name == "valid" or f.name.startswith("unique_at")] + shares
     apart = [f for f in found.figures if f.name.endswith("_distance")]
     blocks: list[Block] = [
-        _pairs(
+        pairs(
             "shares", "Shares of the words", "Dots with 95 % intervals; a hollow dot is real words.", shares, "share"
         ),
-        _pairs("distances", "Distances of distributions", "Nearer to 0 is more like the list.", apart, "bits"),
+        pairs("distances", "Distances of distributions", "Nearer to 0 is more like the list.", apart, "bits"),
     ]
     if found.distances:
         blocks.append(_histogram(found))
     return blocks
 
 
-def _pairs(name: str, title: str, caption: str, figures: list[Figure], label: str) -> Drawn:
+def pairs(name: str, title: str, caption: str, figures: list[Figure], label: str) -> Drawn:
     """A row a figure: generated words as a dot, held-out words as a hollow one, each on its interval."""
     names = [figure.title for figure in figures]
 
