@@ -21,15 +21,15 @@ from typing import Any, Self
 from rungwise.errors import UserError
 from rungwise.experiment.plan import Experiment, Task, Update
 from rungwise.experiment.results import Result
-from rungwise.util.machine import threads
+from rungwise.util.machine import MOST_WORKERS, threads
 
 
 class LocalPool:
     """See Pool in plan.py. Workers write their run directories themselves."""
 
     def __init__(self, processes: int) -> None:
-        self.width = processes
-        self.threads = threads(processes)
+        self.width = min(processes, MOST_WORKERS or processes)
+        self.threads = threads(self.width)
         self.workers: Workers | None = None
 
     def __enter__(self) -> Self:
@@ -152,6 +152,8 @@ def _begin(environment: dict[str, str], *given: Any) -> None:
 
     global _given
     end_with_parent()
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: see deaf_children()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)  # the server that we are forked from has that of the first climb
     torch.set_num_threads(1)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # torch.compile would start processes of its own

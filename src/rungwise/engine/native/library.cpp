@@ -1,0 +1,47 @@
+// The engine as a shared library: engine.cpp, and what the library says of itself.
+#include "engine.cpp"
+
+extern "C" {
+
+// The vectors that it was compiled for.
+API const char* rungwise_vectors() {
+#if defined(__AVX512F__)
+    return "AVX-512";
+#elif defined(__AVX2__)
+    return "AVX2";
+#elif defined(__SSE4_2__)
+    return "SSE4.2";
+#elif defined(__x86_64__)
+    return "SSE2";
+#elif defined(__ARM_NEON)
+    return "NEON";
+#else
+    return "no vectors";
+#endif
+}
+
+}  // extern "C"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+static bool all(unsigned word, std::initializer_list<int> bits) {
+    for (int bit : bits)
+        if (!(word >> bit & 1)) return false;
+    return true;
+}
+
+// The highest level of the x86-64 psABI, 1 to 4, that this processor and its system can run: what the processor has
+// (cpuid), and which registers the system saves (xgetbv).
+extern "C" API int rungwise_level() {
+    unsigned a, b, c, d, basic, extended = 0;
+    if (!__get_cpuid(1, &a, &b, &basic, &d) || !all(basic, {0, 9, 13, 19, 20, 23})) return 1;  // SSE3 ... POPCNT
+    if (!all(basic, {27}) || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 2;  // no xgetbv
+    unsigned saved, high, unused;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    __get_cpuid(0x80000001, &a, &unused, &extended, &d);
+    const bool avx2 = all(basic, {12, 22, 28, 29}) && all(b, {3, 5, 8}) && all(extended, {5});  // FMA ... LZCNT
+    if (!avx2 || !all(saved, {1, 2})) return 2;
+    return all(b, {16, 17, 28, 30, 31}) && all(saved, {5, 6, 7}) ? 4 : 3;  // AVX-512 F, DQ, CD, BW, VL
+}
+#endif
