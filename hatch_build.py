@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path(__file__).parent / "src/rungwise/engine/native"
 HOW = runpy.run_path(str(NATIVE / "flags.py"))
-FLAGS = (*HOW["FLAGS"], "-fPIC", "-fno-rtti", "-DNDEBUG", "-Wno-pass-failed")
+FLAGS = (*HOW["FLAGS"], *HOW["FAST"], "-fPIC", "-fno-rtti", "-DNDEBUG", "-Wno-pass-failed")
 
 LEVELS = {level: f"x86_64_{level}" for level in ("v2", "v3", "v4")}
 TARGETS: dict[str, tuple[str, dict[str, str], str]] = {

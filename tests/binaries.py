@@ -50,9 +50,8 @@ def _elf(data: bytes) -> Binary:
         if tag == 1:
             libraries.add(_text(data, strings + value))
     entries, strings = section(0x6FFFFFFE)  # .gnu.version_r
-    for name in _versions(data, entries.start, strings) if entries else ():
-        if found := re.fullmatch(r"GLIBC_([\d.]+)", name):
-            versions.append(tuple(map(int, found[1].split("."))))
+    names = " ".join(_versions(data, entries.start, strings) if entries else ())
+    versions += [tuple(map(int, found.split("."))) for found in re.findall(r"\bGLIBC_([\d.]+)", names)]
     return Binary({62: "x86-64", 183: "arm64"}[processor], exports, imports, libraries, max(versions))
 
 

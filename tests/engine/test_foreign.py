@@ -1,4 +1,4 @@
-"""The engine on processors that this machine lacks, emulated by qemu: its losses, parameters and moments are PyTorch's."""
+"""The engine on processors that this machine lacks, emulated by qemu: losses, parameters and moments are PyTorch's."""
 
 from __future__ import annotations
 

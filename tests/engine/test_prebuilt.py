@@ -1,4 +1,4 @@
-"""Which library runs: the wheel's own where it has one, of the level that this processor has, unless one is asked for."""
+"""Which library runs: the wheel's own, of the level that this processor has, unless another is asked for."""
 
 import ctypes
 import os
@@ -155,7 +155,7 @@ def test_ziglang_compiles_where_there_is_no_compiler(monkeypatch):
     assert Path(zig).stem == "zig"
     assert how == "c++"
     monkeypatch.setattr(build, "find_spec", lambda name: None)
-    with pytest.raises(build.NoEngine, match="no C\\+\\+ compiler was found .*pip install ziglang"):
+    with pytest.raises(build.NoEngine, match=r"no C\+\+ compiler was found .*pip install ziglang"):
         build.compiler()
 
 

@@ -85,9 +85,3 @@ def rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[Row]:
 
 def _as_published(result: Result, rung: Rung) -> bool:
     return result.data_sha256 == NAMES_SHA256 and result.protocol == "article" and matches(result, rung, None)
-
-
-def markdown(rungs: Sequence[Rung], results: Sequence[Result]) -> str:
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|--:|:-:|:-:|:-:|:-:|"]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(rungs, results)]
-    return "\n".join(lines) + "\n"

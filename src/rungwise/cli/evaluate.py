@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rungwise.cli.flags import changed, reading
+from rungwise.cli.flags import changed, configured
 from rungwise.cli.options import EvalCommand
+from rungwise.config import ListConfig
 from rungwise.data import words
 from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
@@ -19,7 +20,7 @@ from rungwise.util import hints
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
     run = load(run_of(options.run_dir), options.weights)
-    own, source = run.info.get("list"), reading(options, options.list)
+    own, source = run.info.get("list"), configured(ListConfig, options, data=options.list)
     if isinstance(own, dict) and own.get("lowercase") is True:
         source = source.replace(lowercase=True)
     listed = words.load(source)

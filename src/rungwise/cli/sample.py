@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from rungwise.cli.flags import configured
 from rungwise.cli.options import SampleCommand
 from rungwise.experiment.folders import run_of
 from rungwise.inference.sample import Sampling, Word, generate
@@ -13,15 +14,7 @@ from rungwise.util.files import portable
 
 
 def sample(options: SampleCommand) -> None:
-    sampling = Sampling(
-        options.temperature,
-        options.top_k,
-        options.top_p,
-        portable(options.prefix),
-        options.max_length,
-        options.unique,
-        options.new_only,
-    )
+    sampling = configured(Sampling, options, prefix=portable(options.prefix))
     run = load(run_of(options.run_dir), options.weights)
     known = run.known if options.json or options.new_only else None
     first_scored = run.word_start.first_scored

@@ -15,20 +15,7 @@ from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show, worth
 from rungwise.analysis.verdicts import NEGLIGIBLE, signed
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
-from rungwise.report.figures import (
-    LADDER,
-    TITLES,
-    Peers,
-    baselines,
-    best_baseline,
-    by_place,
-    curves,
-    gaps,
-    ladder_figures,
-    leave_one_out,
-    measured_rungs,
-    slug,
-)
+from rungwise.report.figures import LADDER, TITLES, Peers, baselines, best_baseline, ladder_figures, more_figures, slug
 
 
 def protocol_sections(measured: Measured, peers: Peers, drawn: bool) -> list[Section]:
@@ -46,11 +33,11 @@ def protocol_sections(measured: Measured, peers: Peers, drawn: bool) -> list[Sec
             )
         )
     for group, title in TITLES.items():
-        if rungs := measured_rungs(measured, group):
+        if rungs := measured.rungs(group):
             counts = best_baseline(measured) if any(isinstance(b, Table) for b in losses) else baselines(measured)
             losses.append(loss_table(measured, title, rungs, counts, peers))
     figures = [] if drawn else ladder_figures(measured, peers)
-    figures += [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
+    figures += more_figures(measured)
     name = f"Protocol {measured.protocol.name}, {measured.data}"
     parts: list[tuple[str, str, list[Block]]] = [
         ("losses", "losses", losses),
@@ -67,7 +54,7 @@ def of_protocol(measured: Measured, peers: Peers) -> Peers:
 
 def short_table(measured: Measured) -> list[Block]:
     """The ladder for somebody who reads one table."""
-    found = rows(measured_rungs(measured, *LADDER), measured.results)
+    found = rows(measured.rungs(*LADDER), measured.results)
     if not found:
         return []
     cells = [(row.rung.title, show(row.test), show(row.step, signed=True), worth(row.step)) for row in found]
@@ -136,7 +123,7 @@ class Step:
 @cache  # the bootstrap takes a tenth of a second a step, and two sections ask
 def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
     found = []
-    for rung in measured_rungs(measured, *groups):
+    for rung in measured.rungs(*groups):
         below = RUNGS.get(rung.on or "")
         if below is None or not measured.seeds([rung.name, below.name]):
             continue
@@ -225,7 +212,7 @@ def meaning(measured: Measured) -> Table:
         return measured.summary(rung.name, metric).mean if measured.values(rung.name, metric) else nan
 
     ways = ("geometric mean probability", "mean probability", "top-1 accuracy")
-    rungs = measured_rungs(measured, *LADDER)
+    rungs = measured.rungs(*LADDER)
     rows = [row(r.title, mean(r, "test loss"), (mean(r, way) for way in ways)) for r in rungs]
     symbols = measured.results[0].model["vocab_size"] - 1
     rows.append(row(f"uniform guess of {symbols}", log(symbols), [1 / symbols] * 3))

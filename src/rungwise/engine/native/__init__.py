@@ -7,8 +7,8 @@ the reference and the fallback; both give the same losses and gradients to float
     if native.why_not() is None:
         losses = native.load().train_block(...)
 
-RUNGWISE_NATIVE=0 turns it off; build or prebuilt, and RUNGWISE_ISA=v2, v3 or v4 (levels of x86-64), choose. Arrays of tokens are packed: sequences one after the other, nothing between them
-(batches.Tape.packed).
+RUNGWISE_NATIVE=0 turns it off; build or prebuilt chooses, and RUNGWISE_ISA=v2, v3 or v4, a level of x86-64. Arrays of
+tokens are packed: sequences one after the other, nothing between them (batches.Tape.packed).
 """
 
 from __future__ import annotations

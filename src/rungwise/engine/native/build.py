@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rungwise.engine.native.check import what_is_wrong
-from rungwise.engine.native.flags import FLAGS
+from rungwise.engine.native.flags import FAST, FLAGS
 from rungwise.errors import UserError
 from rungwise.util.files import replace, write_text
 from rungwise.util.machine import cached, cpu
@@ -56,9 +56,8 @@ def find_library() -> Path:
         if library := prebuilt():
             checked = _cached(library.read_bytes(), ".checked")
             if not checked.exists():
-                _check(
-                    library, checked, f"the prebuilt library {library.name} is wrong: %s. Try RUNGWISE_NATIVE=build."
-                )
+                told = f"the prebuilt library {library.name} is wrong: %s. Try RUNGWISE_NATIVE=build."
+                _check(library, checked, told)
                 checked.touch()
             return library
         if how == "prebuilt":
@@ -80,13 +79,9 @@ def prebuilt() -> Path | None:
 
 def _compiled() -> Path:
     """The library in the user's cache, compiled and checked first where it is not there."""
-    found, isa = compiler(), _one_of("RUNGWISE_ISA", *LEVELS)
+    found = compiler()
     version = _run([*found, "--version"])
-    exact = EXACT + EXACT_CLANG * ("clang" in version)
-    arm = platform.machine().lower() in ("arm64", "aarch64")
-    tuned = "-mcpu=native" if arm else f"-march=x86-64-{isa}" if isa else "-march=native"
-    static = ["-static"] * (sys.platform == "win32")  # Python looks for no other library beside one that it loads
-    command = [*found, *FLAGS, "-shared", "-fPIC", *static, tuned, *_words("CXXFLAGS"), *exact]
+    command = [*found, *flags(version)]
     library = _cached((command, version, {path.name: path.read_bytes() for path in SOURCES}), ".so")
     told = f"the library that {found[0]} made is wrong: %s. Check CXX and CXXFLAGS."
     _raise_what_was_wrong(library)
@@ -124,6 +119,15 @@ def _check(library: Path, accepted: Path, told: str) -> None:
     if wrong:
         write_text(accepted.with_suffix(".refused"), told % wrong)
         raise Refused(told % wrong)
+
+
+def flags(version: str) -> list[str]:
+    """What the compiler is given, $CXXFLAGS among it; version: its answer to --version."""
+    isa, arm = _one_of("RUNGWISE_ISA", *LEVELS), platform.machine().lower() in ("arm64", "aarch64")
+    tuned = "-mcpu=native" if arm else f"-march=x86-64-{isa}" if isa else "-march=native"
+    static = ["-static"] * (sys.platform == "win32")  # Python looks for no other library beside one that it loads
+    exact = EXACT + EXACT_CLANG * ("clang" in version)
+    return [*FLAGS, "-shared", "-fPIC", *static, tuned, *_words("CXXFLAGS"), *exact, *FAST]
 
 
 def compiler() -> list[str]:
