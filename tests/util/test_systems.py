@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import platformdirs
@@ -200,21 +201,37 @@ def test_no_pool_has_more_workers_than_the_system_can_wait_for(monkeypatch):
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_a_climb_whose_workers_are_spawned(monkeypatch, tmp_path, system):
-    """Not forked; and on Windows without a mask of signals."""
+    """Not forked; and on Windows Ctrl-C is ignored while they start, because signals have no mask."""
+    ignored = []
     monkeypatch.setattr(local_pool.sys, "platform", system)
     context = local_pool._context()
     monkeypatch.undo()
     assert context.get_start_method() == "spawn"
     monkeypatch.setattr(local_pool, "_context", lambda: context)
     if system == "win32":
+        kernel32 = type("", (), {"SetConsoleCtrlHandler": staticmethod(lambda handler, how: ignored.append(how))})
+        monkeypatch.setattr(ctypes, "windll", type("", (), {"kernel32": kernel32}), raising=False)
         monkeypatch.delattr(signal, "pthread_sigmask")
     experiment = Experiment(make_words(), get_protocol("strict"), select("gelu"), [0], steps=5)
     with local_pool.LocalPool(1) as pool:
         run(experiment, tmp_path / "out", pool, lambda progress: None)
     assert len(files.read_lines(tmp_path / "out" / RESULTS)) == 1
+    assert ignored == ([True, False] if system == "win32" else [])
 
 
-WITHOUT_MASKS = "import signal, sys\ndel signal.pthread_sigmask\nsys.modules.pop('fcntl', None)\n"
+CONSOLE = """
+import ctypes, signal
+del signal.pthread_sigmask
+
+class Kernel32:
+    @staticmethod
+    def SetConsoleCtrlHandler(handler, ignore):
+        global before
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignore else before)
+
+ctypes.windll = type("", (), {"kernel32": Kernel32})
+"""
+"""A sitecustomize.py: signals have no mask, and what is started while Ctrl-C is ignored ignores it, as on Windows."""
 CLIMB = ("climb", "--data", "list.txt", "--rungs", "baseline", "--seeds", "2", "--steps", "100000", "--processes", "2")
 
 
@@ -222,21 +239,23 @@ CLIMB = ("climb", "--data", "list.txt", "--rungs", "baseline", "--seeds", "2", "
 def test_ctrl_c_where_signals_have_no_mask(tmp_path):
     """All processes of the group hear it; one line is said, and none is left."""
     (tmp_path / "site").mkdir()
-    (tmp_path / "site/sitecustomize.py").write_text(WITHOUT_MASKS)
+    (tmp_path / "site/sitecustomize.py").write_text(CONSOLE)
     (tmp_path / "list.txt").write_text("\n".join(WORDS))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(SOURCE)])}
     process = subprocess.Popen(
         [sys.executable, "-m", "rungwise", *CLIMB, "--out", "climb", "--engine", "torch"], cwd=tmp_path,
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "%" in line or "step" in line:
-            break
-    os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    until = time.monotonic() + 60
+    while not (tmp_path / "climb" / files.LOCK).exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    said = None
+    while said is None and time.monotonic() < until + 60:
+        os.killpg(process.pid, signal.SIGINT)  # again where it was ignored, because workers were about to start
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            said = process.communicate(timeout=3)[1]
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert said is not None and "Traceback" not in said
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, 0)
         raise AssertionError("a process is left")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import functools
 import multiprocessing
 import os
@@ -92,8 +93,15 @@ class Workers(ProcessPoolExecutor):
 def deaf_children() -> Iterator[None]:
     """Processes that are started meanwhile never hear Ctrl-C: they inherit a mask, and so do theirs. (A handler of
     their own would come too late: they import torch first.) We end them, and hear it when all of them are started."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows they inherit that we ignore it for the moment
+        ctypes.windll.kernel32.SetConsoleCtrlHandler(None, True)
+        try:
+            yield
+        finally:
+            ctypes.windll.kernel32.SetConsoleCtrlHandler(None, False)
         return
     heard: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))  # other threads have no mask
@@ -152,8 +160,6 @@ def _begin(environment: dict[str, str], *given: Any) -> None:
 
     global _given
     end_with_parent()
-    if not hasattr(signal, "pthread_sigmask"):  # Windows: see deaf_children()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)  # the server that we are forked from has that of the first climb
     torch.set_num_threads(1)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # torch.compile would start processes of its own
