@@ -92,7 +92,7 @@ def _mach_o(data: bytes) -> Binary:
 
 
 def _pe(data: bytes) -> Binary:
-    assert data[:2] == b"MZ"
+    assert data[:2] == b"MZ", "neither ELF, nor Mach-O, nor PE"
     head = struct.unpack_from("<I", data, 0x3C)[0]
     assert data[head : head + 4] == b"PE\0\0"
     processor, n, optional = (struct.unpack_from("<H", data, head + at)[0] for at in (4, 6, 20))

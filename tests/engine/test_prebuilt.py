@@ -144,7 +144,7 @@ def test_what_is_asked_for_and_is_not_there_is_one_line(monkeypatch, tmp_path):
             native.why_not()
         done = command("train", "--data", tmp_path / "list.txt", "--steps", 5, "--out", tmp_path / "run")
         assert done.status == 2
-        assert done.err.startswith(f"error: {variable} must be one of")
+        assert done.err.startswith(f"rungwise: error: {variable} must be one of")
         assert not (tmp_path / "run").exists()
 
 

@@ -51,7 +51,7 @@ def find_library() -> Path:
     $CXX and $CXXFLAGS ask for a fresh one; else the wheel's own is taken, and where there is none one is compiled.
     Refused: it is wrong (check.py). That is kept as well, so that it is not asked again.
     """
-    how = _one_of("RUNGWISE_NATIVE", "build", "prebuilt", "1")
+    how = _one_of("RUNGWISE_NATIVE", "build", "prebuilt", "0", "1")
     if how == "prebuilt" or not (how == "build" or _words("CXX") or _words("CXXFLAGS")):
         if library := prebuilt():
             checked = _cached(library.read_bytes(), ".checked")

@@ -1,6 +1,34 @@
 // The engine as a shared library: engine.cpp, and what the library says of itself.
 #include "engine.cpp"
 
+#if defined(RUNGWISE_SHIPPED)
+// A library for everybody has C++'s own library inside. Its operators for memory would be seen from outside, and found
+// there first, and on macOS they need version 10.15; so these take their place.
+#include <cstdlib>
+#if defined(_WIN32)
+#include <malloc.h>
+static void* aligned(size_t n, size_t to) { return _aligned_malloc(n, to); }
+static void release(void* p) { _aligned_free(p); }
+#else
+static void* aligned(size_t n, size_t to) {
+    void* p = nullptr;
+    return posix_memalign(&p, to, n) ? nullptr : p;
+}
+static void release(void* p) { std::free(p); }
+#endif
+
+static void* found(void* p) {
+    if (!p) throw std::bad_alloc();
+    return p;
+}
+void* operator new(size_t n) { return found(std::malloc(n ? n : 1)); }
+void* operator new(size_t n, std::align_val_t to) { return found(aligned(n ? n : 1, size_t(to))); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { release(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { release(p); }
+#endif
+
 extern "C" {
 
 // The vectors that it was compiled for.
