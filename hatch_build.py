@@ -18,8 +18,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path(__file__).parent / "src/rungwise/engine/native"
 HOW = runpy.run_path(str(NATIVE / "flags.py"))
-FLAGS = (*HOW["FLAGS"], *HOW["FAST"], "-fPIC", "-fno-rtti", "-DNDEBUG", "-Wno-pass-failed")
-SHIPPED = ("-DRUNGWISE_SHIPPED", "-fvisibility-global-new-delete=force-hidden")
+FLAGS = (
+    *(*HOW["FLAGS"], *HOW["FAST"], "-fPIC", "-fno-rtti", "-DNDEBUG", "-Wno-pass-failed"),
+    *("-DRUNGWISE_SHIPPED", "-fvisibility-global-new-delete=force-hidden"),
+)
 
 LEVELS = {level: f"x86_64_{level}" for level in ("v2", "v3", "v4")}
 TARGETS: dict[str, tuple[str, dict[str, str], str]] = {
@@ -49,17 +51,7 @@ def compile_engine(target: str, folder: Path) -> list[Path]:
     oldest, made = next(iter(processors.values())), []
     for level, processor in processors.items():
         part, library = folder / f"engine-{level}.o", folder / f"engine-{level}.{ending}"
-        _zig(
-            "-c",
-            "-target",
-            triple,
-            f"-mcpu={processor}",
-            *FLAGS,
-            *SHIPPED,
-            str(NATIVE / "library.cpp"),
-            "-o",
-            str(part),
-        )
+        _zig("-c", "-target", triple, f"-mcpu={processor}", *FLAGS, str(NATIVE / "library.cpp"), "-o", str(part))
         _zig("-shared", "-s", "-target", triple, f"-mcpu={oldest}", str(part), "-o", str(library))
         made.append(library)
     return made

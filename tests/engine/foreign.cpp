@@ -3,6 +3,12 @@
 
 #include <cstdio>
 
+namespace std {
+inline namespace __1 {
+[[noreturn]] void __libcpp_verbose_abort(char const*, ...) noexcept { __builtin_trap(); }
+}
+}
+
 template <class T> static std::vector<T> take(size_t n) {
     std::vector<T> found(n);
     if (std::fread(found.data(), sizeof(T), n, stdin) != n) std::abort();

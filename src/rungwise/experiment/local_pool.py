@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import functools
 import multiprocessing
 import os
@@ -22,7 +21,7 @@ from typing import Any, Self
 from rungwise.errors import UserError
 from rungwise.experiment.plan import Experiment, Task, Update
 from rungwise.experiment.results import Result
-from rungwise.util.machine import MOST_WORKERS, threads
+from rungwise.util.machine import MOST_WORKERS, kernel32, threads
 
 
 class LocalPool:
@@ -97,11 +96,11 @@ def deaf_children() -> Iterator[None]:
         yield
         return
     if not hasattr(signal, "pthread_sigmask"):  # on Windows they inherit that we ignore it for the moment
-        ctypes.windll.kernel32.SetConsoleCtrlHandler(None, True)
+        kernel32().SetConsoleCtrlHandler(None, True)
         try:
             yield
         finally:
-            ctypes.windll.kernel32.SetConsoleCtrlHandler(None, False)
+            kernel32().SetConsoleCtrlHandler(None, False)
         return
     heard: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))  # other threads have no mask

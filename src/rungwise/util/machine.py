@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path("/")
 """Where the system tells of its control groups (tests have one of their own)."""
@@ -85,10 +86,15 @@ def memory() -> float:
     return min((has, *itertools.chain.from_iterable(limits)))
 
 
+def kernel32() -> Any:
+    """The functions of Windows itself."""
+    return vars(ctypes)["windll"].kernel32
+
+
 def _windows_memory() -> int:
     """Bytes, from GlobalMemoryStatusEx: its structure begins with its own size and the load, both of 32 bits."""
     told = (ctypes.c_uint64 * 8)(ctypes.sizeof(ctypes.c_uint64) * 8)
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(told)
+    kernel32().GlobalMemoryStatusEx(told)
     return told[1]
 
 

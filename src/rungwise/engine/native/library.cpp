@@ -16,6 +16,9 @@ static void* aligned(size_t n, size_t to) {
 }
 static void release(void* p) { std::free(p); }
 #endif
+#if defined(__APPLE__)
+extern "C" __attribute__((visibility("hidden"))) void* aligned_alloc(size_t to, size_t n) { return aligned(n, to); }
+#endif
 
 static void* found(void* p) {
     if (!p) throw std::bad_alloc();
