@@ -151,12 +151,14 @@ def test_what_is_asked_for_and_is_not_there_is_one_line(monkeypatch, tmp_path):
 def test_ziglang_compiles_where_there_is_no_compiler(monkeypatch):
     pytest.importorskip("ziglang")
     monkeypatch.setenv("PATH", "")
-    zig, how = build.compiler()
+    zig, how = build.compiler(or_zig=True)
     assert Path(zig).stem == "zig"
     assert how == "c++"
+    with pytest.raises(build.NoEngine, match=r"install one\.$"):  # torch.compile does not take it
+        build.compiler()
     monkeypatch.setattr(build, "find_spec", lambda name: None)
     with pytest.raises(build.NoEngine, match=r"no C\+\+ compiler was found .*pip install ziglang"):
-        build.compiler()
+        build.compiler(or_zig=True)
 
 
 NO_MEMORY = """

@@ -79,7 +79,7 @@ def prebuilt() -> Path | None:
 
 def _compiled() -> Path:
     """The library in the user's cache, compiled and checked first where it is not there."""
-    found = compiler()
+    found = compiler(or_zig=True)
     version = _run([*found, "--version"])
     command = [*found, *flags(version)]
     library = _cached((command, version, {path.name: path.read_bytes() for path in SOURCES}), ".so")
@@ -130,8 +130,8 @@ def flags(version: str) -> list[str]:
     return [*FLAGS, "-shared", "-fPIC", *static, tuned, *_words("CXXFLAGS"), *exact, *FAST]
 
 
-def compiler() -> list[str]:
-    """The command of the C++ compiler; NoEngine where there is none."""
+def compiler(or_zig: bool = False) -> list[str]:
+    """The command of the C++ compiler, or of the package ziglang's where there is no other; NoEngine: there is none."""
     if named := _words("CXX"):
         if not shutil.which(named[0]):
             raise NoEngine(f"the compiler $CXX, {named[0]!r}, was not found.")
@@ -139,9 +139,12 @@ def compiler() -> list[str]:
     for name in COMPILERS:
         if shutil.which(name):
             return [name]
+    missing = f"no C++ compiler was found ({', '.join(COMPILERS)}, or $CXX); install one"
+    if not or_zig:
+        raise NoEngine(f"{missing}.")
     if (package := find_spec("ziglang")) and (zig := shutil.which(Path(str(package.origin)).with_name("zig"))):
         return [zig, "c++"]
-    raise NoEngine(f"no C++ compiler was found ({', '.join(COMPILERS)}, or $CXX); install one, or: pip install ziglang")
+    raise NoEngine(f"{missing}, or: pip install ziglang")
 
 
 def _run(command: list[str]) -> str:
