@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parents[1] / "src/rungwise/engine/native"
 WASM = HERE / "engine.wasm"
 SOURCES = ("wasm.cpp", "engine.cpp", "attention.h", "rows.h", "matrix.h")
 TARGET = ("-target", "wasm32-wasi", "-mcpu=generic+simd128")  # no relaxed SIMD: not every browser has it
-COMPILE = (*FLAGS, *FAST, "-fignore-exceptions", "-fno-rtti", "-DNDEBUG", "-Wno-pass-failed", "-fno-ident")
+COMPILE = (*FLAGS, *FAST, "-fno-exceptions", "-fno-rtti", "-DNDEBUG", "-Wno-pass-failed", "-fno-ident")
 EXPORTS = ("train", "gradients", "score", "tree", "grow", "fell", "take", "free")
 MOST_MEMORY = 1 << 30
 """Bytes that one model may take in a page; beyond, the module traps."""

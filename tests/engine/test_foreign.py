@@ -39,7 +39,7 @@ def foreign(request, tmp_path_factory) -> tuple[list[str], str]:
         pytest.skip(f"{emulator[0]} is missing (qemu-user)")
     folder, zig = tmp_path_factory.mktemp("foreign"), [sys.executable, "-m", "ziglang"]
     target = ["-target", f"{processor}-linux-musl", f"-mcpu={model}"]
-    source = ["-fignore-exceptions", "-I", NATIVE, "-c", Path(__file__).with_name("foreign.cpp")]
+    source = ["-fno-exceptions", "-I", NATIVE, "-c", Path(__file__).with_name("foreign.cpp")]
     for command in (  # in two steps: nothing of C++'s own library needs to be compiled
         [*zig, "c++", *target, *FLAGS, *source, "-o", folder / "train.o"],
         [*zig, "cc", *target, "-static", folder / "train.o", "-o", folder / "train"],

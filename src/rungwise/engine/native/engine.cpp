@@ -524,12 +524,20 @@ void Model::update(const Optimiser& o, double learning_rate, long step) {
 // What Python calls
 // ---------------------------------------------------------------------------------------------------------------
 
-// Nothing else is seen of a shared library. Where memory runs out, a call says so by what it returns: nothing that C++
-// throws may reach Python.
+// Nothing else is seen of a shared library.
 #if defined(_WIN32)
 #define API __declspec(dllexport)
 #else
 #define API __attribute__((visibility("default")))
+#endif
+
+// Where memory runs out, a call says so by what it returns: nothing that C++ throws may reach Python.
+#if defined(__cpp_exceptions)
+#define TRY try
+#define NO_MEMORY(returned) catch (...) { return returned; }
+#else
+#define TRY
+#define NO_MEMORY(returned)
 #endif
 
 extern "C" {
@@ -538,7 +546,7 @@ extern "C" {
 API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const* values, float* const* first,
                         float* const* second, const int* inputs, const int* targets, const int* lengths, int batch_size,
                         long first_step, long steps, const double* learning_rates, uint64_t dropout_key,
-                        double* losses) try {
+                        double* losses) TRY {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, steps * batch_size);
     Model model(*shape, values, Room(*shape, words, batch_size), true);
     model.parameters.read(first, model.first);
@@ -557,11 +565,11 @@ API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* c
     model.parameters.write(model.first, first);
     model.parameters.write(model.second, second);
     return true;
-} catch (...) { return false; }
+} NO_MEMORY(false)
 
 // Loss, -1 for no memory, and gradients of one batch; step < 0: no dropout.
 API double rungwise_gradients(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
-                              const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients) try {
+                              const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients) TRY {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     Model model(*shape, values, Room(*shape, words, n), true);
     std::sort(words.begin(), words.end());
@@ -572,7 +580,7 @@ API double rungwise_gradients(const Shape* shape, const float* const* values, co
     model.backward(batch);
     model.parameters.write(model.gradients, gradients);
     return loss;
-} catch (...) { return -1; }
+} NO_MEMORY(-1)
 
 // Prefixes that grow by a token a step, for generation: what attention needs of their nodes stays.
 struct Tree {
@@ -581,25 +589,25 @@ struct Tree {
 };
 
 // Null: no memory.
-API Tree* rungwise_tree(const Shape* shape, const float* const* values, int rows, int length, int nodes) try {
+API Tree* rungwise_tree(const Shape* shape, const float* const* values, int rows, int length, int nodes) TRY {
     return new Tree{{*shape, values, Room::of_tree(*shape, rows, length, nodes), false}, Batch(*shape)};
-} catch (...) { return nullptr; }
+} NO_MEMORY(nullptr)
 
 // Logits (n, V) of n new nodes, numbered from `first` on, each the last of its path of T nodes. False: no memory.
-API bool rungwise_grow(Tree* tree, const int* tokens, const int* nodes, int n, int T, int first, float* logits) try {
+API bool rungwise_grow(Tree* tree, const int* tokens, const int* nodes, int n, int T, int first, float* logits) TRY {
     tree->batch.grow(tokens, nodes, n, T, first);
     tree->model.forward(tree->batch, 0, -1);
     const int V = tree->model.vocab_size();
     for (int i = 0; i < n; ++i) std::copy_n(tree->model.logits(i), V, logits + long(i) * V);
     return true;
-} catch (...) { return false; }
+} NO_MEMORY(false)
 
 API void rungwise_fell(Tree* tree) { delete tree; }
 
 // -ln p of each target. Sorted, the words share nearly all their beginnings even if only a few dozen of them, whose
 // activations stay in the cache, are together in a batch. False: no memory.
 API bool rungwise_score(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
-                        const int* lengths, int n, float* nats, unsigned char* correct) try {
+                        const int* lengths, int n, float* nats, unsigned char* correct) TRY {
     const int together = 128;
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     std::sort(words.begin(), words.end());
@@ -620,6 +628,6 @@ API bool rungwise_score(const Shape* shape, const float* const* values, const in
         }
     }
     return true;
-} catch (...) { return false; }
+} NO_MEMORY(false)
 
 }  // extern "C"

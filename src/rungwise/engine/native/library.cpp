@@ -21,7 +21,11 @@ extern "C" __attribute__((visibility("hidden"))) void* aligned_alloc(size_t to, 
 #endif
 
 static void* found(void* p) {
+#if defined(__cpp_exceptions)
     if (!p) throw std::bad_alloc();
+#else
+    if (!p) std::abort();
+#endif
     return p;
 }
 void* operator new(size_t n) { return found(std::malloc(n ? n : 1)); }
