@@ -75,5 +75,5 @@ def test_training_there_is_pytorchs(foreign, config):
     for kind, name in zip(KINDS, ("change by AdamW", "first moment", "second moment"), strict=True):
         for key, shape in shapes(config).items():
             value, at = values[at : at + np.prod(shape, dtype=int)].reshape(shape), at + np.prod(shape, dtype=int)
-            ours[f"{name}/{key}"] = parts[0][key].astype(np.float64) - value if kind == "param" else value
+            ours[f"{name}/{key}"] = value - parts[0][key].astype(np.float64) if kind == "param" else value
     assert check._difference(ours, {name: true[name] for name in ours}) is None
