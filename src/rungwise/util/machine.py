@@ -163,8 +163,11 @@ def _users_cache() -> Path | None:
     """Such as $XDG_CACHE_HOME/rungwise, or ~/.cache/rungwise; None where nobody knows a home, as in containers."""
     from platformdirs import user_cache_path
 
-    folder = user_cache_path("rungwise", appauthor=False)
-    return folder if folder.is_absolute() else None
+    try:
+        folder = user_cache_path("rungwise", appauthor=False)
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None  # earlier versions of platformdirs say "~/.cache"
 
 
 @functools.cache
