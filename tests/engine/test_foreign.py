@@ -1,4 +1,4 @@
-"""The engine on processors and a system that this machine lacks, emulated: losses, parameters and moments are PyTorch's."""
+"""The engine on processors and a system that this machine lacks, emulated: its arithmetic is PyTorch's there."""
 
 from __future__ import annotations
 
