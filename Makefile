@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: page climb test test-long check bench docs pictures wasm clean
+.PHONY: page climb test test-long check bench docs pictures wasm wheels clean
 
 .venv/climb: pyproject.toml constraints.txt  # what the commands need
 	@$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -58,6 +58,9 @@ bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=i
 
 wasm: .venv/installed  ## engine.wasm, the native engine for browsers, from its sources
 	$(BIN)/python -m scripts.build_wasm
+
+wheels: .venv/installed  ## a wheel with the native engine for each system, and the sdist, in dist/
+	$(BIN)/python -m scripts.build_wheels
 
 clean:
 	rm -rf .venv runs dist build site .pytest_cache .ruff_cache

@@ -45,7 +45,7 @@ def test_a_climb_says_which_engines_it_takes_and_its_page_what_it_leaves_out(tmp
     asked = ("climb", "--data", tmp_path / "list.txt", "--rungs", "baseline,gru", "--seeds", 1, "--steps", 3)
     done = command(*asked, "--out", tmp_path / "climb")
     assert done.status == 0, done.err
-    assert "native and torch" in done.out
+    assert " and torch on cpu" in done.out
     assert "other families: gru" in done.out + done.err
     page = (tmp_path / "climb/play.html").read_text(encoding="utf-8")
     assert '"name":"gru"' not in page.replace(" ", "")

@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
 def test_the_sdist_holds_what_the_wheel_is_made_of(built):
     with tarfile.open(built[1]) as archive:
         sizes = {member.name.partition("/")[2]: member.size for member in archive.getmembers() if member.isfile()}
-    besides = {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    besides = {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore", "hatch_build.py"}
     assert sizes.keys() >= {f"src/{name}" for name in ours()} | (besides - {".gitignore"})
     assert {name for name in sizes if not name.startswith("src/rungwise/")} <= besides
     assert sum(sizes.values()) < 2e6

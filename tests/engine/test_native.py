@@ -359,8 +359,7 @@ def test_what_does_not_fit_is_refused(engine, spoil):
 
 
 def test_it_is_built_in_an_empty_cache_and_by_several_at_once(tmp_path):
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    environment.pop("RUNGWISE_NATIVE", None)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "RUNGWISE_NATIVE": "build"}
     command = [sys.executable, "-c", "from rungwise.engine import native; print(native.why_not())"]
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0].strip() for process in running] == ["None", "None"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,6 @@ def childrens_seconds() -> float:
     """CPU seconds of all child processes that have ended."""
     times = os.times()
     return times.children_user + times.children_system
-
-
-def peak_mb() -> float:
-    """The most memory that this process ever held."""
-    import resource
-
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(held / (2**20 if sys.platform == "darwin" else 2**10), 1)  # bytes there, kilobytes elsewhere
 
 
 class MemoryWatch:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from rungwise.bench import limits
-from rungwise.bench.machine import MemoryWatch, childrens_seconds, peak_mb
+from rungwise.bench.machine import MemoryWatch, childrens_seconds
 from rungwise.config import EngineConfig, ModelConfig, get_protocol
 from rungwise.data import words
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
@@ -28,7 +28,7 @@ from rungwise.experiment.local_pool import end_with_parent
 from rungwise.inference.sample import generate
 from rungwise.ladder import get_rung
 from rungwise.model.transformer import Transformer
-from rungwise.util.machine import cores
+from rungwise.util.machine import cores, peak_memory
 
 PROTOCOL = "makemore"
 """Both other projects feed a start token and score every character."""
@@ -141,8 +141,9 @@ class Workers:
         }
 
     def peak_mb(self) -> list[float]:
-        """The most that each worker ever held."""
-        return [pool.submit(peak_mb).result() for pool in self.pools]
+        """The most that each worker ever held; nothing where the system does not tell."""
+        held = [pool.submit(peak_memory).result() for pool in self.pools]
+        return [round(of_one / 2**20, 1) for of_one in held if of_one]
 
 
 # ------------------------------------------------------------------------------------------------ as the user does

@@ -55,7 +55,7 @@ def require(folder: Path, file: str, flag: str) -> None:
 
 def write_words(listed: WordList, path: Path) -> None:
     """A word a line, as both projects read them."""
-    path.write_text("".join(f"{word}\n" for word in listed), encoding="utf-8")
+    path.write_text("".join(f"{word}\n" for word in listed), encoding="utf-8", newline="\n")
 
 
 # ------------------------------------------------------------------------------------------------ makemore

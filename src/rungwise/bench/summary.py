@@ -99,14 +99,14 @@ def _limits(bench: dict[str, Any]) -> list[str]:
 def _rest(bench: dict[str, Any]) -> list[str]:
     climb, names = bench["climb"], bench["measured"]["rungwise"]["names"]
     whole = "estimated from its steps' speed" if climb["estimated"] else "measured"
-    peak = climb["peak_memory_mb"]
+    peak, workers = climb["peak_memory_mb"], bench["workers_peak_mb"]
     return [
         f"Generation: {about(names, 0)} names a second, {bench['mean_length']['rungwise']:.1f} characters each",
         f"Start-up: rungwise --help {bench['help_cpu_seconds']:.2f} s of CPU; first step done after "
         f"{bench['first_step_seconds']:.1f} s",
         f"Climb of {climb['rungs']}, {climb['seeds']} seeds: {climb['seconds_of_a_whole_climb']:.0f} s ({whole}); peak "
         f"memory {f'{peak:,.0f} MB, all processes together' if peak else 'not known on this system'}",
-        f"Memory of a training process: {max(bench['workers_peak_mb']):,.0f} MB at most",
+        *([f"Memory of a training process: {max(workers):,.0f} MB at most"] if workers else []),
     ]
 
 

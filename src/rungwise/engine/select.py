@@ -20,7 +20,7 @@ from rungwise.model.cost import least_bytes, peak_bytes
 def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None, family: str = "transformer") -> str:
     """The name of the engine that is asked for; what it cannot do is a UserError.
 
-    auto takes native where there is a compiler, nothing that is torch's is asked for, and the model is of a family that
+    auto takes native where there is one, nothing that is torch's is asked for, and the model is of a family that
     it knows. needs: what is asked for and the distributed engine alone does; None where replicas are trained together,
     which it does not.
     """
@@ -59,9 +59,9 @@ def on_a_gpu(how: EngineConfig) -> bool:
 
 
 def describe_engine(how: EngineConfig, family: str = "transformer") -> str:
-    """What will train: "native", or "torch on cpu, fp32"."""
+    """What will train: "native, AVX-512, prebuilt", or "torch on cpu, fp32"."""
     engine = choose_engine(how, family=family)
-    return engine if engine == "native" else f"{engine} on {choose_device(how.device)}, {how.precision}"
+    return native.describe() if engine == "native" else f"{engine} on {choose_device(how.device)}, {how.precision}"
 
 
 def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig, processes: int) -> int:

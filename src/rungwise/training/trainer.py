@@ -32,6 +32,7 @@ from rungwise.training import run_dir
 from rungwise.training.run_dir import CHECKPOINT, METRICS, Configs
 from rungwise.util import files
 from rungwise.util.files import read_tensors, write_tensors
+from rungwise.util.machine import STOPS
 
 STEPS_AT_ONCE = 32
 """Ctrl-C and the clock are looked at between pieces of so many steps."""
@@ -233,7 +234,7 @@ def _stop_signals() -> Iterator[list[int]]:
         elif time.monotonic() - when > AGAIN:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOPS}
     try:
         yield asked
     finally:

@@ -524,12 +524,29 @@ void Model::update(const Optimiser& o, double learning_rate, long step) {
 // What Python calls
 // ---------------------------------------------------------------------------------------------------------------
 
+// Nothing else is seen of a shared library.
+#if defined(_WIN32)
+#define API __declspec(dllexport)
+#else
+#define API __attribute__((visibility("default")))
+#endif
+
+// Where memory runs out, a call says so by what it returns: nothing that C++ throws may reach Python.
+#if defined(__cpp_exceptions)
+#define TRY try
+#define NO_MEMORY(returned) catch (...) { return returned; }
+#else
+#define TRY
+#define NO_MEMORY(returned)
+#endif
+
 extern "C" {
 
-// Parameters and moments are read, trained for `steps` batches and written back; losses, (steps,).
-void rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const* values, float* const* first,
-                    float* const* second, const int* inputs, const int* targets, const int* lengths, int batch_size,
-                    long first_step, long steps, const double* learning_rates, uint64_t dropout_key, double* losses) {
+// Parameters and moments are read, trained for `steps` batches and written back; losses, (steps,). False: no memory.
+API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const* values, float* const* first,
+                        float* const* second, const int* inputs, const int* targets, const int* lengths, int batch_size,
+                        long first_step, long steps, const double* learning_rates, uint64_t dropout_key,
+                        double* losses) TRY {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, steps * batch_size);
     Model model(*shape, values, Room(*shape, words, batch_size), true);
     model.parameters.read(first, model.first);
@@ -547,11 +564,12 @@ void rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const
     model.parameters.write(model.weights, values);
     model.parameters.write(model.first, first);
     model.parameters.write(model.second, second);
-}
+    return true;
+} NO_MEMORY(false)
 
-// Loss and gradients of one batch; step < 0: no dropout.
-double rungwise_gradients(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
-                          const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients) {
+// Loss, -1 for no memory, and gradients of one batch; step < 0: no dropout.
+API double rungwise_gradients(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
+                              const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients) TRY {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     Model model(*shape, values, Room(*shape, words, n), true);
     std::sort(words.begin(), words.end());
@@ -562,7 +580,7 @@ double rungwise_gradients(const Shape* shape, const float* const* values, const 
     model.backward(batch);
     model.parameters.write(model.gradients, gradients);
     return loss;
-}
+} NO_MEMORY(-1)
 
 // Prefixes that grow by a token a step, for generation: what attention needs of their nodes stays.
 struct Tree {
@@ -570,24 +588,26 @@ struct Tree {
     Batch batch;
 };
 
-Tree* rungwise_tree(const Shape* shape, const float* const* values, int rows, int length, int nodes) {
+// Null: no memory.
+API Tree* rungwise_tree(const Shape* shape, const float* const* values, int rows, int length, int nodes) TRY {
     return new Tree{{*shape, values, Room::of_tree(*shape, rows, length, nodes), false}, Batch(*shape)};
-}
+} NO_MEMORY(nullptr)
 
-// Logits (n, V) of n new nodes, numbered from `first` on, each the last of its path of T nodes.
-void rungwise_grow(Tree* tree, const int* tokens, const int* nodes, int n, int T, int first, float* logits) {
+// Logits (n, V) of n new nodes, numbered from `first` on, each the last of its path of T nodes. False: no memory.
+API bool rungwise_grow(Tree* tree, const int* tokens, const int* nodes, int n, int T, int first, float* logits) TRY {
     tree->batch.grow(tokens, nodes, n, T, first);
     tree->model.forward(tree->batch, 0, -1);
     const int V = tree->model.vocab_size();
     for (int i = 0; i < n; ++i) std::copy_n(tree->model.logits(i), V, logits + long(i) * V);
-}
+    return true;
+} NO_MEMORY(false)
 
-void rungwise_fell(Tree* tree) { delete tree; }
+API void rungwise_fell(Tree* tree) { delete tree; }
 
 // -ln p of each target. Sorted, the words share nearly all their beginnings even if only a few dozen of them, whose
-// activations stay in the cache, are together in a batch.
-void rungwise_score(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
-                    const int* lengths, int n, float* nats, unsigned char* correct) {
+// activations stay in the cache, are together in a batch. False: no memory.
+API bool rungwise_score(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
+                        const int* lengths, int n, float* nats, unsigned char* correct) TRY {
     const int together = 128;
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     std::sort(words.begin(), words.end());
@@ -607,6 +627,7 @@ void rungwise_score(const Shape* shape, const float* const* values, const int* i
             std::copy_n(&hit[at], words[i].length, correct + (words[i].targets - targets));
         }
     }
-}
+    return true;
+} NO_MEMORY(false)
 
 }  // extern "C"

@@ -19,6 +19,12 @@ Tensors = Mapping[str, np.ndarray]
 
 KINDS = ("param", "exp_avg", "exp_avg_sq")
 """What training changes, as in Engine.state(): parameters, and AdamW's means of the gradients and of their squares."""
+RETURNED = {
+    **dict.fromkeys(("train", "score", "grow"), ctypes.c_bool),
+    "gradients": ctypes.c_double,
+    "tree": ctypes.c_void_p,
+}
+"""By the library's functions; False, -1 or null where memory ran out."""
 
 
 def _shape(config: ModelConfig) -> ctypes.Array:
@@ -43,13 +49,26 @@ def _shape(config: ModelConfig) -> ctypes.Array:
     )
 
 
+def _had_memory(returned: Any, function: Any, arguments: Any) -> Any:
+    if returned is None or returned is False or returned == -1:
+        raise MemoryError("Try a smaller batch_size, n_embd or n_layer.")
+    return returned
+
+
 class Library:
-    """The compiled library. It has no state: every method may be called from several threads at once."""
+    """The compiled library. It has no state: every method may be called from several threads at once.
+
+    path: where it lies. vectors: those that it was compiled for, such as AVX2. A method that finds no memory raises
+    MemoryError.
+    """
 
     def __init__(self, library: Path) -> None:
-        self._library = ctypes.CDLL(str(library))
-        self._library.rungwise_gradients.restype = ctypes.c_double
-        self._library.rungwise_tree.restype = ctypes.c_void_p
+        self.path, self._library = library, ctypes.CDLL(str(library))
+        for name, kind in RETURNED.items():
+            function = getattr(self._library, f"rungwise_{name}")
+            function.restype, function.errcheck = kind, _had_memory
+        self._library.rungwise_vectors.restype = ctypes.c_char_p
+        self.vectors = self._library.rungwise_vectors().decode()
 
     def train_block(
         self,
