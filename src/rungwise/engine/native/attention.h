@@ -1,9 +1,13 @@
 // Causal attention, word by word and head by head, forward and backward.
+//
+// Queries lie across the lanes of a vector, so that the softmax over keys has no horizontal sums. Heads share no number,
+// so they are tasks; in the forward pass, where words share none either, so are groups of words.
 #pragma once
 
 #include <cmath>
 
 #include "rows.h"
+#include "threads.h"
 
 // Two halves of a head turned by one position; direction -1 turns back. HALF: their width, where it is known.
 template <int HALF>
@@ -60,13 +64,14 @@ static INLINE void combine(const float* weights, long by_i, long by_j, int n, in
 
 class Attention {
 public:
-    Attention(const Shape& shape, int max_length, Memory& memory)
+    Attention(const Shape& shape, int max_length, int threads, Memory& memory)
         : shape_(shape),
-          turned_(reinterpret_cast<Vec*>(memory.floats(padded(shape.head_size) * WIDTH))),
-          scores_(memory.floats(max_length * padded(max_length))),
-          mixed_(memory.floats(max_length * padded(max_length))),
           cos_(memory.floats(max_length * (shape.head_size / 2))),
           sin_(memory.floats(max_length * (shape.head_size / 2))) {
+        for (int i = 0; i < threads; ++i)
+            scratch_.push_back({reinterpret_cast<Vec*>(memory.floats(padded(shape.head_size) * WIDTH)),
+                                memory.floats(max_length * padded(max_length)),
+                                memory.floats(max_length * padded(max_length))});
         const int half = shape.head_size / 2;
         for (int t = 0; t < max_length; ++t)
             for (int j = 0; j < half; ++j) {
@@ -76,41 +81,54 @@ public:
             }
     }
 
-    // What dropout multiplies the weights by, laid out as they are, exactly as dropout.attention_mask.
-    void draw_mask(const Batch& b, uint64_t key, float* kept) const {
+    // Tasks: what dropout multiplies the weights by, laid out as they are, exactly as dropout.attention_mask.
+    void draw_mask(Member& me, const Batch& b, uint64_t key, float* kept) const {
         const int H = shape_.n_head, numbers = (H + 3) / 4;
         const float scale = float(65536.0 / (65536.0 - shape_.dropout));
-        for (const Word& word : b.words) {
-            const long T = word.length, ld = padded(T - word.first);
-            for (int t = word.first; t < T; ++t) {
-                const uint64_t place = key + b.prefix[b.paths[word.path + t]];
-                for (int s = 0; s <= t; ++s)
-                    for (int h = 0; h < H; ++h) {
-                        const uint64_t bits = mix64(place + GOLDEN * (s * numbers + h / 4 + 1)) >> (16 * (h % 4));
-                        kept[word.weights + (h * T + s) * ld + t - word.first] =
-                            int(bits & 65535) >= shape_.dropout ? scale : 0;
-                    }
+        const Groups groups(b, me);
+        me.each(groups.n, [&](int group) {
+            for (const Word *word = groups.begin(group); word != groups.begin(group + 1); ++word) {
+                const long T = word->length, ld = padded(T - word->first);
+                for (int t = word->first; t < T; ++t) {
+                    const uint64_t place = key + b.prefix[b.paths[word->path + t]];
+                    for (int s = 0; s <= t; ++s)
+                        for (int h = 0; h < H; ++h) {
+                            const uint64_t bits = mix64(place + GOLDEN * (s * numbers + h / 4 + 1)) >> (16 * (h % 4));
+                            kept[word->weights + (h * T + s) * ld + t - word->first] =
+                                int(bits & 65535) >= shape_.dropout ? scale : 0;
+                        }
+                }
             }
-        }
+        });
     }
 
-    // heads (N, H * K), and the attention weights, from qkv as `spread` gives it. kept: nullptr without dropout.
-    void forward(const Batch& b, Matrix qkv, const float* kept, float* attention, Matrix heads) {
-        if (shape_.head_size <= WIDTH) forward_by<1>(b, qkv, kept, attention, heads);
-        else forward_by<0>(b, qkv, kept, attention, heads);
+    // Tasks: heads (N, H * K), and the attention weights, from qkv as `spread` gives it. kept: nullptr without dropout.
+    void forward(Member& me, const Batch& b, Matrix qkv, const float* kept, float* attention, Matrix heads) {
+        const Groups groups(b, me);
+        const int H = shape_.n_head;
+        me.each(groups.n * H, [&](int task) {
+            const Word *begin = groups.begin(task / H), *end = groups.begin(task / H + 1);
+            if (shape_.head_size <= WIDTH) forward_by<1>(me, b, begin, end, task % H, qkv, kept, attention, heads);
+            else forward_by<0>(me, b, begin, end, task % H, qkv, kept, attention, heads);
+        });
     }
 
-    // dqkv, from dheads: keys and values collect from every query that saw them, in every word.
-    void backward(const Batch& b, Matrix qkv, const float* kept, const float* attention, Matrix dheads, Matrix dqkv) {
-        if (shape_.head_size <= WIDTH) backward_by<1>(b, qkv, kept, attention, dheads, dqkv);
-        else backward_by<0>(b, qkv, kept, attention, dheads, dqkv);
+    // Tasks: dqkv, from dheads: keys and values collect from every query that saw them, in every word. Then, as `spread`
+    // on the way back, dlinear: turned back, and those of a token summed. dqkv and dheads are read and written by head.
+    void backward(Member& me, const Batch& b, Matrix qkv, const float* kept, const float* attention, Matrix dheads,
+                  Matrix dqkv, bool by_token, Matrix dlinear) {
+        me.each(shape_.n_head, [&](int head) {
+            if (shape_.head_size <= WIDTH) backward_by<1>(me, b, head, qkv, kept, attention, dheads, dqkv);
+            else backward_by<0>(me, b, head, qkv, kept, attention, dheads, dqkv);
+            for (int which = 0; which < 3; ++which) collect(b, which * shape_.n_head + head, dqkv, dlinear, by_token);
+        });
     }
 
     // From the linear layer's queries, keys and values, (3, H, K), of each row, or of each token, to those that meet
     // in attention: turned by RoPE, each head beginning at a whole vector.
-    void spread(const Batch& b, Matrix from, bool by_token, Matrix to) const {
+    void spread(const Batch& b, Matrix from, bool by_token, Matrix to, Part rows) const {
         const int K = shape_.head_size, H = shape_.n_head, half = K / 2;
-        for (int n = 0; n < b.rows(); ++n) {
+        for (int n = rows.begin; n < rows.end; ++n) {
             const float* x = from.row(by_token ? b.which[n] : n);
             float* y = to.row(b.base + n);
             for (int part = 0; part < 3 * H; ++part, x += K, y += padded(K)) {
@@ -122,48 +140,56 @@ public:
         }
     }
 
-    // The way back, of gradients: turned back, and those of a token summed.
-    void collect(const Batch& b, Matrix from, Matrix to, bool by_token) const {
-        const int K = shape_.head_size, H = shape_.n_head, half = K / 2;
-        if (by_token) std::memset(to.data, 0, b.distinct.size() * to.ld * sizeof(float));
+private:
+    // Words that are a task: few enough that the members end at about the same time.
+    struct Groups {
+        const Batch& b;
+        int n;
+        Groups(const Batch& batch, const Member& me)
+            : b(batch), n(me.size() == 1 ? 1 : std::min<int>(batch.words.size(), 6 * me.size())) {}
+        const Word* begin(long group) const { return b.words.data() + group * long(b.words.size()) / n; }
+    };
+
+    // One head's queries, keys or values, of all rows: the way back of `spread`.
+    void collect(const Batch& b, int part, Matrix from, Matrix to, bool by_token) const {
+        const int K = shape_.head_size, half = K / 2;
+        if (by_token)
+            for (size_t u = 0; u < b.distinct.size(); ++u) std::fill_n(to.row(u) + part * K, K, 0.0f);
         for (int n = 0; n < b.rows(); ++n) {
-            float *x = from.row(n), *y = to.row(by_token ? b.which[n] : n);
-            for (int part = 0; part < 3 * H; ++part, x += padded(K), y += K) {
-                const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-                if (!shape_.rope() || part >= 2 * H) {}
-                else if (half == 8) turn<8>(x, x, cosine, sine, -1, 8);
-                else turn<0>(x, x, cosine, sine, -1, half);
-                if (by_token) for (int k = 0; k < K; ++k) y[k] += x[k];
-                else std::copy_n(x, K, y);
-            }
+            float *x = from.row(n) + part * padded(K), *y = to.row(by_token ? b.which[n] : n) + part * K;
+            const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
+            if (!shape_.rope() || part >= 2 * shape_.n_head) {}
+            else if (half == 8) turn<8>(x, x, cosine, sine, -1, 8);
+            else turn<0>(x, x, cosine, sine, -1, half);
+            if (by_token) for (int k = 0; k < K; ++k) y[k] += x[k];
+            else std::copy_n(x, K, y);
         }
     }
 
-private:
     // A head's weights after dropout, for up to WIDTH queries.
-    const float* times(const float* weights, const float* kept, int keys, long ld, int block) const {
+    static const float* times(const float* weights, const float* kept, int keys, long ld, int block, float* mixed) {
         for (int s = 0; s < keys; ++s)
-            save(mixed_ + s * ld + block, load(weights + s * ld + block) * load(kept + s * ld + block));
-        return mixed_;
+            save(mixed + s * ld + block, load(weights + s * ld + block) * load(kept + s * ld + block));
+        return mixed;
     }
 
-    // Queries lie across the lanes of a vector, so that the softmax over keys has no horizontal sums: the weights of
-    // a head are stored as (keys, queries), queries padded. They are 0 where the query is before the key, and are
+    // The weights of a head are stored as (keys, queries), queries padded. They are 0 where the query is before the key, and are
     // combined as rectangles: for words that is no slower than triangles, whose short loops are hard to predict.
     // VECTORS: how many a head takes, where the compiler is to know (else 0).
     template <int VECTORS>
-    void forward_by(const Batch& b, Matrix qkv, const float* kept, float* attention, Matrix heads) {
+    void forward_by(const Member& me, const Batch& b, const Word* from, const Word* to, int head, Matrix qkv,
+                    const float* kept, float* attention, Matrix heads) const {
         const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
         const int wide = vectors * WIDTH;
         const float scale = 1.0f / std::sqrt(float(K));
         const IntVec lanes = lane_numbers();
-        Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : turned_;
-        for (const Word& word : b.words) {
-            const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
-            const long ld = padded(queries);
-            float* weights = attention + word.weights;
-            for (int head = 0; head < H; ++head, weights += T * ld) {
-                const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
+        Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : scratch_[me.place()].turned;
+        const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
+        for (const Word* one = from; one != to; ++one) {
+                const Word& word = *one;
+                const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
+                const long ld = padded(queries);
+                float* weights = attention + word.weights + head * T * ld;
                 for (int block = 0; block < queries; block += WIDTH) {
                     const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
                     const IntVec position = lanes + begin;
@@ -183,7 +209,7 @@ private:
                     total = 1.0f / total;
                     for (int s = 0; s < T; ++s)
                         save(weights + s * ld + block, s < keys ? load(weights + s * ld + block) * total : Vec{});
-                    const float* mixed = kept ? times(weights, kept + (weights - attention), T, ld, block) : weights;
+                    const float* mixed = kept ? times(weights, kept + (weights - attention), T, ld, block, scratch_[me.place()].mixed) : weights;
                     for (int at = 0; at < K; at += WIDTH) {
                         auto value = [&](int s) { return load(qkv.row(rows[s]) + v_at + at); };
                         auto result = [&](int t, Vec mean) {
@@ -194,23 +220,24 @@ private:
                         combine(mixed + block, 1, ld, keys - begin, keys, value, result);
                     }
                 }
-            }
         }
     }
 
     template <int VECTORS>
-    void backward_by(const Batch& b, Matrix qkv, const float* kept, const float* attention, Matrix dheads, Matrix dqkv) {
+    void backward_by(const Member& me, const Batch& b, int head, Matrix qkv, const float* kept, const float* attention,
+                     Matrix dheads, Matrix dqkv) const {
         const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
         const int wide = vectors * WIDTH;
         const float scale = 1.0f / std::sqrt(float(K));
-        Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : turned_;
-        std::memset(dqkv.data, 0, b.rows() * dqkv.ld * sizeof(float));
+        Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : scratch_[me.place()].turned;
+        float *scores = scratch_[me.place()].scores, *after = scratch_[me.place()].mixed;
+        const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
+        for (int n = 0; n < b.rows(); ++n)
+            for (int at : {k_at, v_at}) std::fill_n(dqkv.row(n) + at, wide, 0.0f);
         for (const Word& word : b.words) {
-            const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
-            const long ld = padded(queries);
-            const float* weights = attention + word.weights;
-            for (int head = 0; head < H; ++head, weights += T * ld) {
-                const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
+                const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
+                const long ld = padded(queries);
+                const float* weights = attention + word.weights + head * T * ld;
                 for (int block = 0; block < queries; block += WIDTH) {
                     const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
                     gather<VECTORS>(dheads, rows + begin, keys - begin, head * K, vectors, turned);
@@ -219,16 +246,16 @@ private:
                         Vec d = dot<VECTORS>(qkv.row(rows[s]) + v_at, turned, vectors);
                         if (kept) d *= load(kept + (weights - attention) + s * ld + block);
                         total += d * load(weights + s * ld + block);
-                        save(scores_ + s * ld + block, d);
+                        save(scores + s * ld + block, d);
                     }
                     for (int s = 0; s < keys; ++s) {
-                        Vec d = load(weights + s * ld + block) * (load(scores_ + s * ld + block) - total) * scale;
-                        save(scores_ + s * ld + block, d);
+                        Vec d = load(weights + s * ld + block) * (load(scores + s * ld + block) - total) * scale;
+                        save(scores + s * ld + block, d);
                     }
-                    for (int s = keys; s < T; ++s) save(scores_ + s * ld + block, Vec{});
-                    if (kept) times(weights, kept + (weights - attention), T, ld, block);
+                    for (int s = keys; s < T; ++s) save(scores + s * ld + block, Vec{});
+                    if (kept) times(weights, kept + (weights - attention), T, ld, block, after);
                 }
-                const float* mixed = kept ? mixed_ : weights;
+                const float* mixed = kept ? after : weights;
                 for (int at = 0; at < wide; at += WIDTH) {
                     auto key = [&](int s) { return load(qkv.row(rows[s]) + k_at + at); };
                     auto query = [&](int t) { return load(qkv.row(rows[word.first + t]) + q_at + at); };
@@ -236,17 +263,20 @@ private:
                     auto dquery = [&](int t, Vec d) { save(dqkv.row(rows[word.first + t]) + q_at + at, d); };
                     auto dkey = [&](int s, Vec d) { accumulate(d, dqkv.row(rows[s]) + k_at + at); };
                     auto dvalue = [&](int s, Vec d) { accumulate(d, dqkv.row(rows[s]) + v_at + at); };
-                    combine(scores_, 1, ld, queries, T, key, dquery);
-                    combine(scores_, ld, 1, T, queries, query, dkey);
+                    combine(scores, 1, ld, queries, T, key, dquery);
+                    combine(scores, ld, 1, T, queries, query, dkey);
                     combine(mixed, ld, 1, T, queries, dout, dvalue);
                 }
-            }
         }
     }
 
+    struct Scratch {  // of a member
+        Vec* turned;     // a head of up to WIDTH queries
+        float* scores;   // gradients of a head's scores
+        float* mixed;    // a head's weights after dropout
+    };
+
     const Shape shape_;
-    Vec* turned_;         // scratch: a head of up to WIDTH queries
-    float* scores_;       // scratch: gradients of a head's scores
-    float* mixed_;        // scratch: a head's weights after dropout
-    float *cos_, *sin_;   // (T, K / 2)
+    std::vector<Scratch> scratch_;
+    float *cos_, *sin_;  // (T, K / 2)
 };

@@ -15,10 +15,10 @@ from rungwise.engine.native.check import what_is_wrong
 from rungwise.util.machine import cached
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+SOURCES = [HERE / "engine.cpp", *sorted(HERE.glob("*.h"))]
 CHECK = HERE / "check.py"
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 EXACT = (
     *("-fno-fast-math", "-fno-unsafe-math-optimizations", "-fno-associative-math", "-fno-reciprocal-math"),
     *("-fno-finite-math-only", "-fsigned-zeros"),

@@ -50,6 +50,8 @@ class Library:
         self._library = ctypes.CDLL(str(library))
         self._library.rungwise_gradients.restype = ctypes.c_double
         self._library.rungwise_tree.restype = ctypes.c_void_p
+        self.has_bf16 = bool(self._library.rungwise_has_bf16())
+        """Can this CPU, and can what was compiled for it, multiply in bf16?"""
 
     def train_block(
         self,
@@ -62,8 +64,13 @@ class Library:
         first_step: int,
         dropout_seed: int,
         learning_rates: Sequence[float] | np.ndarray,
+        threads: int = 1,
+        bf16: bool = False,
     ) -> np.ndarray:
         """Train one replica in place for len(learning_rates) steps; each step's loss before it, (steps,) float64.
+
+        Any number of threads gives the same bits. bf16: products of numbers rounded to 8 significant bits, where
+        has_bf16; sums and weights stay float32.
 
         state: float32 arrays KIND/NAME, contiguous, NAME of Transformer.named_parameters(). inputs, targets: (tokens,)
         of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the whole run, and so do the dropout
@@ -88,8 +95,15 @@ class Library:
             rates.ctypes,
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
             losses.ctypes,
+            threads,
+            self._checked_bf16(bf16),
         )
         return losses
+
+    def _checked_bf16(self, wanted: bool) -> int:
+        if wanted and not self.has_bf16:
+            raise ValueError("This library has no bf16 products.")
+        return wanted
 
     def loss_and_gradients(
         self,
@@ -100,6 +114,8 @@ class Library:
         lengths: np.ndarray,
         dropout_seed: int = 0,
         step: int | None = None,
+        threads: int = 1,
+        bf16: bool = False,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """Mean nats per token of one batch, lengths (batch,), and its gradients; step None: without dropout."""
         batch = _checked(model_config, inputs, targets, lengths)
@@ -112,6 +128,8 @@ class Library:
             ctypes.c_long(-1 if step is None else step),
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
             _pointers(model_config, gradients),
+            threads,
+            self._checked_bf16(bf16),
         )
         return loss, gradients
 
@@ -122,6 +140,7 @@ class Library:
         inputs: np.ndarray,
         targets: np.ndarray,
         lengths: np.ndarray,
+        threads: int = 1,
     ) -> tuple[np.ndarray, np.ndarray]:
         """-ln p of each target, (tokens,) float32 nats, without dropout, and was it the likeliest, (tokens,) bool.
 
@@ -130,7 +149,8 @@ class Library:
         batch = _checked(model_config, inputs, targets, lengths)
         nats, correct = np.empty(len(targets), np.float32), np.empty(len(targets), np.bool_)
         tensors = _pointers(model_config, parameters)
-        self._library.rungwise_score(_shape(model_config), tensors, *batch, len(lengths), nats.ctypes, correct.ctypes)
+        answers = nats.ctypes, correct.ctypes
+        self._library.rungwise_score(_shape(model_config), tensors, *batch, len(lengths), *answers, threads)
         return nats, correct
 
     def tree(self, model_config: ModelConfig, parameters: Tensors, rows: int, length: int) -> Tree:

@@ -41,7 +41,8 @@ struct Tensor {
     long at = 0;  // where it lies in each of the arrays of Parameters
     int rows = 0, columns = 0;
     long ld = 0;
-    Matrix transposed = {};  // of a linear layer's weight: (columns, rows)
+    Matrix transposed = {};                     // of a linear layer's weight: (columns, rows)
+    Matrix pairs = {}, transposed_pairs = {};   // in bf16 instead: pairs of its rows, and of its columns
     bool empty() const { return rows == 0; }
 };
 
@@ -50,13 +51,48 @@ struct Tensor {
 struct Parameters {
     std::vector<Tensor> tensors;
     long size = 0;
+    float *weights = nullptr, *gradients = nullptr, *first = nullptr, *second = nullptr;
 
-    Tensor add(int rows, int columns, Matrix transposed = {}) {
-        Tensor t{size, rows, columns, stride(columns), transposed};
-        size += rows * t.ld;
-        tensors.push_back(t);
-        return t;
+    Tensor add(int rows, int columns) { return add({size, rows, columns, stride(columns)}); }
+
+    // Of a linear layer, with its copies.
+    Tensor add(int rows, int columns, Memory& memory, bool bf16) {
+        auto matrix = [&](int r, int c) { return Matrix{memory.floats(r * stride(c)), stride(c)}; };
+        Tensor t{size, rows, columns, stride(columns)};
+        if (bf16) t.pairs = matrix(words(rows), columns), t.transposed_pairs = matrix(words(columns), rows);
+        else t.transposed = matrix(columns, rows);
+        return add(t);
     }
+    float* w(const Tensor& t) const { return weights + t.at; }
+    float* g(const Tensor& t) const { return gradients + t.at; }
+
+    // The copies of some of a weight's rows, WIDTH of them or its last ones: squares, transposed in registers.
+    void renew(const Tensor& t, Part rows) const {
+        if (!t.transposed.data && !t.pairs.data) return;
+        for (int j = 0; j < t.columns; j += WIDTH) {
+            Vec square[WIDTH];
+            UNROLL for (int k = 0; k < WIDTH; ++k)
+                square[k] = rows.begin + k < rows.end ? load(w(t) + (rows.begin + k) * t.ld + j) : Vec{};
+            if constexpr (HAS_BF16)
+                if (t.pairs.data) {
+                    UNROLL for (int k = 0; k < WIDTH; k += 2)
+                        if (rows.begin + k < rows.end)
+                            save(t.pairs.row((rows.begin + k) / 2) + j, pair(square[k], square[k + 1]));
+                    transpose(square);
+                    UNROLL for (int k = 0; k < WIDTH; k += 2)
+                        if (j + k < t.columns)
+                            save(t.transposed_pairs.row((j + k) / 2) + rows.begin, pair(square[k], square[k + 1]));
+                    continue;
+                }
+            transpose(square);
+            for (int k = 0; k < WIDTH && j + k < t.columns; ++k) save(t.transposed.row(j + k) + rows.begin, square[k]);
+        }
+    }
+    void renew() const {
+        for (const Tensor& t : tensors)
+            for (int row = 0; row < t.rows; row += WIDTH) renew(t, {row, std::min(t.rows, row + WIDTH)});
+    }
+
     void read(const float* const* from, float* to) const {
         for (size_t n = 0; n < tensors.size(); ++n) {
             const Tensor& t = tensors[n];
@@ -68,6 +104,13 @@ struct Parameters {
             const Tensor& t = tensors[n];
             for (long i = 0; i < t.rows; ++i) std::copy_n(from + t.at + i * t.ld, t.columns, to[n] + i * t.columns);
         }
+    }
+
+private:
+    Tensor add(const Tensor& t) {
+        size += t.rows * t.ld;
+        tensors.push_back(t);
+        return t;
     }
 };
 
