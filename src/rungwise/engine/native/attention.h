@@ -25,22 +25,22 @@ static INLINE void turn(const float* from, float* to, const float* cosine, const
 }
 
 // (K, queries) of up to WIDTH rows: a head of `from`, at `column`, transposed, so that each lane is a query.
-template <int VECTORS>
+template <int DEPTH>
 static INLINE void gather(Matrix from, const int* rows, int n, int column, int vectors, Vec* turned) {
-    for (int part = 0; part < (VECTORS ? VECTORS : vectors); ++part) {
+    for (int part = 0; part < (DEPTH ? 1 : vectors); ++part) {
         Vec square[WIDTH];
         UNROLL for (int i = 0; i < WIDTH; ++i)
             square[i] = i < n ? load(from.row(rows[i]) + column + part * WIDTH) : Vec{};
         transpose(square);
-        UNROLL for (int i = 0; i < WIDTH; ++i) turned[part * WIDTH + i] = square[i];
+        UNROLL for (int i = 0; i < (DEPTH ? DEPTH : WIDTH); ++i) turned[part * WIDTH + i] = square[i];
     }
 }
 
 // x . each of the columns of `turned`: the score of one key with every query.
-template <int VECTORS>
+template <int DEPTH>
 static INLINE Vec dot(const float* x, const Vec* turned, int vectors) {
     Vec even{}, odd{};
-    UNROLL for (int k = 0; k < (VECTORS ? VECTORS : vectors) * WIDTH; k += 2) {
+    UNROLL for (int k = 0; k < (DEPTH ? DEPTH : vectors * WIDTH); k += 2) {
         even += x[k] * turned[k];
         odd += x[k + 1] * turned[k + 1];
     }
@@ -106,10 +106,11 @@ public:
     void forward(Member& me, const Batch& b, Matrix qkv, const float* kept, float* attention, Matrix heads) {
         const Groups groups(b, me);
         const int H = shape_.n_head;
-        me.each(groups.n * H, [&](int task) {
-            const Word *begin = groups.begin(task / H), *end = groups.begin(task / H + 1);
-            if (shape_.head_size <= WIDTH) forward_by<1>(me, b, begin, end, task % H, qkv, kept, attention, heads);
-            else forward_by<0>(me, b, begin, end, task % H, qkv, kept, attention, heads);
+        by_depth([&](auto depth) {
+            me.each(groups.n * H, [&](int task) {
+                const Word *begin = groups.begin(task / H), *end = groups.begin(task / H + 1);
+                forward_by<decltype(depth)::value>(me, b, begin, end, task % H, qkv, kept, attention, heads);
+            });
         });
     }
 
@@ -117,25 +118,25 @@ public:
     // on the way back, dlinear: turned back, and those of a token summed. dqkv and dheads are read and written by head.
     void backward(Member& me, const Batch& b, Matrix qkv, const float* kept, const float* attention, Matrix dheads,
                   Matrix dqkv, bool by_token, Matrix dlinear) {
-        me.each(shape_.n_head, [&](int head) {
-            if (shape_.head_size <= WIDTH) backward_by<1>(me, b, head, qkv, kept, attention, dheads, dqkv);
-            else backward_by<0>(me, b, head, qkv, kept, attention, dheads, dqkv);
-            for (int which = 0; which < 3; ++which) collect(b, which * shape_.n_head + head, dqkv, dlinear, by_token);
+        by_depth([&](auto depth) {
+            me.each(shape_.n_head, [&](int head) {
+                backward_by<decltype(depth)::value>(me, b, head, qkv, kept, attention, dheads, dqkv);
+                for (int which = 0; which < 3; ++which)
+                    collect(b, which * shape_.n_head + head, dqkv, dlinear, by_token);
+            });
         });
     }
 
     // From the linear layer's queries, keys and values, (3, H, K), of each row, or of each token, to those that meet
     // in attention: turned by RoPE, each head beginning at a whole vector.
     void spread(const Batch& b, Matrix from, bool by_token, Matrix to, Part rows) const {
-        const int K = shape_.head_size, H = shape_.n_head, half = K / 2;
+        const int K = shape_.head_size, H = shape_.n_head;
         for (int n = rows.begin; n < rows.end; ++n) {
             const float* x = from.row(by_token ? b.which[n] : n);
             float* y = to.row(b.base + n);
             for (int part = 0; part < 3 * H; ++part, x += K, y += padded(K)) {
-                const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-                if (!shape_.rope() || part >= 2 * H) std::copy_n(x, K, y);
-                else if (half == 8) turn<8>(x, y, cosine, sine, 1, 8);
-                else turn<0>(x, y, cosine, sine, 1, half);
+                for (int k = 0; k < K; k += WIDTH) save(y + k, inside(load(x + k), K - k));
+                if (shape_.rope() && part < 2 * H) turn_head(y, b.position[n], 1);
             }
         }
     }
@@ -150,19 +151,34 @@ private:
         const Word* begin(long group) const { return b.words.data() + group * long(b.words.size()) / n; }
     };
 
+    // work(a compile-time DEPTH): how many numbers of a head are met one by one, up to a vector; 0: any.
+    template <class Work>
+    void by_depth(const Work& work) const {
+        if (WIDTH > 4 && shape_.head_size <= 4) work(std::integral_constant<int, 4>{});
+        else if (WIDTH > 8 && shape_.head_size <= 8) work(std::integral_constant<int, 8>{});
+        else if (shape_.head_size <= WIDTH) work(std::integral_constant<int, WIDTH>{});
+        else work(std::integral_constant<int, 0>{});
+    }
+
+    static INLINE Vec inside(Vec x, int n) { return lane_numbers() < n ? x : Vec{}; }  // 0 from the n-th lane on
+
+    void turn_head(float* x, int position, float direction) const {
+        const int half = shape_.head_size / 2;
+        const float *cosine = cos_ + position * half, *sine = sin_ + position * half;
+        if (half == 8) turn<8>(x, x, cosine, sine, direction, 8);
+        else if (half == 2) turn<2>(x, x, cosine, sine, direction, 2);
+        else turn<0>(x, x, cosine, sine, direction, half);
+    }
+
     // One head's queries, keys or values, of all rows: the way back of `spread`.
     void collect(const Batch& b, int part, Matrix from, Matrix to, bool by_token) const {
-        const int K = shape_.head_size, half = K / 2;
+        const int K = shape_.head_size;
         if (by_token)
             for (size_t u = 0; u < b.distinct.size(); ++u) std::fill_n(to.row(u) + part * K, K, 0.0f);
         for (int n = 0; n < b.rows(); ++n) {
             float *x = from.row(n) + part * padded(K), *y = to.row(by_token ? b.which[n] : n) + part * K;
-            const float *cosine = cos_ + b.position[n] * half, *sine = sin_ + b.position[n] * half;
-            if (!shape_.rope() || part >= 2 * shape_.n_head) {}
-            else if (half == 8) turn<8>(x, x, cosine, sine, -1, 8);
-            else turn<0>(x, x, cosine, sine, -1, half);
-            if (by_token) for (int k = 0; k < K; ++k) y[k] += x[k];
-            else std::copy_n(x, K, y);
+            if (shape_.rope() && part < 2 * shape_.n_head) turn_head(x, b.position[n], -1);
+            for (int k = 0; k < K; ++k) y[k] = by_token ? y[k] + x[k] : x[k];
         }
     }
 
@@ -175,15 +191,14 @@ private:
 
     // The weights of a head are stored as (keys, queries), queries padded. They are 0 where the query is before the key, and are
     // combined as rectangles: for words that is no slower than triangles, whose short loops are hard to predict.
-    // VECTORS: how many a head takes, where the compiler is to know (else 0).
-    template <int VECTORS>
+    template <int DEPTH>
     void forward_by(const Member& me, const Batch& b, const Word* from, const Word* to, int head, Matrix qkv,
                     const float* kept, float* attention, Matrix heads) const {
-        const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
+        const int K = shape_.head_size, H = shape_.n_head, vectors = int(padded(K) / WIDTH);
         const int wide = vectors * WIDTH;
         const float scale = 1.0f / std::sqrt(float(K));
         const IntVec lanes = lane_numbers();
-        Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : scratch_[me.place()].turned;
+        Vec own[DEPTH ? DEPTH : 1], *turned = DEPTH ? own : scratch_[me.place()].turned;
         const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
         for (const Word* one = from; one != to; ++one) {
                 const Word& word = *one;
@@ -193,10 +208,10 @@ private:
                 for (int block = 0; block < queries; block += WIDTH) {
                     const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
                     const IntVec position = lanes + begin;
-                    gather<VECTORS>(qkv, rows + begin, keys - begin, q_at, vectors, turned);
+                    gather<DEPTH>(qkv, rows + begin, keys - begin, q_at, vectors, turned);
                     Vec most = Vec{} - INFINITY, total{};
                     for (int s = 0; s < keys; ++s) {
-                        Vec score = scale * dot<VECTORS>(qkv.row(rows[s]) + k_at, turned, vectors);
+                        Vec score = scale * dot<DEPTH>(qkv.row(rows[s]) + k_at, turned, vectors);
                         save(weights + s * ld + block, score);
                         most = larger(position >= s ? score : most, most);
                     }
@@ -223,13 +238,13 @@ private:
         }
     }
 
-    template <int VECTORS>
+    template <int DEPTH>
     void backward_by(const Member& me, const Batch& b, int head, Matrix qkv, const float* kept, const float* attention,
                      Matrix dheads, Matrix dqkv) const {
-        const int K = shape_.head_size, H = shape_.n_head, vectors = VECTORS ? VECTORS : int(padded(K) / WIDTH);
+        const int K = shape_.head_size, H = shape_.n_head, vectors = int(padded(K) / WIDTH);
         const int wide = vectors * WIDTH;
         const float scale = 1.0f / std::sqrt(float(K));
-        Vec own[VECTORS ? VECTORS * WIDTH : 1], *turned = VECTORS ? own : scratch_[me.place()].turned;
+        Vec own[DEPTH ? DEPTH : 1], *turned = DEPTH ? own : scratch_[me.place()].turned;
         float *scores = scratch_[me.place()].scores, *after = scratch_[me.place()].mixed;
         const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
         for (int n = 0; n < b.rows(); ++n)
@@ -240,10 +255,10 @@ private:
                 const float* weights = attention + word.weights + head * T * ld;
                 for (int block = 0; block < queries; block += WIDTH) {
                     const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
-                    gather<VECTORS>(dheads, rows + begin, keys - begin, head * K, vectors, turned);
+                    gather<DEPTH>(dheads, rows + begin, keys - begin, head * K, vectors, turned);
                     Vec total{};
                     for (int s = 0; s < keys; ++s) {
-                        Vec d = dot<VECTORS>(qkv.row(rows[s]) + v_at, turned, vectors);
+                        Vec d = dot<DEPTH>(qkv.row(rows[s]) + v_at, turned, vectors);
                         if (kept) d *= load(kept + (weights - attention) + s * ld + block);
                         total += d * load(weights + s * ld + block);
                         save(scores + s * ld + block, d);

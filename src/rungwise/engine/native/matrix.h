@@ -114,6 +114,8 @@ static void multiply(Left a, Matrix b, Matrix c, Part rows, int depth, Part colu
             tile<PAIRED, decltype(n)::value, decltype(vectors)::value>(a, b, c, row, column, depth, finish);
             row += decltype(n)::value;
         };
+        if constexpr (decltype(vectors)::value * 2 <= TILE_VECTORS && TILE_ROWS > 4)  // few sums would wait for themselves
+            while (row + 2 * TILE_ROWS <= rows.end) next(std::integral_constant<int, 2 * TILE_ROWS>{});
         while (row + TILE_ROWS <= rows.end) next(std::integral_constant<int, TILE_ROWS>{});
         if (row + 4 <= rows.end) next(std::integral_constant<int, 4>{});
         while (row < rows.end) next(std::integral_constant<int, 1>{});
