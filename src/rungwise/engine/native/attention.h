@@ -122,7 +122,7 @@ public:
             me.each(shape_.n_head, [&](int head) {
                 backward_by<decltype(depth)::value>(me, b, head, qkv, kept, attention, dheads, dqkv);
                 for (int which = 0; which < 3; ++which)
-                    collect(b, which * shape_.n_head + head, dqkv, dlinear, by_token);
+                    collect<decltype(depth)::value>(b, which * shape_.n_head + head, dqkv, dlinear, by_token);
             });
         });
     }
@@ -171,14 +171,20 @@ private:
     }
 
     // One head's queries, keys or values, of all rows: the way back of `spread`.
+    template <int DEPTH>
     void collect(const Batch& b, int part, Matrix from, Matrix to, bool by_token) const {
         const int K = shape_.head_size;
+        auto each = [&](auto work) {  // of a head; the compiler mostly knows how many
+            if (K == DEPTH) for (int k = 0; k < DEPTH; ++k) work(k);
+            else for (int k = 0; k < K; ++k) work(k);
+        };
         if (by_token)
-            for (size_t u = 0; u < b.distinct.size(); ++u) std::fill_n(to.row(u) + part * K, K, 0.0f);
+            for (size_t u = 0; u < b.distinct.size(); ++u) each([y = to.row(u) + part * K](int k) { y[k] = 0; });
         for (int n = 0; n < b.rows(); ++n) {
             float *x = from.row(n) + part * padded(K), *y = to.row(by_token ? b.which[n] : n) + part * K;
             if (shape_.rope() && part < 2 * shape_.n_head) turn_head(x, b.position[n], -1);
-            for (int k = 0; k < K; ++k) y[k] = by_token ? y[k] + x[k] : x[k];
+            if (by_token) each([=](int k) { y[k] += x[k]; });
+            else each([=](int k) { y[k] = x[k]; });
         }
     }
 
@@ -248,7 +254,7 @@ private:
         float *scores = scratch_[me.place()].scores, *after = scratch_[me.place()].mixed;
         const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
         for (int n = 0; n < b.rows(); ++n)
-            for (int at : {k_at, v_at}) std::fill_n(dqkv.row(n) + at, wide, 0.0f);
+            for (int k = 0; k < wide; k += WIDTH) save(dqkv.row(n) + k_at + k, Vec{}), save(dqkv.row(n) + v_at + k, Vec{});
         for (const Word& word : b.words) {
                 const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
                 const long ld = padded(queries);

@@ -6,7 +6,7 @@ inline void Model::embed(const Batch& b, Part distinct) const {
     const int D = shape_.n_embd;
     for (int u = distinct.begin; u < distinct.end; ++u) {
         const int row = b.distinct[u];
-        std::copy_n(parameters.w(embedding_) + b.token[row] * embedding_.ld, padded(D), tokens_.row(u));
+        copy(parameters.w(embedding_) + b.token[row] * embedding_.ld, tokens_.row(u), D);
         if (shape_.places) accumulate(parameters.w(positions_) + b.position[row] * positions_.ld, tokens_.row(u), D);
     }
 }
@@ -24,8 +24,7 @@ inline void Model::forward(Member& me, const Batch& b, const Dropout& dropout) {
     embed(b, distinct);
     queries(0, distinct);
     me.wait();
-    for (int n = rows.begin; n < rows.end; ++n)
-        std::copy_n(tokens_.row(b.which[n]), padded(D), acts_[0].x.row(n));
+    for (int n = rows.begin; n < rows.end; ++n) copy(tokens_.row(b.which[n]), acts_[0].x.row(n), D);
     for (int i = 0; i < shape_.n_layer; ++i) {
         Activations& a = acts_[i];
         if (i) queries(i, rows);

@@ -47,6 +47,9 @@ INLINE IntVec lane_numbers() {
 }
 
 INLINE void accumulate(Vec x, float* to) { save(to, load(to) + x); }
+INLINE void copy(const float* from, float* to, int n) {
+    for (int j = 0; j < n; j += WIDTH) save(to + j, load(from + j));
+}
 INLINE void accumulate(const float* from, float* to, int n) {
     for (int j = 0; j < n; j += WIDTH) accumulate(load(from + j), to + j);
 }
