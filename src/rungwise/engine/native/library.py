@@ -50,6 +50,7 @@ class Library:
         self._library = ctypes.CDLL(str(library))
         self._library.rungwise_gradients.restype = ctypes.c_double
         self._library.rungwise_tree.restype = ctypes.c_void_p
+        self._library.rungwise_multiply_adds.restype = ctypes.c_double
         self.has_bf16 = bool(self._library.rungwise_has_bf16())
         """Can this CPU, and can what was compiled for it, multiply in bf16?"""
 
@@ -152,6 +153,11 @@ class Library:
         answers = nats.ctypes, correct.ctypes
         self._library.rungwise_score(_shape(model_config), tensors, *batch, len(lengths), *answers, threads)
         return nats, correct
+
+    def multiply_adds(self, rounds: int) -> float:
+        """Multiply-adds in registers, the most that this thread can do; how many floating-point operations they are."""
+        sums = np.full(64, 0.5, np.float32)
+        return self._library.rungwise_multiply_adds(ctypes.c_long(rounds), sums.ctypes)
 
     def tree(self, model_config: ModelConfig, parameters: Tensors, rows: int, length: int) -> Tree:
         """A tree of prefixes of at most `length` tokens, `rows` at most side by side."""
