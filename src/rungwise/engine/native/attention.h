@@ -162,11 +162,11 @@ private:
 
     static INLINE Vec inside(Vec x, int n) { return lane_numbers() < n ? x : Vec{}; }  // 0 from the n-th lane on
 
-    void turn_head(float* x, int position, float direction) const {
+    APART void turn_head(float* x, int position, float direction) const {
         const int half = shape_.head_size / 2;
         const float *cosine = cos_ + position * half, *sine = sin_ + position * half;
         if (half == 8) turn<8>(x, x, cosine, sine, direction, 8);
-        else if (half == 2) turn<2>(x, x, cosine, sine, direction, 2);
+        else if (WIDTH > 4 && half == 2) turn<2>(x, x, cosine, sine, direction, 2);
         else turn<0>(x, x, cosine, sine, direction, half);
     }
 
@@ -175,7 +175,7 @@ private:
     void collect(const Batch& b, int part, Matrix from, Matrix to, bool by_token) const {
         const int K = shape_.head_size;
         auto each = [&](auto work) {  // of a head; the compiler mostly knows how many
-            if (K == DEPTH) for (int k = 0; k < DEPTH; ++k) work(k);
+            if (WIDTH > 4 && K == DEPTH) for (int k = 0; k < DEPTH; ++k) work(k);
             else for (int k = 0; k < K; ++k) work(k);
         };
         if (by_token)

@@ -22,7 +22,7 @@
 
 #include "model.h"
 
-static double mean(const std::vector<float>& values, size_t n) {
+APART static double mean(const std::vector<float>& values, size_t n) {
     double total = 0;
     for (size_t i = 0; i < n; ++i) total += values[i];
     return total / double(n);

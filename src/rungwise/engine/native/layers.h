@@ -13,13 +13,13 @@ struct Dropout {
     bool on;
     uint64_t key;  // of this step
 
-    Dropout(const Shape& shape, uint64_t run_key, long step)  // step < 0: none
+    APART Dropout(const Shape& shape, uint64_t run_key, long step)  // step < 0: none
         : on(shape.dropout && step >= 0), key(mix64(run_key + GOLDEN * uint64_t(step + 1))) {}
     uint64_t site(int number) const { return mix64(key + GOLDEN * uint64_t(number + 1)); }
 };
 
 // What dropout multiplies by, exactly as dropout.dropout_mask: 16 bits an element, from (key, prefix).
-static void draw_mask(const Batch& b, int dropout, uint64_t key, Matrix kept, Part rows, int width) {
+APART static void draw_mask(const Batch& b, int dropout, uint64_t key, Matrix kept, Part rows, int width) {
     const IntVec threshold = IntVec{} + dropout;
     const Vec scale = Vec{} + float(65536.0 / (65536.0 - dropout));
     Bits ramp;
@@ -36,7 +36,7 @@ static void draw_mask(const Batch& b, int dropout, uint64_t key, Matrix kept, Pa
 }
 
 // y = x + kept * f, where there is no linear layer to do it. The backward pass of dropout is df = kept * dy.
-static void join(Matrix x, Matrix f, Matrix kept, Matrix y, Part rows, int width) {
+APART static void join(Matrix x, Matrix f, Matrix kept, Matrix y, Part rows, int width) {
     for (int n = rows.begin; n < rows.end; ++n)
         for (int j = 0; j < width; j += WIDTH) {
             Vec value = load(f.row(n) + j);
@@ -60,7 +60,7 @@ public:
     }
 
     // y, and of each row its mean and 1 / deviation: stats (N, 2).
-    void forward(const Norm& norm, Matrix x, Matrix y, float* stats, Part rows) const {
+    APART void forward(const Norm& norm, Matrix x, Matrix y, float* stats, Part rows) const {
         const float *scale = parameters_.w(norm.scale), *shift = centred_ ? parameters_.w(norm.shift) : zeros_;
         for (int n = rows.begin; n < rows.end; ++n) {
             const float* in = x.row(n);
@@ -80,7 +80,7 @@ public:
     }
 
     // dx = plus, where there is one, + d loss / d x, from dy.
-    void backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, Part rows, Matrix plus) const {
+    APART void backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, Part rows, Matrix plus) const {
         const float* scale = parameters_.w(norm.scale);
         for (int n = rows.begin; n < rows.end; ++n) {
             const float *in = x.row(n), *up = dy.row(n), mean = stats[2 * n], inverse = stats[2 * n + 1];
@@ -102,7 +102,7 @@ public:
     }
 
     // Tasks: the gradients of scale and shift, of all n rows.
-    void gradient(Member& me, const Norm& norm, Matrix x, const float* stats, Matrix dy, int n) const {
+    APART void gradient(Member& me, const Norm& norm, Matrix x, const float* stats, Matrix dy, int n) const {
         me.each(wide_ / WIDTH, [&](int vector) {
             const int j = vector * WIDTH;
             Vec dscale{}, dshift{};

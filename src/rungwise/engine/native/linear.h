@@ -30,7 +30,7 @@ public:
     }
 
     // dx = (dy W) * times + plus. n: rows in all.
-    void input_gradient(const Linear& l, Matrix x, Matrix dy, Matrix dx, Part rows, int n, Matrix times = {},
+    APART void input_gradient(const Linear& l, Matrix x, Matrix dy, Matrix dx, Part rows, int n, Matrix times = {},
                         Matrix plus = {}) const {
         if (bf16_) {
             pair_rows(x, rows, n, l.in(), l.in_pairs);
@@ -41,7 +41,7 @@ public:
     }
 
     // Tasks: dW = dy^T x, db = the sum of dy's rows. All input_gradients are there.
-    void weight_gradient(Member& me, const Linear& l, Matrix x, Matrix dy, int n) const {
+    APART void weight_gradient(Member& me, const Linear& l, Matrix x, Matrix dy, int n) const {
         const Matrix gradient{parameters_.g(l.weight), l.weight.ld};
         const int down = (l.out() + BLOCK_ROWS - 1) / BLOCK_ROWS, across = (l.in() + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
         me.each(down * across, [&](int block) {
@@ -60,7 +60,7 @@ private:
     static constexpr int BLOCK_ROWS = 48, BLOCK_COLUMNS = TILE_VECTORS * WIDTH;  // whole tiles
     static_assert(BLOCK_ROWS % TILE_ROWS == 0 && TILE_ROWS % 2 == 0);
 
-    void product(Matrix a, Part rows, int depth, Matrix b, Matrix b_pairs, Matrix c, int columns,
+    APART void product(Matrix a, Part rows, int depth, Matrix b, Matrix b_pairs, Matrix c, int columns,
                  const Finish& finish) const {
         if constexpr (HAS_BF16)
             if (bf16_) {

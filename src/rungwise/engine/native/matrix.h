@@ -28,7 +28,7 @@ public:
     Memory() = default;
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
-    ~Memory() {
+    APART ~Memory() {
         for (void* block : blocks_) ::operator delete(block, std::align_val_t(64));
     }
 

@@ -14,13 +14,13 @@ class Model {
 public:
     Model(const Shape& shape, const float* const* values, const Room& room, bool training, int threads = 1,
           bool bf16 = false);
+    APART ~Model() {}
 
     void forward(Member& me, const Batch& batch, const Dropout& dropout);
     // -ln p of each token of the batch, and (where wanted) whether it was the likeliest.
     void loss(Member& me, const Batch& batch, float* nats, unsigned char* correct);
     // `meanwhile` is a task that has nothing to do with it; all nats are there.
-    template <class Meanwhile>
-    void backward(Member& me, const Batch& batch, const Dropout& dropout, const Meanwhile& meanwhile);
+    void backward(Member& me, const Batch& batch, const Dropout& dropout, const Task& meanwhile);
 
     int vocab_size() const { return shape_.vocab_size; }
     const float* logits(int row) const { return logits_.row(row); }
@@ -114,7 +114,7 @@ inline void Model::add_parameters() {
     if (c.head_bias) head_.bias = parameters.add(1, V);
 }
 
-inline Matrix Model::matrix(int width, bool wanted, long rows) {
+APART inline Matrix Model::matrix(int width, bool wanted, long rows) {
     return wanted ? Matrix{memory_.floats((rows ? rows : room_.rows) * stride(width)), stride(width)} : Matrix{};
 }
 

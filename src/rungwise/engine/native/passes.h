@@ -92,8 +92,7 @@ inline void Model::loss(Member& me, const Batch& b, float* nats, unsigned char* 
     }
 }
 
-template <class Meanwhile>
-void Model::backward(Member& me, const Batch& b, const Dropout& dropout, const Meanwhile& meanwhile) {
+inline void Model::backward(Member& me, const Batch& b, const Dropout& dropout, const Task& meanwhile) {
     const Shape& c = shape_;
     const int N = b.rows(), U = int(b.distinct.size()), last = c.n_layer - 1;
     const Part rows = me.rows(N), distinct = me.rows(U);
@@ -125,8 +124,8 @@ void Model::backward(Member& me, const Batch& b, const Dropout& dropout, const M
     }
     if (c.normed()) norms_.backward(layers_[0].norm1, tokens_, acts_[0].stats1, dnormed1_, dtokens_, distinct, none);
     me.wait();
-    queries_gradients(me, 0, U);
     embedding_gradients(me, b);
+    queries_gradients(me, 0, U);
     me.wait();
 }
 
@@ -176,20 +175,16 @@ inline void Model::queries_gradients(Member& me, int i, int n) const {
     if (shape_.normed()) norms_.gradient(me, l.norm1, input(i), acts_[i].stats1, dnormed1_, n);
 }
 
-// Tasks, by columns: from the gradients of the distinct tokens, and past the first block, of each row (dx_: dmiddle).
+// A task: from the gradients of the distinct tokens, and past the first block, of each row (dmiddle).
 inline void Model::embedding_gradients(Member& me, const Batch& b) const {
-    constexpr int WIDE = 4 * WIDTH;
     const Matrix dtokens = shape_.normed() ? dtokens_ : dnormed1_;
-    me.each((shape_.n_embd + WIDE - 1) / WIDE, [&](int task) {
-        const int at = task * WIDE, n = int(std::min<long>(padded(shape_.n_embd) - at, WIDE));
-        auto clear = [&](const Tensor& t) {
-            for (int i = 0; i < t.rows; ++i) std::fill_n(parameters.g(t) + i * t.ld + at, n, 0.0f);
-        };
-        auto add = [&](int row, const float* gradient) {
-            accumulate(gradient + at, parameters.g(embedding_) + b.token[row] * embedding_.ld + at, n);
-            if (!shape_.places) return;
-            accumulate(gradient + at, parameters.g(positions_) + b.position[row] * positions_.ld + at, n);
-        };
+    auto clear = [&](const Tensor& t) { std::fill_n(parameters.g(t), t.rows * t.ld, 0.0f); };
+    auto add = [&](int row, const float* gradient) {
+        accumulate(gradient, parameters.g(embedding_) + b.token[row] * embedding_.ld, shape_.n_embd);
+        if (!shape_.places) return;
+        accumulate(gradient, parameters.g(positions_) + b.position[row] * positions_.ld, shape_.n_embd);
+    };
+    me.one([&] {
         if (!shape_.tied) clear(embedding_);
         if (shape_.places) clear(positions_);
         for (size_t u = 0; u < b.distinct.size(); ++u) add(b.distinct[u], dtokens.row(u));

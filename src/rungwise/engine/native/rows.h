@@ -67,7 +67,7 @@ struct Parameters {
     float* g(const Tensor& t) const { return gradients + t.at; }
 
     // The copies of some of a weight's rows, WIDTH of them or its last ones: squares, transposed in registers.
-    void renew(const Tensor& t, Part rows) const {
+    APART void renew(const Tensor& t, Part rows) const {
         if (!t.transposed.data && !t.pairs.data) return;
         for (int j = 0; j < t.columns; j += WIDTH) {
             Vec square[WIDTH];
@@ -107,7 +107,7 @@ struct Parameters {
     }
 
 private:
-    Tensor add(const Tensor& t) {
+    APART Tensor add(const Tensor& t) {
         size += t.rows * t.ld;
         tensors.push_back(t);
         return t;
@@ -124,7 +124,7 @@ struct Sequence {
 };
 
 // From tokens packed one after the other.
-static std::vector<Sequence> unpack(const int* inputs, const int* targets, const int* lengths, long n) {
+APART static std::vector<Sequence> unpack(const int* inputs, const int* targets, const int* lengths, long n) {
     std::vector<Sequence> found;
     for (long i = 0; i < n; inputs += lengths[i], targets += lengths[i], ++i)
         found.push_back({inputs, targets, lengths[i]});
@@ -137,7 +137,7 @@ struct Room {
     long weights = 0;  // of attention
     int nodes = 0;     // of a tree of prefixes: rows whose keys and values stay; 0: there is none
 
-    Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
+    APART Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
         for (size_t from = 0; from < sequences.size(); from += n) {
             Room one;
             for (size_t i = from; i < std::min(sequences.size(), from + n); ++i) {
@@ -178,9 +178,10 @@ struct Batch {
     int base = 0;                      // what `paths` calls the first row: in a tree, the number of its node
     int rows() const { return int(token.size()); }
 
-    explicit Batch(const Shape& shape)
+    APART explicit Batch(const Shape& shape)
         : n_head_(shape.n_head), vocab_size_(shape.vocab_size), seen_(shape.vocab_size * std::max(1, shape.places), -1),
           by_place_(shape.places > 0) {}
+    APART ~Batch() {}
 
     // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
     // In that order no earlier word has more in common with it.

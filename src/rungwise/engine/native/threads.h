@@ -15,6 +15,7 @@
 #include "matrix.h"
 
 #if defined(__wasm__)
+constexpr bool ALONE = true;
 
 class Team {
 public:
@@ -24,6 +25,7 @@ public:
 };
 
 #else
+constexpr bool ALONE = false;
 
 #include <atomic>
 #if defined(_WIN32)
@@ -162,29 +164,30 @@ private:
 class Member {
 public:
     Member(Team* team, int place) : team_(team), place_(place), size_(team ? team->size() : 1) {}
-    int place() const { return place_; }
-    int size() const { return size_; }
+    int place() const { return ALONE ? 0 : place_; }
+    int size() const { return ALONE ? 1 : size_; }
 
     // The end of a phase: what was written before, all may read.
     void wait() {
-        if (size_ > 1) team_->wait();
+        if (size() > 1) team_->wait();
         before_ = 0, mine_ = -1;
     }
 
     // This member's own rows of n, in whole tiles.
     Part rows(int n) const {
+        if (size() == 1) return Part::all(n);
         const long tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
         auto edge = [&](long i) { return int(std::min<long>(n, tiles * i / size_ * TILE_ROWS)); };
         return {edge(place_), edge(place_ + 1)};
     }
 
     // Does this member take care of the i-th of some things of like size?
-    bool has(long i) const { return i % size_ == place_; }
+    bool has(long i) const { return i % size() == place(); }
 
     // The next n tasks of the phase: work(i) for those that this member gets.
     template <class Work>
     void each(int n, const Work& work) {
-        if (size_ == 1) {
+        if (size() == 1) {
             for (int i = 0; i < n; ++i) work(i);
             return;
         }
@@ -201,6 +204,18 @@ private:
     Team* team_;
     int place_, size_;
     int before_ = 0, mine_ = -1;  // tasks of earlier calls in this phase; the number of the next one of this member
+};
+
+// Any function without arguments, called where its type is not known.
+class Task {
+public:
+    template <class Work>
+    Task(const Work& work) : work_(&work), run_([](const void* w) { (*static_cast<const Work*>(w))(); }) {}
+    void operator()() const { run_(work_); }
+
+private:
+    const void* work_;
+    void (*run_)(const void*);
 };
 
 // work(member) in so many threads, or in as many as the system starts.

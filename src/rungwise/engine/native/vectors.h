@@ -30,6 +30,7 @@ typedef uint16_t Halves __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first lane takes a number's lowest bits");
 
 #define INLINE inline __attribute__((always_inline))
+#define APART __attribute__((noinline))  // called from several places; a page that trains should be small
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
@@ -47,10 +48,10 @@ INLINE IntVec lane_numbers() {
 }
 
 INLINE void accumulate(Vec x, float* to) { save(to, load(to) + x); }
-INLINE void copy(const float* from, float* to, int n) {
+APART inline void copy(const float* from, float* to, int n) {
     for (int j = 0; j < n; j += WIDTH) save(to + j, load(from + j));
 }
-INLINE void accumulate(const float* from, float* to, int n) {
+APART inline void accumulate(const float* from, float* to, int n) {
     for (int j = 0; j < n; j += WIDTH) accumulate(load(from + j), to + j);
 }
 
