@@ -53,8 +53,13 @@ def measure(model: ModelConfig, batch: int, steps: int, rounds: int, threads: in
             found[how].append((time.perf_counter() - began) * 1000 / steps)
     best = {how: float(np.quantile(ms, 0.25)) for how, ms in found.items()}
     one = best[1, False]
-    parts = [f"{n} thread{'s' * (n > 1)}{', bf16' * bf16}: {best[n, bf16]:.4f} ms ({one / best[n, bf16]:.2f} x)" for n, bf16 in hows]
-    print(f"{n_parameters(config):>9,} parameters, batch {batch}: {'; '.join(parts)}; {one / batch * 1000:.2f} us a word")
+    parts = [
+        f"{n} thread{'s' * (n > 1)}{', bf16' * bf16}: {best[n, bf16]:.4f} ms ({one / best[n, bf16]:.2f} x)"
+        for n, bf16 in hows
+    ]
+    print(
+        f"{n_parameters(config):>9,} parameters, batch {batch}: {'; '.join(parts)}; {one / batch * 1000:.2f} us a word"
+    )
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def test_it_runs_and_tells(tmp_path):
 
 @pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
 def test_no_product_beats_the_peak_of_the_core():
-    """A matrix product by numpy is mostly multiply-adds, whose peak is the limit; a hundredth of it would be no peak."""
+    """A matrix product by numpy is multiply-adds and loads."""
     peak = limits.multiply_add_peak_gflops()
     a = np.ones((256, 256), np.float32)
     reached = 2 * 256**3 / limits.best_seconds(lambda: a @ a) / 1e9

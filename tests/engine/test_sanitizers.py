@@ -1,4 +1,4 @@
-"""The native engine under the compiler's sanitizers: no memory beyond its own, nothing undefined, no race of threads."""
+"""The native engine under the compiler's sanitizers: no memory but its own, nothing undefined, no race."""
 
 from __future__ import annotations
 

@@ -82,7 +82,10 @@ def _limits(bench: dict[str, Any]) -> list[str]:
     work, limits = bench["work"], bench["limits"]
     ms = median(bench["measured"]["rungwise"]["scaled_1"])
     core = limits.get("multiply_add_peak_gflops")  # older measurements, and those without the native engine, have none
-    peak, of_what = core or limits["sgemm_peak_gflops"], "the core's multiply-add peak" if core else "torch's sgemm peak"
+    peak, of_what = (
+        core or limits["sgemm_peak_gflops"],
+        "the core's multiply-add peak" if core else "torch's sgemm peak",
+    )
     least = work["mflop"] / peak
     state_ms = limits["state_mb"] * 7 / 4 * 2**20 / limits["copy_state_gb_s"] / 1e6  # 4 read, 3 written of 4 arrays
     return [

@@ -68,8 +68,8 @@ class RunConfig(EngineConfig):
     seed: int = 0
     """Fixes initialisation, batches and dropout."""
     threads: int = 0
-    """Threads that take a step together; 0: a core each, or one alone where that is faster. Engine native gives the same
-    bits in any number."""
+    """Threads that take a step together; 0: a core each, or one alone where that is faster. Engine native gives the
+    same bits in any number."""
     accumulate: int = 1
     """Parts in which each process takes its share of a batch, one after the other: less memory, the same step."""
     eval_every: int = 0

@@ -54,7 +54,9 @@ def _choose_stacked(how: EngineConfig) -> str:
         except native.NoEngine as error:
             raise UserError(f"{error} Engine torch needs none.") from None
         if how.precision == "bf16" and not library.has_bf16:
-            raise UserError("This CPU has no bf16 products (avx512_bf16): leave precision bf16 out, or use engine torch.")
+            raise UserError(
+                "This CPU has no bf16 products (avx512_bf16): leave precision bf16 out, or use engine torch."
+            )
     return how.engine
 
 

@@ -1,8 +1,8 @@
 // Clipping as torch.nn.utils.clip_grad_norm_, then AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW.
 //
 // All tensors of a kind lie in one padded array. Members take turns at its pieces: of gradients, to sum their squares
-// piece by piece, always in the same order; of weights, WIDTH rows at a time, whose copies for the products (transposed,
-// or in pairs) are renewed while they are in the cache.
+// piece by piece, always in the same order; of weights, WIDTH rows at a time, whose copies for the products
+// (transposed, or in pairs) are renewed while they are in the cache.
 #pragma once
 
 #include <cmath>
@@ -18,7 +18,8 @@ public:
     void update(Member& me, const Optimiser& o, double learning_rate, long step) {
         const float coefficient = clipping(me, o.grad_clip);
         const float keep = float(1 - learning_rate * o.weight_decay);
-        const float beta1 = float(o.beta1), beta2 = float(o.beta2), new1 = float(1 - o.beta1), new2 = float(1 - o.beta2);
+        const float beta1 = float(o.beta1), beta2 = float(o.beta2), new1 = float(1 - o.beta1),
+                    new2 = float(1 - o.beta2);
         const float size = float(learning_rate / (1 - std::pow(o.beta1, double(step))));
         const float correction = float(1 / std::sqrt(1 - std::pow(o.beta2, double(step))));
         long turn = 0;

@@ -1,7 +1,7 @@
 // Causal attention, word by word and head by head, forward and backward.
 //
-// Queries lie across the lanes of a vector, so that the softmax over keys has no horizontal sums. Heads share no number,
-// so they are tasks; in the forward pass, where words share none either, so are groups of words.
+// Queries lie across the lanes of a vector, so that the softmax over keys has no horizontal sums. Heads share no
+// number, so they are tasks; in the forward pass, where words share none either, so are groups of words.
 #pragma once
 
 #include <cmath>
@@ -29,10 +29,9 @@ template <int DEPTH>
 static INLINE void gather(Matrix from, const int* rows, int n, int column, int vectors, Vec* turned) {
     for (int part = 0; part < (DEPTH ? 1 : vectors); ++part) {
         Vec square[WIDTH];
-        UNROLL for (int i = 0; i < WIDTH; ++i)
-            square[i] = i < n ? load(from.row(rows[i]) + column + part * WIDTH) : Vec{};
+        EACH(i, WIDTH) square[i] = i < n ? load(from.row(rows[i]) + column + part * WIDTH) : Vec{};
         transpose(square);
-        UNROLL for (int i = 0; i < (DEPTH ? DEPTH : WIDTH); ++i) turned[part * WIDTH + i] = square[i];
+        EACH(i, (DEPTH ? DEPTH : WIDTH)) turned[part * WIDTH + i] = square[i];
     }
 }
 
@@ -40,24 +39,23 @@ static INLINE void gather(Matrix from, const int* rows, int n, int column, int v
 template <int DEPTH>
 static INLINE Vec dot(const float* x, const Vec* turned, int vectors) {
     Vec even{}, odd{};
-    UNROLL for (int k = 0; k < (DEPTH ? DEPTH : vectors * WIDTH); k += 2) {
-        even += x[k] * turned[k];
-        odd += x[k + 1] * turned[k + 1];
+    EACH(k, (DEPTH ? DEPTH : vectors * WIDTH) / 2) {
+        even += x[2 * k] * turned[2 * k];
+        odd += x[2 * k + 1] * turned[2 * k + 1];
     }
     return even + odd;
 }
 
 // For `n` results, four at a time: out(i, the sum over j < depth of weights[i * by_i + j * by_j] * in(j)).
 template <int TOGETHER = 4, class In, class Out>
-static INLINE void combine(const float* weights, long by_i, long by_j, int n, int depth, In in, Out out,
-                           int i = 0) {
+static INLINE void combine(const float* weights, long by_i, long by_j, int n, int depth, In in, Out out, int i = 0) {
     for (; i + TOGETHER <= n; i += TOGETHER) {
         Vec sums[TOGETHER] = {};
         for (int j = 0; j < depth; ++j) {
             const Vec x = in(j);
-            UNROLL for (int k = 0; k < TOGETHER; ++k) sums[k] += weights[(i + k) * by_i + j * by_j] * x;
+            EACH(k, TOGETHER) sums[k] += weights[(i + k) * by_i + j * by_j] * x;
         }
-        UNROLL for (int k = 0; k < TOGETHER; ++k) out(i + k, sums[k]);
+        EACH(k, TOGETHER) out(i + k, sums[k]);
     }
     if constexpr (TOGETHER > 1) combine<TOGETHER / 2>(weights, by_i, by_j, n, depth, in, out, i);
 }
@@ -65,8 +63,7 @@ static INLINE void combine(const float* weights, long by_i, long by_j, int n, in
 class Attention {
 public:
     Attention(const Shape& shape, int max_length, int threads, Memory& memory)
-        : shape_(shape),
-          cos_(memory.floats(max_length * (shape.head_size / 2))),
+        : shape_(shape), cos_(memory.floats(max_length * (shape.head_size / 2))),
           sin_(memory.floats(max_length * (shape.head_size / 2))) {
         for (int i = 0; i < threads; ++i)
             scratch_.push_back({reinterpret_cast<Vec*>(memory.floats(padded(shape.head_size) * WIDTH)),
@@ -87,7 +84,7 @@ public:
         const float scale = float(65536.0 / (65536.0 - shape_.dropout));
         const Groups groups(b, me);
         me.each(groups.n, [&](int group) {
-            for (const Word *word = groups.begin(group); word != groups.begin(group + 1); ++word) {
+            for (const Word* word = groups.begin(group); word != groups.begin(group + 1); ++word) {
                 const long T = word->length, ld = padded(T - word->first);
                 for (int t = word->first; t < T; ++t) {
                     const uint64_t place = key + b.prefix[b.paths[word->path + t]];
@@ -114,8 +111,9 @@ public:
         });
     }
 
-    // Tasks: dqkv, from dheads: keys and values collect from every query that saw them, in every word. Then, as `spread`
-    // on the way back, dlinear: turned back, and those of a token summed. dqkv and dheads are read and written by head.
+    // Tasks: dqkv, from dheads: keys and values collect from every query that saw them, in every word. Then, as
+    // `spread` on the way back, dlinear: turned back, and those of a token summed. dqkv and dheads are read and written
+    // by head.
     void backward(Member& me, const Batch& b, Matrix qkv, const float* kept, const float* attention, Matrix dheads,
                   Matrix dqkv, bool by_token, Matrix dlinear) {
         by_depth([&](auto depth) {
@@ -175,8 +173,10 @@ private:
     void collect(const Batch& b, int part, Matrix from, Matrix to, bool by_token) const {
         const int K = shape_.head_size;
         auto each = [&](auto work) {  // of a head; the compiler mostly knows how many
-            if (WIDTH > 4 && K == DEPTH) for (int k = 0; k < DEPTH; ++k) work(k);
-            else for (int k = 0; k < K; ++k) work(k);
+            if (WIDTH > 4 && K == DEPTH)
+                for (int k = 0; k < DEPTH; ++k) work(k);
+            else
+                for (int k = 0; k < K; ++k) work(k);
         };
         if (by_token)
             for (size_t u = 0; u < b.distinct.size(); ++u) each([y = to.row(u) + part * K](int k) { y[k] = 0; });
@@ -195,8 +195,9 @@ private:
         return mixed;
     }
 
-    // The weights of a head are stored as (keys, queries), queries padded. They are 0 where the query is before the key, and are
-    // combined as rectangles: for words that is no slower than triangles, whose short loops are hard to predict.
+    // The weights of a head are stored as (keys, queries), queries padded. They are 0 where the query is before the
+    // key, and are combined as rectangles: for words that is no slower than triangles, whose short loops are hard to
+    // predict.
     template <int DEPTH>
     void forward_by(const Member& me, const Batch& b, const Word* from, const Word* to, int head, Matrix qkv,
                     const float* kept, float* attention, Matrix heads) const {
@@ -207,40 +208,43 @@ private:
         Vec own[DEPTH ? DEPTH : 1], *turned = DEPTH ? own : scratch_[me.place()].turned;
         const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
         for (const Word* one = from; one != to; ++one) {
-                const Word& word = *one;
-                const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
-                const long ld = padded(queries);
-                float* weights = attention + word.weights + head * T * ld;
-                for (int block = 0; block < queries; block += WIDTH) {
-                    const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
-                    const IntVec position = lanes + begin;
-                    gather<DEPTH>(qkv, rows + begin, keys - begin, q_at, vectors, turned);
-                    Vec most = Vec{} - INFINITY, total{};
-                    for (int s = 0; s < keys; ++s) {
-                        Vec score = scale * dot<DEPTH>(qkv.row(rows[s]) + k_at, turned, vectors);
-                        save(weights + s * ld + block, score);
-                        most = larger(position >= s ? score : most, most);
-                    }
-                    for (int s = 0; s < keys; ++s) {
-                        Vec weight = exponential(load(weights + s * ld + block) - most);
-                        weight = position >= s ? weight : Vec{};
-                        save(weights + s * ld + block, weight);
-                        total += weight;
-                    }
-                    total = 1.0f / total;
-                    for (int s = 0; s < T; ++s)
-                        save(weights + s * ld + block, s < keys ? load(weights + s * ld + block) * total : Vec{});
-                    const float* mixed = kept ? times(weights, kept + (weights - attention), T, ld, block, scratch_[me.place()].mixed) : weights;
-                    for (int at = 0; at < K; at += WIDTH) {
-                        auto value = [&](int s) { return load(qkv.row(rows[s]) + v_at + at); };
-                        auto result = [&](int t, Vec mean) {
-                            float* out = heads.row(rows[begin + t] - b.base) + head * K;
-                            if (at + WIDTH <= K) save(out + at, mean);
-                            else for (int k = at; k < K; ++k) out[k] = mean[k - at];
-                        };
-                        combine(mixed + block, 1, ld, keys - begin, keys, value, result);
-                    }
+            const Word& word = *one;
+            const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
+            const long ld = padded(queries);
+            float* weights = attention + word.weights + head * T * ld;
+            for (int block = 0; block < queries; block += WIDTH) {
+                const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
+                const IntVec position = lanes + begin;
+                gather<DEPTH>(qkv, rows + begin, keys - begin, q_at, vectors, turned);
+                Vec most = Vec{} - INFINITY, total{};
+                for (int s = 0; s < keys; ++s) {
+                    Vec score = scale * dot<DEPTH>(qkv.row(rows[s]) + k_at, turned, vectors);
+                    save(weights + s * ld + block, score);
+                    most = larger(position >= s ? score : most, most);
                 }
+                for (int s = 0; s < keys; ++s) {
+                    Vec weight = exponential(load(weights + s * ld + block) - most);
+                    weight = position >= s ? weight : Vec{};
+                    save(weights + s * ld + block, weight);
+                    total += weight;
+                }
+                total = 1.0f / total;
+                for (int s = 0; s < T; ++s)
+                    save(weights + s * ld + block, s < keys ? load(weights + s * ld + block) * total : Vec{});
+                const float* mixed =
+                    kept ? times(weights, kept + (weights - attention), T, ld, block, scratch_[me.place()].mixed)
+                         : weights;
+                for (int at = 0; at < K; at += WIDTH) {
+                    auto value = [&](int s) { return load(qkv.row(rows[s]) + v_at + at); };
+                    auto result = [&](int t, Vec mean) {
+                        float* out = heads.row(rows[begin + t] - b.base) + head * K;
+                        if (at + WIDTH <= K) save(out + at, mean);
+                        else
+                            for (int k = at; k < K; ++k) out[k] = mean[k - at];
+                    };
+                    combine(mixed + block, 1, ld, keys - begin, keys, value, result);
+                }
+            }
         }
     }
 
@@ -254,40 +258,41 @@ private:
         float *scores = scratch_[me.place()].scores, *after = scratch_[me.place()].mixed;
         const int q_at = head * wide, k_at = q_at + H * wide, v_at = k_at + H * wide;
         for (int n = 0; n < b.rows(); ++n)
-            for (int k = 0; k < wide; k += WIDTH) save(dqkv.row(n) + k_at + k, Vec{}), save(dqkv.row(n) + v_at + k, Vec{});
+            for (int k = 0; k < wide; k += WIDTH)
+                save(dqkv.row(n) + k_at + k, Vec{}), save(dqkv.row(n) + v_at + k, Vec{});
         for (const Word& word : b.words) {
-                const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
-                const long ld = padded(queries);
-                const float* weights = attention + word.weights + head * T * ld;
-                for (int block = 0; block < queries; block += WIDTH) {
-                    const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
-                    gather<DEPTH>(dheads, rows + begin, keys - begin, head * K, vectors, turned);
-                    Vec total{};
-                    for (int s = 0; s < keys; ++s) {
-                        Vec d = dot<DEPTH>(qkv.row(rows[s]) + v_at, turned, vectors);
-                        if (kept) d *= load(kept + (weights - attention) + s * ld + block);
-                        total += d * load(weights + s * ld + block);
-                        save(scores + s * ld + block, d);
-                    }
-                    for (int s = 0; s < keys; ++s) {
-                        Vec d = load(weights + s * ld + block) * (load(scores + s * ld + block) - total) * scale;
-                        save(scores + s * ld + block, d);
-                    }
-                    for (int s = keys; s < T; ++s) save(scores + s * ld + block, Vec{});
-                    if (kept) times(weights, kept + (weights - attention), T, ld, block, after);
+            const int *rows = b.paths.data() + word.path, T = word.length, queries = T - word.first;
+            const long ld = padded(queries);
+            const float* weights = attention + word.weights + head * T * ld;
+            for (int block = 0; block < queries; block += WIDTH) {
+                const int begin = word.first + block, keys = std::min(T, begin + WIDTH);
+                gather<DEPTH>(dheads, rows + begin, keys - begin, head * K, vectors, turned);
+                Vec total{};
+                for (int s = 0; s < keys; ++s) {
+                    Vec d = dot<DEPTH>(qkv.row(rows[s]) + v_at, turned, vectors);
+                    if (kept) d *= load(kept + (weights - attention) + s * ld + block);
+                    total += d * load(weights + s * ld + block);
+                    save(scores + s * ld + block, d);
                 }
-                const float* mixed = kept ? after : weights;
-                for (int at = 0; at < wide; at += WIDTH) {
-                    auto key = [&](int s) { return load(qkv.row(rows[s]) + k_at + at); };
-                    auto query = [&](int t) { return load(qkv.row(rows[word.first + t]) + q_at + at); };
-                    auto dout = [&](int t) { return load(dheads.row(rows[word.first + t]) + head * K + at); };
-                    auto dquery = [&](int t, Vec d) { save(dqkv.row(rows[word.first + t]) + q_at + at, d); };
-                    auto dkey = [&](int s, Vec d) { accumulate(d, dqkv.row(rows[s]) + k_at + at); };
-                    auto dvalue = [&](int s, Vec d) { accumulate(d, dqkv.row(rows[s]) + v_at + at); };
-                    combine(scores, 1, ld, queries, T, key, dquery);
-                    combine(scores, ld, 1, T, queries, query, dkey);
-                    combine(mixed, ld, 1, T, queries, dout, dvalue);
+                for (int s = 0; s < keys; ++s) {
+                    Vec d = load(weights + s * ld + block) * (load(scores + s * ld + block) - total) * scale;
+                    save(scores + s * ld + block, d);
                 }
+                for (int s = keys; s < T; ++s) save(scores + s * ld + block, Vec{});
+                if (kept) times(weights, kept + (weights - attention), T, ld, block, after);
+            }
+            const float* mixed = kept ? after : weights;
+            for (int at = 0; at < wide; at += WIDTH) {
+                auto key = [&](int s) { return load(qkv.row(rows[s]) + k_at + at); };
+                auto query = [&](int t) { return load(qkv.row(rows[word.first + t]) + q_at + at); };
+                auto dout = [&](int t) { return load(dheads.row(rows[word.first + t]) + head * K + at); };
+                auto dquery = [&](int t, Vec d) { save(dqkv.row(rows[word.first + t]) + q_at + at, d); };
+                auto dkey = [&](int s, Vec d) { accumulate(d, dqkv.row(rows[s]) + k_at + at); };
+                auto dvalue = [&](int s, Vec d) { accumulate(d, dqkv.row(rows[s]) + v_at + at); };
+                combine(scores, 1, ld, queries, T, key, dquery);
+                combine(scores, ld, 1, T, queries, query, dkey);
+                combine(mixed, ld, 1, T, queries, dout, dvalue);
+            }
         }
     }
 

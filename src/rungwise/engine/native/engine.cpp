@@ -33,15 +33,16 @@ extern "C" {
 // Can the products be in bf16 here?
 int rungwise_has_bf16() { return HAS_BF16; }
 
-// Multiply-adds in registers alone, `rounds` times as many as keep every unit busy: what no product can exceed. How many
-// floating-point operations that is; `sums` (WIDTH,) so that they are not left out.
+// Multiply-adds in registers alone, `rounds` times as many as keep every unit busy: what no product can exceed. How
+// many floating-point operations that is; `sums` (WIDTH,) so that they are not left out.
 double rungwise_multiply_adds(long rounds, float* sums) {
     constexpr int CHAINS = 6 * TILE_VECTORS;  // as in a tile
     Vec chains[CHAINS], factor = load(sums), term = factor * 0.5f;
-    UNROLL for (int i = 0; i < CHAINS; ++i) chains[i] = factor + float(i);
-    for (long n = 0; n < rounds; ++n) UNROLL for (int i = 0; i < CHAINS; ++i) chains[i] = chains[i] * factor + term;
+    EACH(i, CHAINS) chains[i] = factor + float(i);
+    for (long n = 0; n < rounds; ++n)
+        EACH(i, CHAINS) chains[i] = chains[i] * factor + term;
     Vec total{};
-    UNROLL for (int i = 0; i < CHAINS; ++i) total += chains[i];
+    EACH(i, CHAINS) total += chains[i];
     save(sums, total);
     return 2.0 * WIDTH * CHAINS * double(rounds);
 }

@@ -80,7 +80,8 @@ public:
     }
 
     // dx = plus, where there is one, + d loss / d x, from dy.
-    APART void backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, Part rows, Matrix plus) const {
+    APART void backward(const Norm& norm, Matrix x, const float* stats, Matrix dy, Matrix dx, Part rows,
+                        Matrix plus) const {
         const float* scale = parameters_.w(norm.scale);
         for (int n = rows.begin; n < rows.end; ++n) {
             const float *in = x.row(n), *up = dy.row(n), mean = stats[2 * n], inverse = stats[2 * n + 1];

@@ -31,7 +31,7 @@ public:
 
     // dx = (dy W) * times + plus. n: rows in all.
     APART void input_gradient(const Linear& l, Matrix x, Matrix dy, Matrix dx, Part rows, int n, Matrix times = {},
-                        Matrix plus = {}) const {
+                              Matrix plus = {}) const {
         if (bf16_) {
             pair_rows(x, rows, n, l.in(), l.in_pairs);
             pair_rows(dy, rows, n, l.out(), l.out_pairs);
@@ -61,7 +61,7 @@ private:
     static_assert(BLOCK_ROWS % TILE_ROWS == 0 && TILE_ROWS % 2 == 0);
 
     APART void product(Matrix a, Part rows, int depth, Matrix b, Matrix b_pairs, Matrix c, int columns,
-                 const Finish& finish) const {
+                       const Finish& finish) const {
         if constexpr (HAS_BF16)
             if (bf16_) {
                 pair_columns(a, rows, depth, left_);

@@ -84,19 +84,18 @@ template <bool PAIRED, int ROWS, int VECTORS>
 static void tile(Left a, Matrix b, Matrix c, int row, int column, int depth, const Finish& finish) {
     const float* left = a.data + row * a.row;
     Vec sums[ROWS][VECTORS];
-    UNROLL for (int i = 0; i < ROWS; ++i)
-        UNROLL for (int j = 0; j < VECTORS; ++j)
-            sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
+    EACH(i, ROWS)
+        EACH(j, VECTORS) sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
     for (int k = 0; k < depth; ++k) {
         Vec right[VECTORS];
-        UNROLL for (int j = 0; j < VECTORS; ++j) right[j] = load(b.row(k) + column + j * WIDTH);
-        UNROLL for (int i = 0; i < ROWS; ++i) {
+        EACH(j, VECTORS) right[j] = load(b.row(k) + column + j * WIDTH);
+        EACH(i, ROWS) {
             const float x = left[i * a.row + k * a.step];
-            UNROLL for (int j = 0; j < VECTORS; ++j) multiply_add<PAIRED>(sums[i][j], x, right[j]);
+            EACH(j, VECTORS) multiply_add<PAIRED>(sums[i][j], x, right[j]);
         }
     }
-    UNROLL for (int i = 0; i < ROWS; ++i)
-        UNROLL for (int j = 0; j < VECTORS; ++j) {
+    EACH(i, ROWS)
+        EACH(j, VECTORS) {
             const int at = column + j * WIDTH;
             if (finish.times.data) sums[i][j] *= load(finish.times.row(row + i) + at);
             if (finish.plus.data) sums[i][j] += load(finish.plus.row(row + i) + at);
@@ -104,8 +103,8 @@ static void tile(Left a, Matrix b, Matrix c, int row, int column, int depth, con
         }
 }
 
-// c (rows x columns, columns rounded up to WIDTH) = a b, finished; `depth` steps of the sum, or words of pairs. A result
-// does not depend on the part that it is in.
+// c (rows x columns, columns rounded up to WIDTH) = a b, finished; `depth` steps of the sum, or words of pairs. A
+// result does not depend on the part that it is in.
 template <bool PAIRED = false>
 static void multiply(Left a, Matrix b, Matrix c, Part rows, int depth, Part columns, const Finish& finish = {}) {
     auto strip = [&](auto vectors, int column) {
@@ -114,7 +113,8 @@ static void multiply(Left a, Matrix b, Matrix c, Part rows, int depth, Part colu
             tile<PAIRED, decltype(n)::value, decltype(vectors)::value>(a, b, c, row, column, depth, finish);
             row += decltype(n)::value;
         };
-        if constexpr (decltype(vectors)::value * 2 <= TILE_VECTORS && TILE_ROWS > 4)  // few sums would wait for themselves
+        if constexpr (decltype(vectors)::value * 2 <= TILE_VECTORS &&
+                      TILE_ROWS > 4)  // few sums would wait for themselves
             while (row + 2 * TILE_ROWS <= rows.end) next(std::integral_constant<int, 2 * TILE_ROWS>{});
         while (row + TILE_ROWS <= rows.end) next(std::integral_constant<int, TILE_ROWS>{});
         if (row + 4 <= rows.end) next(std::integral_constant<int, 4>{});

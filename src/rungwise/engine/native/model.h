@@ -69,11 +69,11 @@ private:
     std::vector<Activations> acts_;
     Matrix tokens_, qkv_;                   // the distinct tokens' embeddings; what a qkv layer gives
     Matrix out_, read_, logits_, dlogits_;  // the last block's stream, and what the head reads of it
-    Matrix dx_, dmiddle_, dtokens_;         // of the stream: behind a layer, between its sublayers, before all of them
+    Matrix dx_, dmiddle_, dtokens_; // of the stream: behind a layer, between its sublayers, before all of them
     Matrix df1_, df2_, dhidden_, dgate_, dnormed1_, dnormed2_, dheads_, dspread_;
-    Matrix dqkv_[2];  // of even and odd layers: a weight's gradient is taken while the next layer's is made
-    float *stats_;                        // of the final norm
-    float *top_, *normaliser_;            // (N,) the largest logit, and ln of the sum of all e^logit
+    Matrix dqkv_[2]; // of even and odd layers: a weight's gradient is taken while the next layer's is made
+    float* stats_; // of the final norm
+    float *top_, *normaliser_; // (N,) the largest logit, and ln of the sum of all e^logit
 };
 
 // In the order of Transformer.named_parameters().
@@ -124,7 +124,7 @@ inline void Model::add_activations() {
     const int spread = int(3 * c.n_head * padded(c.head_size));
     Matrix x = matrix(wide);
     for (int i = 0; i < c.n_layer; ++i) {
-        if (i && !training_) {  // nothing is kept for a backward pass: all layers share one set
+        if (i && !training_) { // nothing is kept for a backward pass: all layers share one set
             acts_.push_back(acts_[0]);
             if (room_.nodes) acts_[i].qkv = matrix(spread, true, room_.nodes);
             continue;
@@ -150,7 +150,8 @@ inline void Model::add_activations() {
     }
     out_ = x;
     read_ = c.final_norm ? matrix(D) : out_;
-    stats_ = memory_.floats(2 * room_.rows), top_ = memory_.floats(room_.rows), normaliser_ = memory_.floats(room_.rows);
+    stats_ = memory_.floats(2 * room_.rows), top_ = memory_.floats(room_.rows),
+    normaliser_ = memory_.floats(room_.rows);
     tokens_ = matrix(D), qkv_ = matrix(3 * A), logits_ = matrix(V), dlogits_ = matrix(V);
 }
 
@@ -174,7 +175,7 @@ inline void Model::share_pairs() {
         l.out_pairs = matrix(l.out(), true, words(room_.rows));
     };
     make(head_);
-    for (Linear Layer::*of : {&Layer::qkv, &Layer::projection, &Layer::gate, &Layer::up, &Layer::down}) {
+    for (Linear Layer::* of : {&Layer::qkv, &Layer::projection, &Layer::gate, &Layer::up, &Layer::down}) {
         make(layers_[0].*of);
         for (Layer& layer : layers_)
             (layer.*of).in_pairs = (layers_[0].*of).in_pairs, (layer.*of).out_pairs = (layers_[0].*of).out_pairs;
@@ -183,8 +184,8 @@ inline void Model::share_pairs() {
 
 inline Model::Model(const Shape& shape, const float* const* values, const Room& room, bool training, int threads,
                     bool bf16)
-    : shape_(shape), room_(room), training_(training), products_(parameters, bf16),
-      norms_(shape, parameters, memory_), attention_(shape, room.length, threads, memory_) {
+    : shape_(shape), room_(room), training_(training), products_(parameters, bf16), norms_(shape, parameters, memory_),
+      attention_(shape, room.length, threads, memory_) {
     add_parameters();
     for (float** array : {&parameters.weights, &parameters.gradients, &parameters.first, &parameters.second})
         if (training || array == &parameters.weights) *array = memory_.floats(parameters.size);

@@ -71,17 +71,17 @@ struct Parameters {
         if (!t.transposed.data && !t.pairs.data) return;
         for (int j = 0; j < t.columns; j += WIDTH) {
             Vec square[WIDTH];
-            UNROLL for (int k = 0; k < WIDTH; ++k)
-                square[k] = rows.begin + k < rows.end ? load(w(t) + (rows.begin + k) * t.ld + j) : Vec{};
+            EACH(k, WIDTH) square[k] = rows.begin + k < rows.end ? load(w(t) + (rows.begin + k) * t.ld + j) : Vec{};
             if constexpr (HAS_BF16)
                 if (t.pairs.data) {
-                    UNROLL for (int k = 0; k < WIDTH; k += 2)
-                        if (rows.begin + k < rows.end)
-                            save(t.pairs.row((rows.begin + k) / 2) + j, pair(square[k], square[k + 1]));
+                    EACH(k, WIDTH / 2)
+                        if (rows.begin + 2 * k < rows.end)
+                            save(t.pairs.row(rows.begin / 2 + k) + j, pair(square[2 * k], square[2 * k + 1]));
                     transpose(square);
-                    UNROLL for (int k = 0; k < WIDTH; k += 2)
-                        if (j + k < t.columns)
-                            save(t.transposed_pairs.row((j + k) / 2) + rows.begin, pair(square[k], square[k + 1]));
+                    EACH(k, WIDTH / 2)
+                        if (j + 2 * k < t.columns)
+                            save(t.transposed_pairs.row(j / 2 + k) + rows.begin,
+                                 pair(square[2 * k], square[2 * k + 1]));
                     continue;
                 }
             transpose(square);
@@ -211,8 +211,9 @@ struct Batch {
         }
     }
 
-    // A step in a tree of prefixes: n new nodes, numbered from `first` on, each the last of its path of T nodes. Each is
-    // a word of which all but the last row is known; nobody asks for its attention weights, so they share their place.
+    // A step in a tree of prefixes: n new nodes, numbered from `first` on, each the last of its path of T nodes. Each
+    // is a word of which all but the last row is known; nobody asks for its attention weights, so they share their
+    // place.
     void grow(const int* tokens, const int* nodes, int n, int T, int first) {
         clear();
         base = first;

@@ -31,13 +31,19 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first lane takes a
 
 #define INLINE inline __attribute__((always_inline))
 #define APART __attribute__((noinline))  // called from several places; a page that trains should be small
+// A loop that is written out, so that what it goes over stays in registers.
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
+#define EACH(i, n) UNROLL for (int i = 0; i < (n); ++i)
 
-INLINE Vec load(const float* p) { Vec x; std::memcpy(&x, p, sizeof x); return x; }
+INLINE Vec load(const float* p) {
+    Vec x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
 INLINE void save(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
 INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
@@ -111,7 +117,7 @@ INLINE float largest(Vec x) {
 // Swap off-diagonal DISTANCE x DISTANCE blocks, then half the distance: a transposed square of WIDTH x WIDTH.
 template <int DISTANCE = WIDTH / 2>
 INLINE void transpose(Vec (&square)[WIDTH]) {
-    UNROLL for (int i = 0; i < WIDTH; ++i) {
+    EACH(i, WIDTH) {
         if (i & DISTANCE) continue;
         Vec a = square[i], b = square[i + DISTANCE];
         square[i] = shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH - DISTANCE : l; }, Lanes{});
