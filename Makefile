@@ -4,6 +4,9 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
+ENGINE := src/rungwise/engine/native
+CPP := $(wildcard $(ENGINE)/*.cpp $(ENGINE)/*.h tests/engine/*.cpp)
+
 .PHONY: page climb test test-long check bench docs pictures wasm wheels clean
 
 .venv/climb: pyproject.toml constraints.txt  # what the commands need
@@ -35,10 +38,12 @@ node_modules: package.json  # what checks the page's JavaScript; nothing else ne
 	npm install --no-package-lock --no-audit --no-fund
 	@touch $@
 
-check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and types
+check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and types, of C++ too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(if $(wildcard $(BIN)/clang-format),$(BIN)/clang-format --dry-run -Werror $(CPP),@echo "The style of C++ was not checked: clang-format is missing.")
+	$(if $(wildcard $(BIN)/clang-tidy),$(BIN)/clang-tidy --quiet $(ENGINE)/engine.cpp -- -std=c++17,@echo "C++ was not checked: clang-tidy is missing.")
 	$(if $(shell command -v npm),npm run --silent check,@echo "The page's JavaScript was not checked: npm is missing.")
 
 runs/site/results.jsonl: .venv/installed

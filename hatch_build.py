@@ -52,7 +52,7 @@ def compile_engine(target: str, folder: Path) -> list[Path]:
     for level, processor in processors.items():
         part, library = folder / f"engine-{level}.o", folder / f"engine-{level}.{ending}"
         _zig("-c", "-target", triple, f"-mcpu={processor}", *FLAGS, str(NATIVE / "library.cpp"), "-o", str(part))
-        _zig("-shared", "-s", "-target", triple, f"-mcpu={oldest}", str(part), "-o", str(library))
+        _zig("-shared", "-s", "-pthread", "-target", triple, f"-mcpu={oldest}", str(part), "-o", str(library))
         made.append(library)
     return made
 

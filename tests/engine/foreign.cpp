@@ -49,10 +49,10 @@ int main() {
     std::vector<float> nats(tokens);
     std::vector<unsigned char> correct(tokens);
     std::vector<double> losses(steps);
-    if (!rungwise_score(of, tables.data(), inputs.data(), targets.data(), lengths.data(), batch, nats.data(), correct.data())) return 1;
+    if (!rungwise_score(of, tables.data(), inputs.data(), targets.data(), lengths.data(), batch, nats.data(), correct.data(), 1)) return 1;
     if (!rungwise_train(of, reinterpret_cast<const Optimiser*>(optimiser.data()), tables.data(), firsts.data(),
                         seconds.data(), inputs.data(), targets.data(), lengths.data(), batch, long(where[0]), steps,
-                        rates.data(), where[1], losses.data())) return 1;
+                        rates.data(), where[1], losses.data(), 1, 0)) return 1;
     give(nats), give(losses), give(weights), give(first), give(second);
 #if defined(__x86_64__)
     std::fprintf(stderr, "v%d %s", rungwise_level(), rungwise_vectors());

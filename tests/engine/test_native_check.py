@@ -99,19 +99,14 @@ def test_the_check_meets_every_component_on_and_off():
 
 
 WRONG = {
-    "GELU": ("engine.cpp", "q = q * t - 0.23699500911f", "q = q * t + 0.23699500911f", "loss of"),
-    "the norm's gradient": ("engine.cpp", "- mean_d - unit", "- mean_d + unit", "gradient of"),
-    "RoPE's gradient": (
-        "attention.h",
-        "turn<8>(x, x, cosine, sine, -1, 8)",
-        "turn<8>(x, x, cosine, sine, 1, 8)",
-        "grad",
-    ),
+    "GELU": ("layers.h", "q = q * t - 0.23699500911f", "q = q * t + 0.23699500911f", "loss of"),
+    "the norm's gradient": ("layers.h", "- mean_d - unit", "- mean_d + unit", "gradient of"),
+    "RoPE's gradient": ("attention.h", "turn_head(x, b.position[n], -1)", "turn_head(x, b.position[n], 1)", "grad"),
     "attention's gradient": ("attention.h", "+ block) - total) * scale", "+ block) + total) * scale", "gradient of"),
-    "dropout": ("engine.cpp", "site_key(3 * i + 2)", "site_key(3 * i + 1)", "loss with dropout"),
-    "weight decay": ("engine.cpp", "float(1 - learning_rate", "float(1 + learning_rate", "loss in training"),
+    "dropout": ("passes.h", "dropout.site(3 * i + 2)", "dropout.site(3 * i + 1)", "loss with dropout"),
+    "weight decay": ("adamw.h", "float(1 - learning_rate", "float(1 + learning_rate", "loss in training"),
 }
-RELU = "engine.cpp", "slope = x > zero ? one : zero", "slope = x > zero ? zero - one : zero"
+RELU = "layers.h", "slope = x > zero ? one : zero", "slope = x > zero ? zero - one : zero"
 
 
 def build_wrong(monkeypatch, tmp_path, file, right, wrong) -> None:
@@ -127,7 +122,7 @@ def build_wrong(monkeypatch, tmp_path, file, right, wrong) -> None:
 
 
 def test_a_library_that_hides_a_nan_is_refused(monkeypatch, tmp_path):
-    build_wrong(monkeypatch, tmp_path, "engine.cpp", "y = x < zero ? zero : x", "y = x > zero ? x : zero")
+    build_wrong(monkeypatch, tmp_path, "layers.h", "y = x < zero ? zero : x", "y = x > zero ? x : zero")
     assert "is wrong: it hides that a model has diverged" in (native.why_not() or "")
 
 

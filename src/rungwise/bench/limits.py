@@ -15,6 +15,7 @@ import torch
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape, draw
+from rungwise.engine import native
 from rungwise.model.cost import products
 
 REPEATS = 12
@@ -57,6 +58,14 @@ def peak_gflops() -> float:
     """Of torch's own float32 matrix product, large square matrices, in this process's threads."""
     a, b, out = torch.rand(BIG, BIG), torch.rand(BIG, BIG), torch.empty(BIG, BIG)
     return 2 * BIG**3 / best_seconds(lambda: torch.mm(a, b, out=out)) / 1e9
+
+
+def multiply_add_peak_gflops() -> float | None:
+    """Of one core's multiply-adds in registers: what no product can exceed. None where there is no native engine."""
+    if native.why_not():
+        return None
+    library, rounds = native.load(), 200_000
+    return library.multiply_adds(rounds) / best_seconds(lambda: library.multiply_adds(rounds), 4 * REPEATS) / 1e9
 
 
 def products_ms(work: Work, m: ModelConfig) -> float:

@@ -128,11 +128,12 @@ class Workers:
         seconds, self.mean_length = self.pools[0].submit(_names, self.data, n).result()
         return n / seconds
 
-    def limits(self, m: ModelConfig, work: limits.Work) -> dict[str, float]:
+    def limits(self, m: ModelConfig, work: limits.Work) -> dict[str, float | None]:
         """The limits, measured in one worker: its one thread."""
         first = self.pools[0]
         state = sum(p.numel() for p in Transformer(m).parameters()) * 4 * 4  # parameters, gradient, two moments
         return {
+            "multiply_add_peak_gflops": first.submit(limits.multiply_add_peak_gflops).result(),
             "sgemm_peak_gflops": first.submit(limits.peak_gflops).result(),
             "products_ms": first.submit(limits.products_ms, work, m).result(),
             "copy_memory_gb_s": first.submit(limits.copy_gb_s, 1 << 27).result(),

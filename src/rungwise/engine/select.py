@@ -41,16 +41,18 @@ def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None, family:
 
 def _choose_stacked(how: EngineConfig, family: str) -> str:
     """native or torch, of which each trains any number of replicas."""
-    asked = (("device", how.device, "cuda"), ("precision", how.precision, "bf16"), ("compile", how.compile, "on"))
+    asked = (("device", how.device, "cuda"), ("compile", how.compile, "on"))
     beyond = next((f"{field} {value}" for field, value, torchs in asked if value == torchs), None)
     if how.engine == "auto":
-        return "torch" if beyond or native.why_not(family) else "native"
+        return "torch" if beyond or how.precision == "bf16" or native.why_not(family) else "native"
     if how.engine not in ("native", "torch"):
         raise UserError(f"Unknown engine {how.engine!r}; {closest(how.engine, ('auto', 'native', 'torch'))}")
     if how.engine == "native" and beyond:
-        raise UserError(f"The native engine runs on the CPU in fp32: leave {beyond} out, or use engine torch.")
+        raise UserError(f"The native engine runs on the CPU: leave {beyond} out, or use engine torch.")
     if how.engine == "native" and (reason := native.why_not(family)):
         raise UserError(f"{reason} Engine torch does not need it.")
+    if how.engine == "native" and how.precision == "bf16" and not native.load().has_bf16:
+        raise UserError("This CPU has no bf16 products (avx512_bf16): leave precision bf16 out, or use engine torch.")
     return how.engine
 
 
@@ -61,7 +63,9 @@ def on_a_gpu(how: EngineConfig) -> bool:
 def describe_engine(how: EngineConfig, family: str = "transformer") -> str:
     """What will train: "native, AVX-512, prebuilt", or "torch on cpu, fp32"."""
     engine = choose_engine(how, family=family)
-    return native.describe() if engine == "native" else f"{engine} on {choose_device(how.device)}, {how.precision}"
+    if engine == "native":
+        return native.describe() + (f", {how.precision}" if how.precision != "fp32" else "")
+    return f"{engine} on {choose_device(how.device)}, {how.precision}"
 
 
 def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig, processes: int) -> int:
@@ -94,8 +98,10 @@ def make_engine(
     seeds: Sequence[int],
     how: EngineConfig | None = None,
     log: Log = lambda line: None,
+    threads: int = 0,
 ) -> Engine:
-    """What trains `seeds` on a tape; what it cannot train is a UserError. `log`: whether steps are compiled."""
+    """What trains `seeds` on a tape; what it cannot train is a UserError. `log`: whether steps are compiled. `threads`:
+    of engine native (NativeEngine)."""
     how = how or EngineConfig()
     check_windows(tape, train_config)
     windows = train_config.batching == "stream" and train_config.window
@@ -108,5 +114,5 @@ def make_engine(
     device = "cpu" if name == "native" else choose_device(how.device)
     _refuse_too_large(model_config, train_config, tape, len(seeds), device)
     if name == "native":
-        return NativeEngine(model_config, train_config, tape, seeds)
+        return NativeEngine(model_config, train_config, tape, seeds, how.precision, threads)
     return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, log)

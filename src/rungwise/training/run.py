@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rungwise.config import ListConfig, get_protocol, rules
+from rungwise.config import ListConfig, RunConfig, get_protocol, rules
 from rungwise.config.settings import KINDS, Settings
 from rungwise.data import dataset as datasets
 from rungwise.data.dataset import SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
@@ -67,6 +67,7 @@ def start(
     world = World.from_environment()
     if world and _is_ours(out, world):
         return resume(out, None, track, log, observers=observers)
+    _take_threads(asked.run)
     rung = get_rung(asked.run.rung or "final")
     family = asked.changes.get("family", rung.model.family)
     engine_name = choose_engine(asked.run, _needs(asked, world), family)
@@ -119,6 +120,7 @@ def resume(
     with lock(out):
         configs = run_dir.load_config(out)
         run, source = (_section(out, configs, name) for name in ("run", "list"))
+        _take_threads(run)
         if (out / SAMPLES).exists():
             if world:
                 world.tell({})
@@ -146,6 +148,12 @@ def _needs(asked: Settings, world: World | None) -> list[str]:
 
 def _several(world: World | None) -> World | None:
     return world if world and world.size > 1 else None
+
+
+def _take_threads(run: RunConfig) -> None:
+    """As many as were asked for, in all that this process computes."""
+    if run.threads:
+        torch.set_num_threads(run.threads)
 
 
 def own_threads(world: World | None) -> int:
@@ -213,7 +221,7 @@ def _make_engine(setup: Setup, name: str) -> Engine:
     how = run.replace(engine=name) if before is None else run.replace(engine=name, compile="on" if before else "off")
     arguments = configs.model, configs.train, dataset.tape, [how.seed]
     try:
-        return make_engine(*arguments, how, setup.log)
+        return make_engine(*arguments, how, setup.log, run.threads)
     except NotCompiled as error:
         if not before:
             raise

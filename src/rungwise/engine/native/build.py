@@ -127,7 +127,7 @@ def flags(version: str) -> list[str]:
     tuned = "-mcpu=native" if arm else f"-march=x86-64-{isa}" if isa else "-march=native"
     static = ["-static"] * (sys.platform == "win32")  # Python looks for no other library beside one that it loads
     exact = EXACT + EXACT_CLANG * ("clang" in version)
-    return [*FLAGS, "-shared", "-fPIC", *static, tuned, *_words("CXXFLAGS"), *exact, *FAST]
+    return [*FLAGS, "-shared", "-fPIC", "-pthread", *static, tuned, *_words("CXXFLAGS"), *exact, *FAST]
 
 
 def compiler(or_zig: bool = False) -> list[str]:

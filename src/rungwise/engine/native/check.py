@@ -139,7 +139,7 @@ def _answers(engine: Library, config: ModelConfig) -> Iterator[tuple[str, np.nda
     batch = inputs[inside], targets[inside], lengths
     parameters = _tensors(config, 0)
     for step, how in ((None, ""), (STEP, " with dropout")):
-        loss, gradients = engine.loss_and_gradients(config, parameters, *batch, SEED, step)
+        loss, gradients = engine.loss_and_gradients(config, parameters, *batch, SEED, step, threads=2 if how else 1)
         yield f"loss{how}/a batch", np.array(loss)
         yield from ((f"gradient{how}/{name}", gradient) for name, gradient in gradients.items())
     nats, correct = engine.score(config, parameters, *batch)
