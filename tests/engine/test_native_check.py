@@ -62,6 +62,23 @@ def test_flags_that_allow_other_arithmetic_change_nothing(scored, monkeypatch, v
         next(model.parameters())[3, 0] = kept
 
 
+@pytest.mark.parametrize("asked", ["", "-ffast-math", "-fmath-errno -ftrapping-math"])
+def test_no_flag_takes_back_what_makes_the_engine_fast(monkeypatch, asked):
+    """GCC's -fno-fast-math turns errno and trapping arithmetic on again: steps took 1.25 times as long."""
+    monkeypatch.setenv("CXXFLAGS", asked)
+    found = build.compiler()
+    version = subprocess.run([*found, "--version"], capture_output=True, text=True, check=True).stdout
+    if "Free Software Foundation" not in version:
+        pytest.skip("GCC alone tells which options are in force")
+    command = [*found, *build.flags(version), "-Q", "--help=common"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    on = {line.split()[0] for line in told.splitlines() if line.endswith("[enabled]")}
+    assert "-fsigned-zeros" in on
+    slow = {"-fmath-errno", "-ftrapping-math"}
+    wrong = {"-funsafe-math-optimizations", "-fassociative-math", "-freciprocal-math", "-ffinite-math-only"}
+    assert not on & (slow | wrong)
+
+
 def test_no_library_changes_how_the_process_rounds():
     """-Ofast, given to a linker, sets a whole process to round the smallest numbers to 0."""
     script = "import numpy as np; from rungwise.engine import native; native.load()\n"

@@ -107,9 +107,3 @@ def word_rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[tuple[st
     if floors:
         found.append(("real held-out words", "", "", "", f"{floors[0]:.3f}"))
     return found
-
-
-def markdown(rungs: Sequence[Rung], results: Sequence[Result]) -> str:
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|--:|:-:|:-:|:-:|:-:|"]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(rungs, results)]
-    return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -65,14 +66,14 @@ def products_ms(work: Work, m: ModelConfig) -> float:
         x, w, dy = torch.rand(n, inner), torch.rand(columns, inner), torch.rand(n, columns)
         y, dx, dw = torch.empty(n, columns), torch.empty(n, inner), torch.empty(columns, inner)
 
-        def three(x: torch.Tensor = x, w: torch.Tensor = w, dy: torch.Tensor = dy,
-                  y: torch.Tensor = y, dx: torch.Tensor = dx, dw: torch.Tensor = dw) -> None:  # fmt: skip
-            torch.mm(x, w.T, out=y)
-            torch.mm(dy, w, out=dx)
-            torch.mm(dy.T, x, out=dw)
-
-        total += times * best_seconds(three, 3 * REPEATS)
+        three = [(x, w.T, y), (dy, w, dx), (dy.T, x, dw)]
+        total += times * best_seconds(partial(_multiply, three), 3 * REPEATS)
     return total * 1000
+
+
+def _multiply(products: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> None:
+    for a, b, out in products:
+        torch.mm(a, b, out=out)
 
 
 def copy_gb_s(n_bytes: int) -> float:

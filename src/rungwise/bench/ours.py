@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from rungwise.bench import limits
-from rungwise.bench.machine import MemoryWatch, peak_mb
+from rungwise.bench.machine import MemoryWatch, childrens_seconds, peak_mb
 from rungwise.config import EngineConfig, ModelConfig, get_protocol
 from rungwise.data import words
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
@@ -152,10 +152,9 @@ def help_seconds(times: int) -> float:
     """CPU seconds of `rungwise --help`, median."""
     found = []
     for _ in range(times):
-        before = os.times()
+        before = childrens_seconds()
         subprocess.run([sys.executable, "-m", "rungwise", "--help"], check=True, capture_output=True)
-        after = os.times()
-        found.append(sum(getattr(after, k) - getattr(before, k) for k in ("children_user", "children_system")))
+        found.append(childrens_seconds() - before)
     return statistics.median(found)
 
 

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rungwise.cli.flags import changed, reading
+from rungwise.cli.flags import changed, configured
 from rungwise.cli.options import EvalCommand
+from rungwise.config import ListConfig
 from rungwise.data import words
 from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
@@ -20,7 +21,7 @@ from rungwise.util import hints
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
     run = load(run_of(options.run_dir), options.weights)
-    source = reading(options, options.list)
+    source = configured(ListConfig, options, data=options.list)
     listed = words.load(source.replace(lowercase=options.lowercase or run.lowercase))
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary, guesses = found.summary(run.protocol, listed), None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from rungwise.cli.flags import changed, reading
+from rungwise.cli.flags import changed, configured
 from rungwise.cli.options import JudgeCommand
-from rungwise.config import get_protocol
+from rungwise.config import ListConfig, get_protocol
 from rungwise.data import words
 from rungwise.errors import UserError
 from rungwise.judge import judgement
@@ -22,7 +22,7 @@ def judge(options: JudgeCommand) -> None:
     if options.list == options.samples == "-":
         raise UserError("Only one of LIST and SAMPLES can be - (standard input).")
     protocol, valid = get_protocol(options.protocol), rule(options.valid) if options.valid is not None else None
-    source = reading(options, options.list)
+    source = configured(ListConfig, options, data=options.list)
     listed, samples = words.load(source), words.load(source.replace(data=options.samples, column=None))
     parts = words.split(listed, protocol)
     train = list(listed.at(parts.train))

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 
+from rungwise.cli.flags import configured
 from rungwise.cli.options import SampleCommand
 from rungwise.config import ListConfig
 from rungwise.data import words as lists
@@ -22,15 +23,7 @@ from rungwise.util.files import portable
 
 
 def sample(options: SampleCommand) -> None:
-    sampling = Sampling(
-        options.temperature,
-        options.top_k,
-        options.top_p,
-        portable(options.prefix),
-        options.max_length,
-        options.unique,
-        options.new_only,
-    )
+    sampling = configured(Sampling, options, prefix=portable(options.prefix))
     for name in ("n", "top"):
         if (value := getattr(options, name)) < 0:
             raise UserError(f"{name} must be at least 0, but is {value}.")

@@ -94,13 +94,6 @@ class Settings:
         except UserError as error:
             raise UserError(f"{self.where}: {error}") from None
 
-    def remarks(self, before: TrainConfig, model: ModelConfig, train: TrainConfig, n_words: int) -> list[str]:
-        """What is to be told of `model_and_train`'s two, on so many training words; `before`: the rung's training."""
-        return [
-            *rules.changes(before, train, self.changes),
-            *rules.remarks(model, train, self.run, n_words, self.changes),
-        ]
-
 
 EXPORTABLE = {"final_norm": True, "head_bias": False}
 """What the article's final recipe lacks so that a class of transformers holds the model (export/homes.py)."""

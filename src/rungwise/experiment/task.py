@@ -44,9 +44,8 @@ def measure(
     experiment: Experiment, task: Task, out: Path, report: Callable[[float], None], threads: int = 1
 ) -> list[Result]:
     """Train and score; every replica leaves a run directory RUNG/seed-N under `out` with weights, curve and scores by
-    word. `report` is called with the share of the training that is done, 0 to 1.
-
-    `threads` score as many replicas at once: where one process drives a GPU, its other cores have nothing to do.
+    word. `report` is called with the share of the training that is done, 0 to 1. `threads` score as many replicas at
+    once: where one process drives a GPU, its other cores have nothing to do.
     """
     words, parts, rung = experiment.words, experiment.parts, task.rung
     model_config, config = experiment.configs(rung)
@@ -61,14 +60,13 @@ def measure(
     watched = experiment.snapshots and first_seed in task.seeds
     losses, seconds = _train(engine, config, report, take_snapshot if watched else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
-    curve = block_means(losses)
 
     def result(r: int, model: Transformer) -> Result:
         seed = task.seeds[r]
-        run = _make_run(experiment, rung, seed, model)
+        run, folder = _make_run(experiment, rung, seed, model), out / rung.name / f"seed-{seed}"
         lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
         kept = snapshots if seed == first_seed else []
-        scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, kept)
+        scored = _score_and_keep(experiment, run, folder, lines, kept)
         reading = {"reading": dict(experiment.reading)} if experiment.reading else {}
         scored["detail"] |= {"compiled": engine.compiled, **reading}
         return Result(
@@ -88,7 +86,7 @@ def measure(
             **run_dir.origin(words),
         )
 
-    trained = models(engine, model_config, len(task.seeds))
+    trained, curve = models(engine, model_config, len(task.seeds)), block_means(losses)
     engine.close()
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(result, range(len(task.seeds)), trained))

@@ -21,13 +21,9 @@ from rungwise.report.figures import (
     Peers,
     baselines,
     best_baseline,
-    by_place,
-    curves,
-    gaps,
     ladder_figures,
-    leave_one_out,
     loss_and_words,
-    measured_rungs,
+    more_figures,
     slug,
 )
 
@@ -47,11 +43,11 @@ def protocol_sections(measured: Measured, peers: Peers, drawn: bool) -> list[Sec
             )
         )
     for group, title in TITLES.items():
-        if rungs := measured_rungs(measured, group):
+        if rungs := measured.rungs(group):
             counts = best_baseline(measured) if any(isinstance(b, Table) for b in losses) else baselines(measured)
             losses.append(loss_table(measured, title, rungs, counts, peers))
     figures = [] if drawn else ladder_figures(measured, peers)
-    figures += [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
+    figures += more_figures(measured)
     name = f"Protocol {measured.protocol.name}, {measured.data}"
     parts: list[tuple[str, str, list[Block]]] = [
         ("losses", "losses", losses),
@@ -69,7 +65,7 @@ def of_protocol(measured: Measured, peers: Peers) -> Peers:
 
 def short_table(measured: Measured) -> list[Block]:
     """The ladder for somebody who reads one table."""
-    found = rows(measured_rungs(measured, *LADDER), measured.results)
+    found = rows(measured.rungs(*LADDER), measured.results)
     if not found:
         return []
     cells = [(row.rung.title, show(row.test), show(row.step, signed=True), worth(row.step)) for row in found]
@@ -138,7 +134,7 @@ class Step:
 @cache  # the bootstrap takes a tenth of a second a step, and two sections ask
 def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
     found = []
-    for rung in measured_rungs(measured, *groups):
+    for rung in measured.rungs(*groups):
         below = RUNGS.get(rung.on or "")
         if below is None or not measured.seeds([rung.name, below.name]):
             continue
@@ -235,7 +231,7 @@ def meaning(measured: Measured) -> Table:
         return measured.summary(rung.name, metric).mean if measured.values(rung.name, metric) else nan
 
     ways = ("geometric mean probability", "mean probability", "top-1 accuracy")
-    rungs = measured_rungs(measured, *LADDER)
+    rungs = measured.rungs(*LADDER)
     rows = [row(r.title, mean(r, "test loss"), (mean(r, way) for way in ways)) for r in rungs]
     symbols = measured.results[0].model["vocab_size"] - 1
     rows.append(row(f"uniform guess of {symbols}", log(symbols), [1 / symbols] * 3))

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rungwise.config import ListConfig, get_protocol
+from rungwise.config import ListConfig, get_protocol, rules
 from rungwise.config.settings import KINDS, Settings
 from rungwise.data import dataset as datasets
 from rungwise.data.dataset import SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
@@ -75,7 +75,7 @@ def start(
     if asked.run.rung is None:
         asked = asked.suited_to(dataset.n_train)
     model, config = asked.model_and_train(rung.model, rung.train, len(dataset.vocabulary), dataset.block_size)
-    for line in asked.remarks(rung.train, model, config, dataset.n_train):
+    for line in rules.remarks(rung.train, model, config, asked.run, dataset.n_train, asked.changes):
         log(line)
     info = {
         "seed": asked.run.seed,

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rungwise.config import RunConfig
-from rungwise.data.dataset import Dataset
+from rungwise.data.dataset import EVALUATION_WORDS, Dataset
 from rungwise.engine.compile import Log
 from rungwise.engine.loop import Engine, learning_rate, models, train
 from rungwise.engine.process_group import RankLost, World
@@ -105,7 +105,7 @@ class Trainer:
     def __init__(self, setup: Setup, engine: Engine) -> None:
         self.setup, self.engine, self.run, self.config = setup, engine, setup.run, setup.configs.train
         self.folder, self.observers = setup.out, list(setup.observers)
-        self.validation = setup.dataset.validation_tape(setup.configs.word_start)
+        self.validation = setup.dataset.scored_tape("validation", setup.configs.word_start, EVALUATION_WORDS)
         if self.run.patience and self.validation is None:
             raise UserError(
                 f"patience needs validation words, and protocol {self.run.protocol} has none: use protocol strict."

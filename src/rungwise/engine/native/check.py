@@ -198,8 +198,7 @@ def _reference(config: ModelConfig) -> Answers:
 
     logits, nats = ask(None)
     found: Answers = {"loss/a batch": nats.mean(), "likelihood/each token": nats, "logits/a tree": logits}
-    found["likeliest/each token"] = (logits.argmax(-1) == targets)[inside]
-    found |= gradients("gradient")
+    found |= {"likeliest/each token": (logits.argmax(-1) == targets)[inside], **gradients("gradient")}
     losses, steps = [], [torch.tensor(float(STEP)) for _ in parameters]
     for t, rate in enumerate(RATES, STEP):
         _, nats = ask(t)
