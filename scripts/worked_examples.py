@@ -29,15 +29,15 @@ MOST_LINES = 24
 OWN = ("monkey12", "qwerty1", "jessica99", "sunshine!", "correcthorse", "xkq7vzp2")
 EXAMPLES = {
     "names": (
-        "train --data given-names --steps 4000 --out given",
+        "train --data given-names --steps 3000 --out given",
         "sample given -n 8 --suffix a --length 5-7",
-        "sample given -n 8 --pattern '[AEIOU].*(l|n)' --unlike given-names",
+        "sample given -n 8 --pattern '[aeiou].*(l|n)' --unlike given-names",
         "sample given --top 10",
         "sample given -n 10000 > given.txt",
         "judge given-names given.txt --out given.html",
     ),
     "passwords": (
-        "train --data passwords.txt --steps 4000 --out passwords",
+        "train --data passwords.txt --steps 3000 --out passwords",
         "sample passwords -n 8 --pattern '[a-z]{4,6}[0-9]{2}' --new-only",
         "sample passwords --top 10",
         "eval passwords own.txt --guess-number --words",

@@ -30,7 +30,7 @@ WALKS = 2048
 """Walks side by side; bounds are brought up to date when all have ended."""
 MOST_KNOWN = 1_000_000
 """Prefixes whose bounds are kept; where there are more, all are forgotten, which costs time alone."""
-GIVE_UP_AFTER = 100
+GIVE_UP_AFTER = 50
 """Rounds of walks without a word."""
 
 

@@ -94,10 +94,10 @@ def add(of: Lists) -> None:
         own, real = (mean(dissimilar(prints[name], power)) for name in ("samples", "held out"))
         of.figures.append(Figure(f"int_div_{power}", f"Internal diversity, p = {power}", "1 - Tanimoto", own, real))
     own, real = (mean(nearest(prints[name], prints["held out"])) for name in ("samples", "training"))
-    of.figures.append(Figure("snn", "Nearest held-out molecule", "Tanimoto", own, real))
+    of.figures.append(Figure("snn", "Nearest held-out molecule (beside: of training ones)", "Tanimoto", own, real))
     scaffolds = {name: [scaffold(s) for s in smiles] for name, smiles in some.items()}
     own, real = (_alike(of, scaffolds[name], scaffolds["held out"]) for name in ("samples", "training"))
-    of.figures.append(Figure("scaf", "Scaffolds like held-out ones", "cosine", own, real))
+    of.figures.append(Figure("scaf", "Scaffolds like held-out ones (beside: of training ones)", "cosine", own, real))
 
 
 def _alike(of: Lists, scaffolds: Sequence[str | None], others: Sequence[str | None]) -> Estimate | None:

@@ -37,6 +37,9 @@ MEANING = (
     "copies of training words, and the ratio of the two is near 1.",
     "Intervals are 95 %: Wilson's for shares, a bootstrap over words for the other figures. Distances are measured on "
     "as many generated as held-out words, because fewer words have larger distances.",
+    "Copies aside: where the list holds no word twice, held-out words are no training words by construction, while a "
+    "perfect generator would write some. So copies of training words are left aside where nearness is compared, and "
+    "have figures of their own.",
     "At the list's lengths: each length counts as often as in the list. Short words are more often copies and nearer "
     "to other words, so a generator of shorter words looks like a copier without this.",
 )
@@ -139,7 +142,7 @@ def _histogram(found: Judgement) -> Drawn:
             times = np.array(found.distances[name]) / sum(found.distances[name])
             label = OWN if name == "samples" else REAL
             axes.bar(np.arange(len(times)) + (i - 0.5) * 0.4, times, 0.38, color=color, label=label)
-        axes.set_xlabel("edits to the nearest training word (0: a copy)")
+        axes.set_xlabel("edits to the nearest training word")
         axes.set_ylabel("share of words")
         axes.locator_params(axis="x", integer=True)
         axes.axhline(0, color=INK, linewidth=0.6)
@@ -150,7 +153,7 @@ def _histogram(found: Judgement) -> Drawn:
     about = "; ".join(
         f"{name}: {', '.join(map(str, times))} words at 0, 1, ... edits" for name, times in found.distances.items()
     )
-    caption = "A generator that copies has more words at 0 and 1 than real held-out words have."
+    caption = "A generator that has memorised words has more of them near training words than real held-out words are."
     return plots.figure("nearest", "Edits to the nearest training word", about + ".", caption, 3.0, paint, data)
 
 
