@@ -95,6 +95,7 @@ def test_the_check_meets_every_component_on_and_off():
         assert {getattr(config, field) for config in check.CASES} == set(values), field
     assert {config.dropout > 0 for config in check.CASES} == {True, False}
     known = {*fields, "dropout", "vocab_size", "block_size", "n_layer", "n_head", "n_embd", "head_size", "mlp_ratio"}
+    known |= {"family", "reach"}  # another family is another engine's
     assert set(ModelConfig.__dataclass_fields__) == known  # a new component must be met, too
 
 
