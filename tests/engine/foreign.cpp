@@ -2,10 +2,6 @@
 #include "library.cpp"
 
 #include <cstdio>
-#if defined(_WIN32)
-#include <fcntl.h>
-#include <io.h>
-#endif
 
 namespace std {
 inline namespace __1 {
@@ -31,9 +27,6 @@ static std::vector<float*> parts(std::vector<float>& all, const std::vector<int>
 }
 
 int main() {
-#if defined(_WIN32)
-    _setmode(_fileno(stdin), _O_BINARY), _setmode(_fileno(stdout), _O_BINARY);
-#endif
     const auto shape = take<int32_t>(16);
     const auto optimiser = take<double>(4);
     const auto numbers = take<int>(5);  // tensors, their elements, steps, words a step, tokens of a step

@@ -1,4 +1,4 @@
-"""The engine on processors and a system that this machine lacks, emulated: its arithmetic is PyTorch's there."""
+"""The engine on processors that this machine lacks, emulated: its arithmetic is PyTorch's there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ PROCESSORS = {  # compiled for, emulated as, what the library says of both
     "x86-64 of 2008": ("x86_64-linux-musl", "x86_64_v2", ["qemu-x86_64", "-cpu", "Nehalem"], "v2 SSE4.2"),
     "x86-64 of 2003": ("x86_64-linux-musl", "x86_64", ["qemu-x86_64", "-cpu", "qemu64"], "v1 SSE2"),
     "x86-64 of 2013": ("x86_64-linux-musl", "x86_64_v3", ["qemu-x86_64", "-cpu", "Haswell"], "v3 AVX2"),
-    "Windows": ("x86_64-windows-gnu", "x86_64_v2", ["wine"], "SSE4.2"),
 }
 
 
@@ -37,16 +36,16 @@ def foreign(request, tmp_path_factory) -> tuple[list[str], str]:
     """The command that trains there, and what it tells of its processor."""
     system, model, emulator, told = request.param
     if not shutil.which(emulator[0]):
-        pytest.skip(f"{emulator[0]} is missing (Debian: qemu-user, wine)")
+        pytest.skip(f"{emulator[0]} is missing (Debian: qemu-user)")
     folder, zig = tmp_path_factory.mktemp("foreign"), [sys.executable, "-m", "ziglang"]
-    target, static = ["-target", system, f"-mcpu={model}"], ["-static"] * system.endswith("musl")
+    target = ["-target", system, f"-mcpu={model}"]
     source = ["-fno-exceptions", "-I", NATIVE, "-c", Path(__file__).with_name("foreign.cpp")]
     for command in (  # in two steps: nothing of C++'s own library needs to be compiled
         [*zig, "c++", *target, *FLAGS, *source, "-o", folder / "train.o"],
-        [*zig, "cc", *target, *static, folder / "train.o", "-o", folder / "train.exe"],
+        [*zig, "cc", *target, "-static", folder / "train.o", "-o", folder / "train"],
     ):
         subprocess.run(command, check=True)
-    program = folder / "train.exe"
+    program = folder / "train"
     return [*emulator, str(program)], told
 
 

@@ -1,6 +1,5 @@
 """What differs on macOS and Windows, on this system: each refusal and each missing function is brought about here."""
 
-import contextlib
 import ctypes
 import errno
 import getpass
@@ -9,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import platformdirs
@@ -17,7 +15,6 @@ import pytest
 from platformdirs.macos import MacOS
 
 from conftest import make_words
-from helpers import SOURCE, WORDS
 from rungwise.config import get_protocol
 from rungwise.errors import UserError
 from rungwise.experiment import local_pool
@@ -219,46 +216,21 @@ def test_a_climb_whose_workers_are_spawned(monkeypatch, tmp_path, system):
     assert ignored == ([True, False] if system == "win32" else [])
 
 
-CONSOLE = """
-import ctypes, signal
-del signal.pthread_sigmask
+def test_what_is_started_where_signals_have_no_mask_does_not_hear_ctrl_c(monkeypatch):
+    """As on Windows: who is started while Ctrl-C is ignored ignores it."""
+    heard = signal.getsignal(signal.SIGINT)
 
-class Kernel32:
-    @staticmethod
-    def SetConsoleCtrlHandler(handler, ignore):
-        global before
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignore else before)
+    def ignore(handler, how):
+        signal.signal(signal.SIGINT, signal.SIG_IGN if how else heard)
 
-ctypes.windll = type("", (), {"kernel32": Kernel32})
-"""
-"""A sitecustomize.py: signals have no mask, and what is started while Ctrl-C is ignored ignores it, as on Windows."""
-CLIMB = ("climb", "--data", "list.txt", "--rungs", "baseline", "--seeds", "2", "--steps", "100000", "--processes", "2")
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="presses Ctrl-C for a group of processes")
-def test_ctrl_c_where_signals_have_no_mask(tmp_path):
-    """All processes of the group hear it; one line is said, and none is left."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/sitecustomize.py").write_text(CONSOLE)
-    (tmp_path / "list.txt").write_text("\n".join(WORDS))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(SOURCE)])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rungwise", *CLIMB, "--out", "climb", "--engine", "torch"], cwd=tmp_path,
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    until = time.monotonic() + 60
-    while not (tmp_path / "climb" / files.LOCK).exists() and time.monotonic() < until:
-        time.sleep(0.1)
-    said = None
-    while said is None and time.monotonic() < until + 60:
-        os.killpg(process.pid, signal.SIGINT)  # again where it was ignored, because workers were about to start
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            said = process.communicate(timeout=3)[1]
-    assert process.returncode == 130
-    assert said is not None and "Traceback" not in said
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, 0)
-        raise AssertionError("a process is left")
+    kernel32 = type("", (), {"SetConsoleCtrlHandler": staticmethod(ignore)})
+    monkeypatch.setattr(ctypes, "windll", type("", (), {"kernel32": kernel32}), raising=False)
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    ask = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"]
+    with local_pool.deaf_children():
+        child = subprocess.run(ask, capture_output=True, text=True, check=True)
+    assert child.stdout == "True\n"
+    assert signal.getsignal(signal.SIGINT) is heard
 
 
 def test_signals_that_ask_to_stop_are_those_that_the_system_has():
