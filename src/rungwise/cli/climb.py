@@ -21,7 +21,7 @@ from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import rows, show
 from rungwise.analysis.verdicts import LITTLE
 from rungwise.cli.flags import reading
-from rungwise.cli.options import ClimbCommand, OfList
+from rungwise.cli.options import ClimbCommand, OfNewList
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
 from rungwise.data.known_words import LEGEND, OF_A_SPLIT, marked
@@ -54,11 +54,12 @@ def climb(request: ClimbCommand) -> None:
     from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
 
     rungs, plan, out = prepare(request)
+    tokens = plan.words.vocabulary.tokens
     console.print(words.describe(plan.words, plan.parts), markup=False)
     console.print(
-        f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
-        f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % CI; the step "
-        f"is the paired change in test loss. Engine {describe_engine(plan.how)}.",
+        f"Protocol {plan.protocol.name}: {tokens.say(plan.protocol.scored)} are scored. Losses are nats a "
+        f"{tokens.unit}, exact over the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % "
+        f"CI; the step is the paired change in test loss. Engine {describe_engine(plan.how)}.",
         markup=False,
     )
     if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
@@ -162,7 +163,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         range(request.seeds),
         request.steps,
         how=how,
-        reading={name: mine for name, value in vars(OfList()).items() if (mine := getattr(request, name)) != value},
+        reading={name: mine for name, value in vars(OfNewList()).items() if (mine := getattr(request, name)) != value},
         snapshots=request.snapshots,
     )
     return rungs, plan, out

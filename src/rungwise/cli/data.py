@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rungwise.cli.flags import changed, reading
-from rungwise.cli.options import DataCommand, OfList
+from rungwise.cli.options import DataCommand, OfNewList
 from rungwise.data.describe import show
 from rungwise.util import hints
 
@@ -11,4 +11,4 @@ from rungwise.util import hints
 def data(options: DataCommand) -> None:
     show(reading(options, options.list), options.json, options.counts)
     if not options.json and options.list != "-":
-        print(f"Train on it: {hints.command('train', '--data', options.list, *changed(options, OfList()))}")
+        print(f"Train on it: {hints.command('train', '--data', options.list, *changed(options, OfNewList()))}")

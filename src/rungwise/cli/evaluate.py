@@ -22,7 +22,7 @@ def evaluate(options: EvalCommand) -> None:
     own, source = run.info.get("list"), reading(options, options.list)
     if isinstance(own, dict) and own.get("lowercase") is True:
         source = source.replace(lowercase=True)
-    listed = words.load(source)
+    listed = words.load(source, run.vocabulary.tokens)
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary = found.summary(run.protocol, listed)
     if options.words:
@@ -36,11 +36,12 @@ def evaluate(options: EvalCommand) -> None:
 
 
 def _lines(found: Assessment, as_json: bool) -> Iterator[str]:
-    """Nats of each word, and nats a character, in the list's order."""
+    """Nats of each word, and nats a symbol, in the list's order."""
+    each = found.words.vocabulary.tokens.say("nats_per_character")
     if not as_json:
-        yield "nats\tnats_per_character\tword"
+        yield f"nats\t{each}\tword"
     for word, nats, n in zip(found.words, found.scores.words.tolist(), found.scores.lengths.tolist(), strict=True):
-        value = {"word": word, "nats": round(nats, 5), "nats_per_character": round(nats / n, 5)}
+        value = {"word": word, "nats": round(nats, 5), each: round(nats / n, 5)}
         yield json.dumps(value, ensure_ascii=False) if as_json else f"{nats:.5f}\t{nats / n:.5f}\t{word}"
 
 
@@ -49,13 +50,12 @@ def _large(value: float | None, digits: int) -> str:
 
 
 def _told(s: dict[str, Any]) -> Iterator[str]:
+    unit = s["unit"]
     yield f"{s['list']}: {s['words']:,} words, {s['words_scored']:,} scored (protocol {s['protocol']}: {s['scored']})"
-    if s["words_with_unknown_characters"]:
-        shown = ", ".join(f"{c!r} {n:,}" for c, n in list(s["unknown_characters"].items())[:10])
-        yield (
-            f"Not scored: {s['words_with_unknown_characters']:,} words with characters outside the alphabet "
-            f"({len(s['unknown_characters'])} of them: {shown})"
-        )
+    if n := s[f"words_with_unknown_{unit}s"]:
+        unknown = s[f"unknown_{unit}s"]
+        shown = ", ".join(f"{c!r} {times:,}" for c, times in list(unknown.items())[:10])
+        yield f"Not scored: {n:,} words with {unit}s outside the alphabet ({len(unknown)} of them: {shown})"
     if n := s["words_beyond_the_last_position"]:
         yield f"Not scored: {n:,} words longer than the model's learned positions reach"
     for key, what in (
@@ -66,12 +66,13 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
         if n := s[key]:
             yield f"Not read: {n:,} {what}"
     yield (
-        f"{s['nats_per_character']:.4f} nats, {s['bits_per_character']:.4f} bits a character; perplexity "
-        f"{_large(s['perplexity_per_character'], 3)} a character, {_large(s['perplexity_per_word'], 1)} a word"
+        f"{s[f'nats_per_{unit}']:.4f} nats, {s[f'bits_per_{unit}']:.4f} bits a {unit}; perplexity "
+        f"{_large(s[f'perplexity_per_{unit}'], 3)} a {unit}, {_large(s['perplexity_per_word'], 1)} a word "
+        f"({s['bits_per_word']:.2f} bits)"
     )
     if len(s["by_part"]) > 1 or "training" in s["by_part"]:
-        parts = (f"{part} {p['nats_per_character']:.4f} ({p['words']:,} words)" for part, p in s["by_part"].items())
-        yield f"Nats a character by what the model knows of a word: {', '.join(parts)}"
-    yield f"{s['accuracy']:.1%} of characters are the model's first guess"
+        parts = (f"{part} {p[f'nats_per_{unit}']:.4f} ({p['words']:,} words)" for part, p in s["by_part"].items())
+        yield f"Nats a {unit} by what the model knows of a word: {', '.join(parts)}"
+    yield f"{s['accuracy']:.1%} of {unit}s are the model's first guess"
     for title, key in (("Most likely", "most_likely"), ("Least likely", "least_likely")):
-        yield f"{title} (nats a character): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])
+        yield f"{title} (nats a {unit}): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])

@@ -76,9 +76,12 @@ def with_values(arguments: list[str]) -> list[str]:
     return found
 
 
+READING = set(ListConfig.fields()) - {"data"}
+
+
 def reading(options: Any, data: str) -> ListConfig:
     """A list of words, and how the flags say to read it."""
-    return ListConfig(data, options.encoding, options.column, options.max_length, options.lowercase)
+    return ListConfig(data, **{name: value for name, value in vars(options).items() if name in READING})
 
 
 def given(*flag_values: Any) -> dict[str, Any]:

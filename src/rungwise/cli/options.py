@@ -33,8 +33,16 @@ class OfList:
     """Read every word in lower case: fewer characters to learn."""
 
 
+@dataclass(kw_only=True)
+class OfNewList(OfList):
+    """Options of commands that no model tells what a symbol is."""
+
+    tokens: str = "chars"
+    """One symbol: chars, graphemes (what a reader takes for a character), or a file with a token a line."""
+
+
 @dataclass
-class ClimbCommand(OfList):
+class ClimbCommand(OfNewList):
     """Climb the ladder: train every rung with several seeds, and compare them.
 
     Leaves results.jsonl, and a run directory for each rung and seed.
@@ -165,7 +173,7 @@ class EvalCommand(OfList, OfRun):
 
 
 @dataclass
-class DataCommand(OfList):
+class DataCommand(OfNewList):
     """Describe a list of words: repeats, lengths, alphabet, losses to beat.
 
     Also what is dropped, and how many test words would be in training, too.

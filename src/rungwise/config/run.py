@@ -28,9 +28,12 @@ class ListConfig(Config):
     column: str | None = None
     """Take the words from this column of a CSV, TSV or Parquet file; None: one word a line."""
     max_length: int = 64
-    """Longer words are dropped, and counted."""
+    """Longer words (in symbols of --tokens) are dropped, and counted."""
     lowercase: bool = False
     """Read every word in lower case: fewer characters to learn."""
+    tokens: str = "chars"
+    """One symbol of the model: chars (a character), graphemes (what a reader takes for one), or a file with a token a
+    line, the longest that fits first."""
 
     def __post_init__(self) -> None:
         self._require("max_length", self.max_length >= 1, "at least 1")

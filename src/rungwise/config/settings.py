@@ -130,6 +130,7 @@ class Fields(TypedDict, total=False):
     column: str | None
     max_length: int
     lowercase: bool
+    tokens: str
     engine: str
     device: Device
     precision: Precision

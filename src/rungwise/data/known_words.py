@@ -56,9 +56,8 @@ class KnownWords:
         return len(self.hashes)
 
     def hash(self, words: Sequence[str]) -> np.ndarray:
-        """(words,) uint64. Characters must be in the vocabulary."""
-        offsets = np.concatenate([[0], np.cumsum([len(word) for word in words], dtype=np.int64)])
-        return hash_words(self.vocabulary.encode("".join(words)), offsets)
+        """(words,) uint64. Symbols must be in the vocabulary."""
+        return hash_words(*self.vocabulary.encode_all(words))
 
     def holds(self, hashes: np.ndarray) -> np.ndarray:
         """(words,) bool."""

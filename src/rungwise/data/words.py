@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from itertools import count, islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from rungwise.data import sources
 from rungwise.data.sources import NAMES_SHA256 as NAMES_SHA256
 from rungwise.data.sources import comparable
 from rungwise.data.sources import names_path as names_path
+from rungwise.data.tokens import CHARS, Tokens
 from rungwise.errors import UserError
 from rungwise.util.files import local, portable
 from rungwise.util.hashing import derive_seed, hash_words
@@ -35,30 +36,54 @@ DEFAULT = ListConfig()
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters of a list in code-point order; a character's id is its place plus FIRST_CHARACTER."""
+    """The symbols of a list in code-point order; a symbol's id is its place plus FIRST_CHARACTER."""
 
-    characters: str
+    characters: Sequence[str]
+    """A text, where each symbol is a character (--tokens chars); else a tuple."""
+    tokens: Tokens = CHARS
+
+    @classmethod
+    def of(cls, symbols: Iterable[str], tokens: Tokens) -> Self:
+        ordered = sorted(symbols)
+        return cls("".join(ordered) if tokens.kind == "chars" else tuple(ordered), tokens)
 
     def __len__(self) -> int:
         return FIRST_CHARACTER + len(self.characters)
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values: characters, a text or a list; and the tokens, where these are not characters."""
+        if self.tokens == CHARS:
+            return {"characters": self.characters}
+        return {"characters": list(self.characters), "tokens": self.tokens.to_json()}
+
     def encode(self, word: str) -> np.ndarray:
-        """The ids of a word's characters, (len(word),) int64, without END. A character unknown here is an error."""
-        numbers = self._numbers
+        """The ids of a word's symbols, (symbols,) int64, without END. A symbol unknown here is an error."""
         try:
-            return np.array([numbers[character] for character in word], dtype=np.int64)
+            return np.array([self.ids[symbol] for symbol in self.tokens.split(word)], dtype=np.int64)
         except KeyError as error:
-            known = self.characters if len(self) <= 80 else self.characters[:80] + "..."
+            known = ("" if isinstance(self.characters, str) else " ").join(self.characters[:80])
+            known += "..." * (len(self) > 80)
             shown = word if len(word) <= 80 else word[:80] + "..."
             raise UserError(f"{error} in {shown!r} is not in the alphabet of the training list: {known}") from None
 
+    def encode_all(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Of many words: the ids of all, one after the other, and the offsets (words + 1,) at which each begins."""
+        split = self.tokens.split_all(words)
+        offsets = np.concatenate([[0], np.cumsum([len(symbols) for symbols in split], dtype=np.int64)])
+        return np.array([self.ids[symbol] for symbols in split for symbol in symbols], dtype=np.int64), offsets
+
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {character: i for i, character in enumerate(self.characters, FIRST_CHARACTER)}
+    def ids(self) -> dict[str, int]:
+        return {symbol: i for i, symbol in enumerate(self.characters, FIRST_CHARACTER)}
+
+    @property
+    def told(self) -> str:
+        """How many symbols, for people."""
+        return f"{len(self.characters)} {self.tokens.unit}s"
 
     def spells(self, word: str) -> bool:
-        """Is every character of a word in it?"""
-        return self._numbers.keys() >= set(word)
+        """Is every symbol of a word in it?"""
+        return self.ids.keys() >= set(self.tokens.split(word))
 
     def decode(self, ids: Iterable[int]) -> str:
         """The word up to END; PAD is skipped."""
@@ -72,6 +97,9 @@ class Vocabulary:
 
     def decode_rows(self, ids: np.ndarray) -> list[str]:
         """The words of (words, width) ids, each up to its one END; PAD is skipped. Many at a time, and fast."""
+        if not isinstance(self.characters, str):
+            symbols = np.array(["", "\n", *self.characters], dtype=object)
+            return "".join(symbols[ids[ids != PAD]].tolist()).split("\n")[:-1]
         points = np.array([0, ord("\n"), *map(ord, self.characters)], dtype="<u4")  # no word holds a line break
         return points[ids[ids != PAD]].tobytes().decode("utf-32-le").split("\n")[:-1]
 
@@ -126,7 +154,7 @@ class WordList:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """(words,) int32 characters of each. Offsets may wrap around in the subtraction; differences do not."""
+        """(words,) int32 symbols of each. Offsets may wrap around in the subtraction; differences do not."""
         return np.subtract(self.offsets[1:], self.offsets[:-1], dtype=np.int32, casting="same_kind")
 
     @property
@@ -182,9 +210,10 @@ class WordList:
         word = comparable(word)
         if not word or not self.vocabulary.spells(word):
             return np.empty(0, dtype=np.int64)
-        candidates = np.flatnonzero(self.lengths == len(word))
-        spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(word))]
-        return candidates[(spelled == self.vocabulary.encode(word)).all(axis=1)]
+        ids = self.vocabulary.encode(word)
+        candidates = np.flatnonzero(self.lengths == len(ids))
+        spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(ids))]
+        return candidates[(spelled == ids).all(axis=1)]
 
     def at(self, indices: np.ndarray) -> WordList:
         """The words at `indices` alone, in the same vocabulary."""
@@ -196,9 +225,8 @@ class WordList:
 
     def in_vocabulary(self, vocabulary: Vocabulary) -> tuple[WordList, np.ndarray]:
         """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot."""
-        ids = [PAD, END, *(vocabulary.characters.find(c) + FIRST_CHARACTER for c in self.vocabulary.characters)]
-        table = np.array(ids)  # FIRST_CHARACTER - 1 is what find() makes of an unknown one
-        unknown = (table == FIRST_CHARACTER - 1) & (np.arange(len(table)) >= FIRST_CHARACTER)
+        table = np.array([PAD, END, *(vocabulary.ids.get(symbol, PAD) for symbol in self.vocabulary.characters)])
+        unknown = (table == PAD) & (np.arange(len(table)) != PAD)
         strange = np.logical_or.reduceat(unknown[self.codes], self.offsets[:-1])
         codes = table.astype(np.min_scalar_type(len(vocabulary)))[self.codes[np.repeat(~strange, self.lengths)]]
         offsets = np.concatenate([[0], self.lengths[~strange].cumsum(dtype=np.int64)])
@@ -249,12 +277,12 @@ def describe(words: WordList, parts: Split) -> str:
     sizes.append(f"{len(parts.test):,} test")
     return (
         f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{words.dropped}; {' / '.join(sizes)}; "
-        f"vocabulary {len(words.vocabulary)} ({len(words.vocabulary.characters)} characters, END, PAD)"
+        f"vocabulary {len(words.vocabulary)} ({words.vocabulary.told}, END, PAD)"
     )
 
 
-def load(source: str | ListConfig = "auto") -> WordList:
-    """A word list by name or path, or as a configuration says.
+def load(source: str | ListConfig = "auto", tokens: Tokens | None = None) -> WordList:
+    """A word list by name or path, or as a configuration says. `tokens`: those of a run, which may not know all.
 
     `given-names` is bundled; `names` is the article's list (from $RUNGWISE_DATA_DIR, the cache, or a checked
     download); `auto` is `names` if it can be had, else `given-names`; `-` is standard input; else a file's path.
@@ -263,21 +291,21 @@ def load(source: str | ListConfig = "auto") -> WordList:
     plain = how.replace(encoding="utf-8", column=None)
     if how.data == "auto":
         try:
-            return load(plain.replace(data="names"))
+            return load(plain.replace(data="names"), tokens)
         except UserError as error:
             print(f"The article's list cannot be had ({error}) Using given-names.", file=sys.stderr)
-            return load(plain.replace(data="given-names"))
+            return load(plain.replace(data="given-names"), tokens)
     if how.data == "given-names":
         with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
-            return read(stream, how.data, plain)
+            return read(stream, how.data, plain, tokens)
     if how.data == "-":
         if sys.stdin is None:
             raise UserError("Standard input is closed.")
-        return read(sys.stdin.buffer, "standard input", how)
+        return read(sys.stdin.buffer, "standard input", how, tokens)
     try:
         path = names_path() if how.data == "names" else Path(local(how.data))
         with path.open("rb") as stream:
-            return read(stream, how.data if how.data == "names" else portable(path.name), how)
+            return read(stream, how.data if how.data == "names" else portable(path.name), how, tokens)
     except FileNotFoundError:
         hint = "give a file's path, given-names, names, auto, or - for standard input."
         raise UserError(f"No word list at {how.data!r}; {hint}") from None
@@ -289,17 +317,19 @@ def load(source: str | ListConfig = "auto") -> WordList:
         raise UserError(f"No word list at {how.data!r}: {error}.") from None
 
 
-def read(stream: IO[bytes], name: str, how: ListConfig = DEFAULT) -> WordList:
+def read(stream: IO[bytes], name: str, how: ListConfig = DEFAULT, tokens: Tokens | None = None) -> WordList:
     """Read words, one a line or from one column of a table, each as comparable() has it; blank lines are left out.
 
-    Words longer than `how.max_length` characters, and of a table those that hold a line break and rows that do not
+    Words longer than `how.max_length` symbols, and of a table those that hold a line break and rows that do not
     fit the header, are dropped and counted, never cut.
     """
     digest = hashlib.sha256()
-    return _encode(sources.blocks(stream, name, how, digest), name, how, digest)
+    return _encode(sources.blocks(stream, name, how, digest), name, how, digest, tokens)
 
 
-def from_words(words: Iterable[str], name: str = "words", how: ListConfig = DEFAULT) -> WordList:
+def from_words(
+    words: Iterable[str], name: str = "words", how: ListConfig = DEFAULT, tokens: Tokens | None = None
+) -> WordList:
     """A word list from strings in Python, as read() makes one of a file that holds one a line.
 
     A set, which Python orders anew in every process, is taken in the order of its characters.
@@ -320,61 +350,51 @@ def from_words(words: Iterable[str], name: str = "words", how: ListConfig = DEFA
             digest.update("".join(f"{word}\n" for word in block).encode("utf-8", "surrogatepass"))
             yield block
 
-    return _encode(blocks(), name, how, digest)
+    return _encode(blocks(), name, how, digest, tokens)
 
 
-def clean(block: sources.Block, max_length: int, lowercase: bool) -> tuple[list[str], Dropped]:
-    """The words of some lines or cells, each as comparable() has it; and what of them is no word of a list."""
-    cells = [cell.lower() if lowercase else cell for cell in block if cell is not None]
+def clean(block: sources.Block, how: ListConfig, tokens: Tokens) -> tuple[list[Sequence[str]], Dropped]:
+    """The words of some lines or cells, each as comparable() has it, split into symbols; and what of them is no word
+    of a list."""
+    cells = [cell.lower() if how.lowercase else cell for cell in block if cell is not None]
     words = [word for cell in cells if (word := comparable(cell))]
-    one_line = [word for word in words if "\n" not in word and "\r" not in word]
-    kept = [word for word in one_line if len(word) <= max_length]
+    one_line = tokens.split_all([word for word in words if "\n" not in word and "\r" not in word])
+    kept = [word for word in one_line if len(word) <= how.max_length]
     return kept, Dropped(
         len(one_line) - len(kept), len(words) - len(one_line), len(cells) - len(words), len(block) - len(cells)
     )
 
 
-def code_points(words: list[str], name: str) -> np.ndarray:
-    """All characters of some words, one after the other, (characters,) uint32."""
-    try:
-        points = np.frombuffer("".join(words).encode("utf-32-le"), dtype=np.uint32)
-    except UnicodeEncodeError as error:
-        raise UserError(f"{name} holds half a character (U+{ord(error.object[error.start]):04X}).") from None
-    if not points.all():
-        raise UserError(
-            f"{name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark (--encoding "
-            "utf-16-le or utf-16-be)."
-        )
-    return points
-
-
-def _encode(blocks: Iterable[sources.Block], name: str, how: ListConfig, digest: hashlib._Hash) -> WordList:
-    characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
+def _encode(
+    blocks: Iterable[sources.Block], name: str, how: ListConfig, digest: hashlib._Hash, known: Tokens | None
+) -> WordList:
+    tokens = known or Tokens.of(how.tokens)
+    numbers: dict[str, int] = {}  # symbol -> provisional id, in the order of appearance
     codes, lengths, dropped = [], [], Dropped()
     for block in blocks:
-        kept, left_out = clean(block, how.max_length, how.lowercase)
+        kept, left_out = clean(block, how, tokens)
         dropped += left_out
-        points = code_points(kept, name)
-        seen, inverse = np.unique(points, return_inverse=True)
-        ids = np.array([characters.setdefault(int(point), len(characters)) for point in seen], dtype=np.uint32)
-        codes.append(ids.astype(np.min_scalar_type(len(characters)))[inverse])
+        seen, inverse = tokens.encode(kept, name)
+        if known is None:
+            tokens.require(seen, kept, name)
+        ids = np.array([numbers.setdefault(symbol, len(numbers)) for symbol in seen], dtype=np.uint32)
+        codes.append(ids.astype(np.min_scalar_type(len(numbers)))[inverse])
         lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(how.max_length), count=len(kept)))
     offsets = np.concatenate([np.zeros(1, dtype=np.uint8), *lengths]).cumsum(dtype=np.int64)
     if len(offsets) == 1:
         kinds = (
-            (dropped.long, f" of at most {how.max_length} characters"),
+            (dropped.long, tokens.say(f" of at most {how.max_length} characters")),
             (dropped.broken, " on one line"),
             (dropped.misfit, " in rows with as many cells as the header"),
         )
         raise UserError(f"{name} holds no words{next((kind for n, kind in kinds if n), '')}.")
-    order = np.argsort(np.fromiter(characters, dtype=np.int64, count=len(characters)))
-    final = np.empty(len(order), dtype=np.min_scalar_type(len(order) + FIRST_CHARACTER))
-    final[order] = np.arange(len(order)) + FIRST_CHARACTER
+    symbols = sorted(numbers)
+    final = np.empty(len(symbols), dtype=np.min_scalar_type(len(symbols) + FIRST_CHARACTER))
+    final[[numbers[symbol] for symbol in symbols]] = np.arange(len(symbols)) + FIRST_CHARACTER
     joined, position = np.empty(offsets[-1], dtype=final.dtype), 0
     codes.reverse()
     while codes:  # each piece is let go once it is copied, so that memory holds the list once
         piece = final[codes.pop()]
         joined[position : position + len(piece)] = piece
         position += len(piece)
-    vocabulary = Vocabulary("".join(map(chr, sorted(characters))))
-    return WordList(name, vocabulary, joined, offsets, digest.hexdigest(), dropped)
+    return WordList(name, Vocabulary.of(symbols, tokens), joined, offsets, digest.hexdigest(), dropped)

@@ -35,10 +35,11 @@ class Made:
 
 
 def example(code: str, run: Run) -> str:
-    """The code with a PREFIX that words may have: the most frequent first character, if the model needs one."""
+    """The code with a PREFIX that words may have, as a text or as a list of SYMBOLS: the most frequent first symbol, if
+    the model needs one."""
     firsts = run.sampled_firsts
-    prefix = "" if firsts is None else run.vocabulary.characters[firsts.argmax() - FIRST_CHARACTER]
-    return code.replace("PREFIX", repr(prefix))
+    prefix = [] if firsts is None else [run.vocabulary.characters[int(firsts.argmax()) - FIRST_CHARACTER]]
+    return code.replace("PREFIX", repr("".join(prefix))).replace("SYMBOLS", repr(prefix))
 
 
 def deviation(model: Transformer, other: Callable[[np.ndarray], np.ndarray]) -> float:

@@ -26,12 +26,12 @@ class Assessment:
     """What a model thinks of a list."""
 
     words: WordList
-    """The words that can be scored: those whose characters the model knows, in its vocabulary."""
+    """The words that can be scored: those whose symbols the model knows, in its vocabulary."""
     scores: Scores
     start: WordStart
     """How a word begins for the model."""
     unknown: dict[str, int]
-    """Characters outside the alphabet, and how often each stands in the list; the most frequent first."""
+    """Symbols outside the alphabet, and how often each stands in the list; the most frequent first."""
     n_unknown_words: int
     """Words that hold one: they cannot be scored."""
     n_beyond: int
@@ -40,9 +40,9 @@ class Assessment:
     """The words of the model's own list."""
 
     def summary(self, protocol: Protocol, listed: WordList) -> dict[str, Any]:
-        """For programs and for people; the field names say the units."""
-        nats, by_word = self.scores.loss, self.scores.words
-        # Per character, so that the extremes are not just the shortest and the longest words.
+        """For programs and for people; the field names say the units: a character, or else what --tokens says."""
+        nats, by_word, tokens = self.scores.loss, self.scores.words, self.words.vocabulary.tokens
+        # Per symbol, so that the extremes are not just the shortest and the longest words.
         each = by_word / self.scores.lengths
         order = np.argsort(each, kind="stable")
         _, first = np.unique(self.words.identities[order], return_index=True)
@@ -51,20 +51,22 @@ class Assessment:
             "list": listed.name,
             "sha256": listed.sha256,
             "protocol": protocol.name,
-            "scored": self.start.scored,
+            "unit": tokens.unit,
+            "scored": tokens.say(self.start.scored),
             "words": len(listed),
             "dropped_too_long": listed.dropped.long,
             "dropped_with_a_line_break": listed.dropped.broken,
             "dropped_rows_unlike_the_header": listed.dropped.misfit,
             "words_scored": len(self.words),
-            "words_with_unknown_characters": self.n_unknown_words,
-            "unknown_characters": self.unknown,
+            tokens.say("words_with_unknown_characters"): self.n_unknown_words,
+            tokens.say("unknown_characters"): self.unknown,
             "words_beyond_the_last_position": self.n_beyond,
-            "characters_scored": len(self.scores.nats),
-            "nats_per_character": nats,
-            "bits_per_character": nats / math.log(2),
-            "perplexity_per_character": _exp(nats),
+            tokens.say("characters_scored"): len(self.scores.nats),
+            tokens.say("nats_per_character"): nats,
+            tokens.say("bits_per_character"): nats / math.log(2),
+            tokens.say("perplexity_per_character"): _exp(nats),
             "nats_per_word": float(by_word.mean()),
+            "bits_per_word": float(by_word.mean()) / math.log(2),
             "perplexity_per_word": _exp(float(by_word.mean())),
             "accuracy": self.scores.accuracy,
             "by_part": self._by_part(),
@@ -78,11 +80,11 @@ class Assessment:
         if self.known is None:
             return {}
         parts = np.array(self.known.parts(hash_words(self.words.codes, self.words.offsets)))
-        found = {}
+        found, unit = {}, self.words.vocabulary.tokens.say("nats_per_character")
         for part in dict.fromkeys(parts.tolist()):
             mine = parts == part
             nats, tokens = self.scores.words[mine].sum(), self.scores.lengths[mine].sum()
-            found[part] = {"words": int(mine.sum()), "nats_per_character": float(nats / tokens)}
+            found[part] = {"words": int(mine.sum()), unit: float(nats / tokens)}
         return found
 
 
@@ -99,10 +101,11 @@ def assess(
     known, holds_unknown = listed.in_vocabulary(vocabulary)
     counts = np.bincount(listed.codes, minlength=len(listed.vocabulary))[2:]
     strange = [(c, int(n)) for c, n in zip(listed.vocabulary.characters, counts, strict=True)]
-    strange = sorted(((c, n) for c, n in strange if c not in vocabulary.characters), key=lambda pair: -pair[1])
+    strange = sorted(((c, n) for c, n in strange if c not in vocabulary.ids), key=lambda pair: -pair[1])
+    unit = vocabulary.tokens.unit
     if not len(known):
         raise UserError(
-            f"No word of {listed.name} can be scored: each holds a character outside the model's alphabet, "
+            f"No word of {listed.name} can be scored: each holds a {unit} outside the model's alphabet, "
             f"{strange[0][0]!r} first of all."
         )
     config, n_known = model.config, len(known)
@@ -112,7 +115,7 @@ def assess(
             longest = config.block_size - start.end_fed
             raise UserError(
                 f"No word of {listed.name} can be scored: each that the model can spell is longer than the {longest} "
-                "characters that its learned positions reach."
+                f"{unit}s that its learned positions reach."
             )
     parts = [
         score(model, Tape.of(known, np.arange(first, min(first + WORDS_AT_ONCE, len(known))), start))

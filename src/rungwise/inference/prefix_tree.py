@@ -168,7 +168,8 @@ class Drawer:
         self.prefix = comparable(sampling.prefix, beginning=True)
         given = vocabulary.encode(self.prefix)
         if len(given) > longest:
-            raise UserError(f"The prefix {self.prefix!r} is longer than the longest word ({longest} characters).")
+            unit = vocabulary.tokens.unit
+            raise UserError(f"The prefix {self.prefix!r} is longer than the longest word ({longest} {unit}s).")
         self.given = np.concatenate([[END], given]) if self.start else given
         self.width = longest + self.start
         a_prefix = config.n_layer * 2 * config.attention_width * self.width * 4
@@ -191,12 +192,12 @@ class Drawer:
 
     def _word(self, drawn: str) -> str:
         """The word that was drawn, as a list would hold it. Empty where none of this alphabet and length could, such
-        as a blank alone, or a letter and a mark whose composed form is not in the alphabet; and where what is drawn
-        behind the prefix changes it."""
-        word = comparable(drawn)
-        if word == drawn:
+        as a blank alone, a letter and a mark whose composed form is not in the alphabet, or symbols that together are
+        another one; and where what is drawn behind the prefix changes it."""
+        word, tokens = comparable(drawn), self.vocabulary.tokens
+        if word == drawn and tokens.kind == "chars":
             return word
-        fits = len(word) <= self.longest and word.startswith(self.prefix) and self.vocabulary.spells(word)
+        fits = len(tokens.split(word)) <= self.longest and word.startswith(self.prefix) and self.vocabulary.spells(word)
         return word if fits else ""
 
     def _numbers(self, block: int) -> np.ndarray:

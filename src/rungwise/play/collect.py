@@ -136,7 +136,7 @@ def find_list(run: Run, source: str | None) -> WordList | None:
     try:  # `rungwise train` says where its list lies, and how it was read
         how = ListConfig.from_dict(own, "config.json") if isinstance(own, dict) else ListConfig(name)
         how = how.replace(data=source or (name if how.data == "-" else how.data))
-        listed, _ = load_list(how)
+        listed, _ = load_list(how, run.vocabulary.tokens)
     except UserError:
         if source:
             raise
@@ -172,7 +172,7 @@ def collect(
             rung["name"], rung["title"] = f"{names[i]}-{earlier + 1}", f"{rung['title']} ({earlier + 1})"
     about = {
         "name": run.info.get("data"),
-        "characters": run.vocabulary.characters,
+        **run.vocabulary.to_json(),
         "firsts": run.firsts.tolist(),
         "block_size": run.model.config.block_size,
         "protocol": run.protocol.name,
@@ -196,7 +196,7 @@ def describe(listed: WordList, parts: Split, protocol: Protocol) -> dict[str, An
     """What the page tells of a list that is at hand."""
     return {
         "name": listed.name,
-        "characters": listed.vocabulary.characters,
+        **listed.vocabulary.to_json(),
         "firsts": listed.first_counts(parts.train).tolist(),
         "block_size": listed.block_size,
         "protocol": protocol.name,
