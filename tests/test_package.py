@@ -20,7 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = {"browser", "hf", "onnx", "track", "ray", "stream", "dev"}
+EXTRAS = {"browser", "hf", "onnx", "track", "ray", "stream", "graphemes", "dev"}
 
 
 @pytest.fixture(scope="module")

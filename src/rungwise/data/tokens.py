@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from itertools import chain
@@ -32,7 +32,7 @@ class Tokens:
     """chars: Unicode characters; graphemes: what a reader takes for one (Unicode Standard Annex 29); file: `listed`."""
     listed: tuple[str, ...] = ()
     """The tokens of the file."""
-    name: str = ""
+    name: str = field(default="", compare=False)
     """Of the file, for messages."""
 
     @classmethod

@@ -173,6 +173,7 @@ def collect(
     about = {
         "name": run.info.get("data"),
         **run.vocabulary.to_json(),
+        "unit": run.vocabulary.tokens.unit,
         "firsts": run.firsts.tolist(),
         "block_size": run.model.config.block_size,
         "protocol": run.protocol.name,
@@ -197,6 +198,7 @@ def describe(listed: WordList, parts: Split, protocol: Protocol) -> dict[str, An
     return {
         "name": listed.name,
         **listed.vocabulary.to_json(),
+        "unit": listed.vocabulary.tokens.unit,
         "firsts": listed.first_counts(parts.train).tolist(),
         "block_size": listed.block_size,
         "protocol": protocol.name,

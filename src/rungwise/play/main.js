@@ -173,7 +173,7 @@ function describe() {
   const seeds = [...new Set(rungs.map(({ seed }) => seed))].join(", ");
   const models = single ? `The model was trained with seed ${seeds}; its weights are in ${precision}.`
     : `Each rung is shown with one seed (${seeds}), its weights in ${precision}; losses are means over the climb's seeds, with 95 % intervals.`;
-  byId("about").textContent = `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. ${rungs.length ? models : "No model is trained yet."}`;
+  byId("about").textContent = `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. ${(list.unit ?? "character") === "character" ? "" : `What is called a character here is a ${list.unit}. `}${rungs.length ? models : "No model is trained yet."}`;
 }
 
 /** A page of one run speaks of one model, and begins with what it writes. */
