@@ -145,7 +145,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     if request.on != "ray" and request.address:
         raise UserError("--address is of a Ray cluster: say --on ray, too.")
     rungs = select(request.rungs)
-    protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"))
+    protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"), request.condition)
     if request.tune and not protocol.val_fraction:
         raise UserError(f"--tune chooses on validation words, and protocol {protocol.name} has none; use strict.")
     measured = {rung.name: rung for rung in [*rungs, *(select("article,ablations") if request.ablate else [])]}

@@ -10,6 +10,7 @@ from typing import Any
 from rungwise.cli.flags import changed, reading
 from rungwise.cli.options import EvalCommand
 from rungwise.data import words
+from rungwise.errors import UserError
 from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
 from rungwise.training.run_dir import load
@@ -22,6 +23,13 @@ def evaluate(options: EvalCommand) -> None:
     own, source = run.info.get("list"), reading(options, options.list)
     if isinstance(own, dict) and own.get("lowercase") is True:
         source = source.replace(lowercase=True)
+    if (given := run.protocol.given) is not None:
+        if source.column is None:
+            raise UserError(
+                f"Each word of this model is given its {given}: give a table with a column {given!r}, and name the "
+                "--column of the words."
+            )
+        source = source.replace(condition=given)
     listed = words.load(source, run.vocabulary.tokens)
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary = found.summary(run.protocol, listed)
@@ -62,6 +70,7 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
         ("dropped_too_long", "words longer than --max-length"),
         ("dropped_with_a_line_break", "words that hold a line break"),
         ("dropped_rows_unlike_the_header", "rows with more or fewer cells than the header"),
+        ("dropped_without_a_condition", "words without a condition"),
     ):
         if n := s[key]:
             yield f"Not read: {n:,} {what}"
@@ -73,6 +82,9 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
     if len(s["by_part"]) > 1 or "training" in s["by_part"]:
         parts = (f"{part} {p[f'nats_per_{unit}']:.4f} ({p['words']:,} words)" for part, p in s["by_part"].items())
         yield f"Nats a {unit} by what the model knows of a word: {', '.join(parts)}"
+    if by_condition := s.get("by_condition"):
+        parts = (f"{value} {p[f'nats_per_{unit}']:.4f} ({p['words']:,} words)" for value, p in by_condition.items())
+        yield f"Nats a {unit} by condition: {', '.join(parts)}"
     yield f"{s['accuracy']:.1%} of {unit}s are the model's first guess"
     for title, key in (("Most likely", "most_likely"), ("Least likely", "least_likely")):
         yield f"{title} (nats a {unit}): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])

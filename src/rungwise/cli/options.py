@@ -39,6 +39,8 @@ class OfNewList(OfList):
 
     tokens: str = "chars"
     """One symbol: chars, graphemes (what a reader takes for a character), or a file with a token a line."""
+    condition: str | None = None
+    """What every word is given: this column's value in its row (gender, language, ...); needs --column."""
 
 
 @dataclass
@@ -143,6 +145,8 @@ class SampleCommand(OfRun):
     """Draw from the most probable characters that together hold this much probability."""
     prefix: str = ""
     """What every word begins with."""
+    given: str | None = None
+    """What every word is given, by a model that was trained with --condition; unset: as often as in training."""
     max_length: int | None = None
     """Words end here at the latest."""
     seed: int = 0

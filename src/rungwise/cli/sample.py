@@ -21,6 +21,7 @@ def sample(options: SampleCommand) -> None:
         options.max_length,
         options.unique,
         options.new_only,
+        None if options.given is None else portable(options.given),
     )
     run = load(run_of(options.run_dir), options.weights)
     known = run.known if options.json or options.new_only else None

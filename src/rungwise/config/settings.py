@@ -128,6 +128,7 @@ class Fields(TypedDict, total=False):
 
     encoding: str
     column: str | None
+    condition: str | None
     max_length: int
     lowercase: bool
     tokens: str

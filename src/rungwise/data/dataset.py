@@ -164,9 +164,13 @@ class ShardedDataset:
 
 def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Dataset, ListConfig]:
     """What a list's configuration names, and how to find it again from another directory."""
+    if config.condition is not None and batching != "words":
+        raise UserError(f"A condition is given to words: batching must be 'words', but is {batching!r}.")
     if not shards.are_meant(config.data):
         listed, found = load_list(config)
-        return ListDataset(listed, get_protocol(protocol_name)), found
+        return ListDataset(listed, get_protocol(protocol_name, config.condition)), found
+    if config.condition is not None:
+        raise UserError("Shards are read without --condition: put the words into one table.")
     if protocol_name != shards.PROTOCOL.name:
         raise UserError(
             f"Shards are split by a hash of each word, which is protocol strict; protocol {protocol_name} needs one "

@@ -19,12 +19,14 @@ from rungwise.errors import UserError
 BAR = 40
 
 
-def survey(listed: WordList, max_length: int, counts: bool = True) -> dict[str, Any]:
+def survey(listed: WordList, max_length: int, counts: bool = True, condition: str | None = None) -> dict[str, Any]:
     """All that `rungwise data` tells, for programs."""
     n_distinct, tokens = len(listed.firsts), listed.vocabulary.tokens
-    frequency = np.bincount(listed.codes, minlength=len(listed.vocabulary))[FIRST_CHARACTER:]
+    conditions = listed.first_counts(np.arange(len(listed)))[listed.vocabulary.first_condition :]
+    spelled = listed.spelled
+    frequency = np.bincount(spelled.codes, minlength=len(spelled.vocabulary))[FIRST_CHARACTER:]
     alphabet = {c: int(n) for c, n in zip(listed.vocabulary.characters, frequency, strict=True)}
-    lengths = np.bincount(listed.lengths)
+    lengths = np.bincount(spelled.lengths)
     return {
         "list": listed.name,
         "sha256": listed.sha256,
@@ -37,14 +39,16 @@ def survey(listed: WordList, max_length: int, counts: bool = True) -> dict[str, 
             "holds a line break": listed.dropped.broken,
             "blank": listed.dropped.blank,
             words.UNLIKE_HEADER: listed.dropped.misfit,
+            words.UNCONDITIONED: listed.dropped.unconditioned,
         },
         tokens.say("characters"): int(frequency.sum()),
         "unit": tokens.unit,
         "lengths": {int(n): int(lengths[n]) for n in np.flatnonzero(lengths)},
         "alphabet": alphabet,
+        "conditions": dict(zip(listed.vocabulary.conditions, conditions.tolist(), strict=True)),
         "in_lower_case": len(set(tokens.split("".join(alphabet).lower()))),
         "seen_once": [c for c, n in alphabet.items() if n == 1],
-        "to_beat": _to_beat(listed) if counts else None,
+        "to_beat": _to_beat(listed, condition) if counts else None,
     }
 
 
@@ -58,9 +62,9 @@ def _leaked(listed: WordList) -> dict[str, Any] | None:
     return {"test_words": len(parts.test), "also_in_training": n, "share": n / len(parts.test)}
 
 
-def _to_beat(listed: WordList) -> dict[str, Any] | None:
+def _to_beat(listed: WordList, condition: str | None) -> dict[str, Any] | None:
     """Test losses of counting (protocol strict): the bigram, and the order that is best on the validation words."""
-    protocol = get_protocol("strict")
+    protocol = get_protocol("strict", condition)
     try:
         parts = words.split(listed, protocol)
     except UserError:
@@ -80,7 +84,7 @@ def _to_beat(listed: WordList) -> dict[str, Any] | None:
 
 def show(config: ListConfig, as_json: bool, counts: bool) -> None:
     listed = words.load(config)
-    found = survey(listed, config.max_length, counts)
+    found = survey(listed, config.max_length, counts, config.condition)
     for line in [json.dumps(found, ensure_ascii=False)] if as_json else _told(found):
         print(line)
 
@@ -112,6 +116,8 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
     shown = "  ".join(f"{visible(c)} {n:,}" for c, n in by_count[:100])
     more = f"  and {len(by_count) - 100:,} more (--json lists all)" if len(by_count) > 100 else ""
     yield f"Alphabet ({len(by_count):,} {s['unit']}s): {shown}{more}"
+    if s["conditions"]:
+        yield f"Conditions ({len(s['conditions'])}): " + "  ".join(f"{c} {n:,}" for c, n in s["conditions"].items())
     if (n := s["in_lower_case"]) < len(by_count):
         yield f"In lower case (--lowercase) it would have {n:,} {s['unit']}s: fewer to learn"
     if once := s["seen_once"]:

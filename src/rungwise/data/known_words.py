@@ -48,6 +48,7 @@ class KnownWords:
     @classmethod
     def of(cls, words: WordList, train: np.ndarray | None = None) -> KnownWords:
         """`train`: the indices of the words that train."""
+        words = words.spelled  # whatever they are given
         hashes = hash_words(words.codes, words.offsets)
         known = np.unique(hashes)
         return cls(words.vocabulary, known, None if train is None else np.setdiff1d(known, hashes[train]))

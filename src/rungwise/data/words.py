@@ -24,7 +24,7 @@ from rungwise.data.sources import NAMES_SHA256 as NAMES_SHA256
 from rungwise.data.sources import comparable
 from rungwise.data.sources import names_path as names_path
 from rungwise.data.tokens import CHARS, Tokens
-from rungwise.errors import UserError
+from rungwise.errors import UserError, closest
 from rungwise.util.files import local, portable
 from rungwise.util.hashing import derive_seed, hash_words
 
@@ -41,20 +41,37 @@ class Vocabulary:
     characters: Sequence[str]
     """A text, where each symbol is a character (--tokens chars); else a tuple."""
     tokens: Tokens = CHARS
+    conditions: tuple[str, ...] = ()
+    """What a word may be given, in order; their ids come after those of the symbols."""
 
     @classmethod
-    def of(cls, symbols: Iterable[str], tokens: Tokens) -> Self:
+    def of(cls, symbols: Iterable[str], tokens: Tokens, conditions: Iterable[str] = ()) -> Self:
         ordered = sorted(symbols)
-        return cls("".join(ordered) if tokens.kind == "chars" else tuple(ordered), tokens)
+        return cls("".join(ordered) if tokens.kind == "chars" else tuple(ordered), tokens, tuple(sorted(conditions)))
 
     def __len__(self) -> int:
+        return self.first_condition + len(self.conditions)
+
+    @property
+    def first_condition(self) -> int:
+        """Its id; len(self) where there are none."""
         return FIRST_CHARACTER + len(self.characters)
+
+    def condition(self, value: str) -> int:
+        """The id of what a word is given."""
+        if not self.conditions:
+            raise UserError("This model was trained without --condition: no word of it is given anything.")
+        value = comparable(value)
+        if value not in self.conditions:
+            raise UserError(f"No word of the training list was given {value!r}; {closest(value, self.conditions)}")
+        return self.first_condition + self.conditions.index(value)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values: characters, a text or a list; and the tokens, where these are not characters."""
+        conditions = {"conditions": list(self.conditions)} if self.conditions else {}
         if self.tokens == CHARS:
-            return {"characters": self.characters}
-        return {"characters": list(self.characters), "tokens": self.tokens.to_json()}
+            return {"characters": self.characters, **conditions}
+        return {"characters": list(self.characters), "tokens": self.tokens.to_json(), **conditions}
 
     def encode(self, word: str) -> np.ndarray:
         """The ids of a word's symbols, (symbols,) int64, without END. A symbol unknown here is an error."""
@@ -79,24 +96,26 @@ class Vocabulary:
     @property
     def told(self) -> str:
         """How many symbols, for people."""
-        return f"{len(self.characters)} {self.tokens.unit}s"
+        conditions = f", {len(self.conditions)} conditions" if self.conditions else ""
+        return f"{len(self.characters)} {self.tokens.unit}s{conditions}"
 
     def spells(self, word: str) -> bool:
         """Is every symbol of a word in it?"""
         return self.ids.keys() >= set(self.tokens.split(word))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The word up to END; PAD is skipped."""
+        """The word up to END; PAD, and what it is given, are skipped."""
         characters = []
         for i in ids:
             if i == END:
                 break
-            if i != PAD:
+            if PAD < i < self.first_condition:
                 characters.append(self.characters[i - FIRST_CHARACTER])
         return "".join(characters)
 
     def decode_rows(self, ids: np.ndarray) -> list[str]:
-        """The words of (words, width) ids, each up to its one END; PAD is skipped. Many at a time, and fast."""
+        """The words of (words, width) ids, each up to its one END; PAD is skipped, and what a word is given must be
+        left out. Many at a time, and fast."""
         if not isinstance(self.characters, str):
             symbols = np.array(["", "\n", *self.characters], dtype=object)
             return "".join(symbols[ids[ids != PAD]].tolist()).split("\n")[:-1]
@@ -105,6 +124,7 @@ class Vocabulary:
 
 
 UNLIKE_HEADER = "in rows with more or fewer cells than the header"
+UNCONDITIONED = "without a condition"
 
 
 @dataclass(frozen=True)
@@ -119,19 +139,27 @@ class Dropped:
     """Lines, or cells of a column, without a word."""
     misfit: int = 0
     """Rows of a table with more or fewer cells than its header."""
+    unconditioned: int = 0
+    """Rows whose cell of the condition is blank."""
 
     def __add__(self, other: Dropped) -> Dropped:
         return Dropped(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         """Behind a number of words: what was left out, blanks aside."""
-        reasons = ((self.long, "too long"), (self.broken, "with a line break"), (self.misfit, UNLIKE_HEADER))
+        reasons = (
+            (self.long, "too long"),
+            (self.broken, "with a line break"),
+            (self.misfit, UNLIKE_HEADER),
+            (self.unconditioned, UNCONDITIONED),
+        )
         return "".join(f", {n:,} {why} and dropped" for n, why in reasons if n)
 
 
 @dataclass(frozen=True, eq=False)
 class WordList:
-    """Words as token ids: word i is codes[offsets[i] : offsets[i + 1]], without END."""
+    """Words as token ids: word i is codes[offsets[i] : offsets[i + 1]], without END. In a list with a condition the
+    first of them is what the word is given."""
 
     name: str
     vocabulary: Vocabulary
@@ -153,8 +181,16 @@ class WordList:
         return (self[i] for i in range(len(self)))
 
     @cached_property
+    def spelled(self) -> WordList:
+        """The words alone, without what they are given."""
+        if not self.vocabulary.conditions:
+            return self
+        codes, offsets = np.delete(self.codes, self.offsets[:-1]), self.offsets - np.arange(len(self.offsets))
+        return replace(self, vocabulary=replace(self.vocabulary, conditions=()), codes=codes, offsets=offsets)
+
+    @cached_property
     def lengths(self) -> np.ndarray:
-        """(words,) int32 symbols of each. Offsets may wrap around in the subtraction; differences do not."""
+        """(words,) int32 codes of each. Offsets may wrap around in the subtraction; differences do not."""
         return np.subtract(self.offsets[1:], self.offsets[:-1], dtype=np.int32, casting="same_kind")
 
     @property
@@ -206,13 +242,15 @@ class WordList:
         return np.bincount(self.codes[self.offsets[indices]], minlength=len(self.vocabulary))
 
     def find(self, word: str) -> np.ndarray:
-        """Indices of a word in the list: none, one, or several where it is repeated. `word`: any text (comparable)."""
+        """Indices of a word in the list, whatever it is given: none, one, or several where it is repeated. `word`: any
+        text (comparable)."""
         word = comparable(word)
         if not word or not self.vocabulary.spells(word):
             return np.empty(0, dtype=np.int64)
         ids = self.vocabulary.encode(word)
-        candidates = np.flatnonzero(self.lengths == len(ids))
-        spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(ids))]
+        given = int(bool(self.vocabulary.conditions))
+        candidates = np.flatnonzero(self.lengths == given + len(ids))
+        spelled = self.codes[self.offsets[candidates][:, None] + given + np.arange(len(ids))]
         return candidates[(spelled == ids).all(axis=1)]
 
     def at(self, indices: np.ndarray) -> WordList:
@@ -224,8 +262,11 @@ class WordList:
         return replace(self, codes=codes, offsets=np.concatenate([[0], ends]))
 
     def in_vocabulary(self, vocabulary: Vocabulary) -> tuple[WordList, np.ndarray]:
-        """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot."""
-        table = np.array([PAD, END, *(vocabulary.ids.get(symbol, PAD) for symbol in self.vocabulary.characters)])
+        """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot, or
+        does not know what the word is given."""
+        given = {value: i for i, value in enumerate(vocabulary.conditions, vocabulary.first_condition)}
+        symbols = (vocabulary.ids.get(symbol, PAD) for symbol in self.vocabulary.characters)
+        table = np.array([PAD, END, *symbols, *(given.get(value, PAD) for value in self.vocabulary.conditions)])
         unknown = (table == PAD) & (np.arange(len(table)) != PAD)
         strange = np.logical_or.reduceat(unknown[self.codes], self.offsets[:-1])
         codes = table.astype(np.min_scalar_type(len(vocabulary)))[self.codes[np.repeat(~strange, self.lengths)]]
@@ -252,7 +293,8 @@ class Split:
 
 def split(words: WordList, protocol: Protocol, seed: int = 0) -> Split:
     """Divide a list as the protocol says, at random by `seed`. Every part that the protocol asks for gets a word."""
-    pool = words.firsts if protocol.distinct else np.arange(len(words))
+    spelled = words.spelled  # one that is given two things is one word: else its spelling would be on both sides
+    pool = spelled.firsts if protocol.distinct else np.arange(len(words))
     n_test = round(len(pool) * protocol.test_fraction)
     if protocol.max_test_words is not None:
         n_test = min(n_test, protocol.max_test_words)
@@ -266,7 +308,13 @@ def split(words: WordList, protocol: Protocol, seed: int = 0) -> Split:
             "to train on some and test on others."
         )
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(pool)
-    return Split(train=order[n_test + n_val :], validation=order[n_test : n_test + n_val], test=order[:n_test])
+    parts = order[n_test + n_val :], order[n_test : n_test + n_val], order[:n_test]
+    if protocol.distinct and words is not spelled:  # each word with all that it is given
+        by_word = words.firsts[np.argsort(spelled.identities[words.firsts], kind="stable")]
+        same = spelled.identities[by_word]
+        parts = [by_word[np.isin(same, part)] for part in parts]
+        parts = [np.random.default_rng(derive_seed(seed, "split")).permutation(part) for part in parts]
+    return Split(*parts)
 
 
 def describe(words: WordList, parts: Split) -> str:
@@ -288,7 +336,9 @@ def load(source: str | ListConfig = "auto", tokens: Tokens | None = None) -> Wor
     download); `auto` is `names` if it can be had, else `given-names`; `-` is standard input; else a file's path.
     """
     how = ListConfig(source) if isinstance(source, str) else source
-    plain = how.replace(encoding="utf-8", column=None)
+    if how.condition is not None and how.data in ("auto", "names", "given-names"):
+        raise UserError(f"The list {how.data} has no columns: --condition needs a table.")
+    plain = how.replace(encoding="utf-8", column=None, condition=None)
     if how.data == "auto":
         try:
             return load(plain.replace(data="names"), tokens)
@@ -335,6 +385,8 @@ def from_words(
     A set, which Python orders anew in every process, is taken in the order of its characters.
     """
     digest = hashlib.sha256()
+    if how.condition is not None:
+        raise UserError(f"{name} are words alone: --condition needs a table, by its name.")
     try:
         iterator = iter(sorted(words, key=str) if isinstance(words, set | frozenset) else words)
     except TypeError:
@@ -370,8 +422,11 @@ def _encode(
 ) -> WordList:
     tokens = known or Tokens.of(how.tokens)
     numbers: dict[str, int] = {}  # symbol -> provisional id, in the order of appearance
-    codes, lengths, dropped = [], [], Dropped()
+    codes, lengths, dropped, given = [], [], Dropped(), list[str]()
     for block in blocks:
+        if how.condition is not None:
+            block, mine, blank = _conditions(block, how, tokens)
+            given, dropped = given + mine, dropped + Dropped(unconditioned=blank)
         kept, left_out = clean(block, how, tokens)
         dropped += left_out
         seen, inverse = tokens.encode(kept, name)
@@ -386,6 +441,7 @@ def _encode(
             (dropped.long, tokens.say(f" of at most {how.max_length} characters")),
             (dropped.broken, " on one line"),
             (dropped.misfit, " in rows with as many cells as the header"),
+            (dropped.unconditioned, " with a condition"),
         )
         raise UserError(f"{name} holds no words{next((kind for n, kind in kinds if n), '')}.")
     symbols = sorted(numbers)
@@ -397,4 +453,25 @@ def _encode(
         piece = final[codes.pop()]
         joined[position : position + len(piece)] = piece
         position += len(piece)
-    return WordList(name, Vocabulary.of(symbols, tokens), joined, offsets, digest.hexdigest(), dropped)
+    listed = WordList(name, Vocabulary.of(symbols, tokens), joined, offsets, digest.hexdigest(), dropped)
+    return listed if how.condition is None else _given(listed, given)
+
+
+def _conditions(block: sources.Block, how: ListConfig, tokens: Tokens) -> tuple[list[str | None], list[str], int]:
+    """Of (word, condition) pairs: the words that have one; the condition of each of them that clean() keeps; and how
+    many have none."""
+    pairs = [(pair[0], comparable(pair[1])) if pair else (None, "") for pair in block]
+    marked = [(word, value) for word, value in pairs if value or word is None or not comparable(word)]
+    given = [value for word, value in marked if clean([word], how, tokens)[0]]
+    return [word for word, _ in marked], given, len(pairs) - len(marked)
+
+
+def _given(listed: WordList, conditions: list[str]) -> WordList:
+    """The same words, each with its condition before it."""
+    values, which = np.unique(np.array(conditions, dtype=object), return_inverse=True)
+    vocabulary = replace(listed.vocabulary, conditions=tuple(values.tolist()))
+    narrow = np.min_scalar_type(len(vocabulary))
+    ids = (which + vocabulary.first_condition).astype(narrow)
+    codes = np.insert(listed.codes.astype(narrow), listed.offsets[:-1], ids)
+    offsets = listed.offsets + np.arange(len(listed.offsets))
+    return replace(listed, vocabulary=vocabulary, codes=codes, offsets=offsets)

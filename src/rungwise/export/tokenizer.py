@@ -1,8 +1,9 @@
 """A vocabulary as a tokenizer of Hugging Face's: every symbol one token, with the ids that the model knows.
 
-END is written as a line break and PAD as text that ends in one: no word holds a line break, so no word can ever be
-taken for either of them, whatever else is in the alphabet. A file with a word a line reads as words parted by END.
-A symbol outside the alphabet has no token, and there is none that could stand for it: encoding it is an error.
+END is written as a line break, and PAD and what a word is given as text that ends in one: no word holds a line break,
+so no word can ever be taken for any of them, whatever else is in the alphabet. A file with a word a line reads as words
+parted by END. A symbol outside the alphabet has no token, and there is none that could stand for it: encoding it is an
+error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from rungwise.data.tokens import Tokens
 from rungwise.data.words import END, FIRST_CHARACTER, PAD, Vocabulary
+from rungwise.export.check import symbols
 from rungwise.util.files import write_json
 
 END_TEXT, PAD_TEXT = "\n", "<pad>\n"
@@ -24,9 +26,10 @@ def native(vocabulary: Vocabulary, start_token: bool) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     ids = {PAD_TEXT: PAD, END_TEXT: END}
-    ids |= {character: i for i, character in enumerate(vocabulary.characters, FIRST_CHARACTER)}
+    ids |= {symbol: i for i, symbol in enumerate(symbols(vocabulary), FIRST_CHARACTER)}
+    special = [PAD_TEXT, END_TEXT, *symbols(vocabulary)[len(vocabulary.characters) :]]
     tokenizer = Tokenizer(models.WordLevel(ids))
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (PAD_TEXT, END_TEXT)])
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
     tokenizer.normalizer = normalizers.NFC()  # as words.read() brings a list to it
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_pattern(vocabulary.tokens)), "isolated")
     tokenizer.decoder = decoders.Fuse()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from rungwise.config import Protocol, WordStart
 from rungwise.data.batches import Tape
 from rungwise.data.known_words import KnownWords
-from rungwise.data.words import Vocabulary, WordList
+from rungwise.data.words import FIRST_CHARACTER, Vocabulary, WordList
 from rungwise.errors import UserError
 from rungwise.inference.score import Scores, score
 from rungwise.model.transformer import Transformer
@@ -57,6 +58,7 @@ class Assessment:
             "dropped_too_long": listed.dropped.long,
             "dropped_with_a_line_break": listed.dropped.broken,
             "dropped_rows_unlike_the_header": listed.dropped.misfit,
+            "dropped_without_a_condition": listed.dropped.unconditioned,
             "words_scored": len(self.words),
             tokens.say("words_with_unknown_characters"): self.n_unknown_words,
             tokens.say("unknown_characters"): self.unknown,
@@ -70,6 +72,7 @@ class Assessment:
             "perplexity_per_word": _exp(float(by_word.mean())),
             "accuracy": self.scores.accuracy,
             "by_part": self._by_part(),
+            **({"by_condition": self._by_condition()} if self.words.vocabulary.conditions else {}),
             "most_likely": [[self.words[i], round(float(each[i]), 4)] for i in order[:N_EXTREMES]],
             "least_likely": [[self.words[i], round(float(each[i]), 4)] for i in order[::-1][:N_EXTREMES]],
         }
@@ -79,10 +82,20 @@ class Assessment:
         are. A loss on words that it was trained on says little of others."""
         if self.known is None:
             return {}
-        parts = np.array(self.known.parts(hash_words(self.words.codes, self.words.offsets)))
+        words = self.words.spelled
+        return self._by(self.known.parts(hash_words(words.codes, words.offsets)))
+
+    def _by_condition(self) -> dict[str, Any]:
+        """The same of the words that are given each value."""
+        given = self.words.codes[self.words.offsets[:-1]] - self.words.vocabulary.first_condition
+        return self._by([self.words.vocabulary.conditions[i] for i in given.tolist()])
+
+    def _by(self, kinds: Sequence[str]) -> dict[str, Any]:
+        """Words and nats a symbol of each kind that there is; `kinds`: (words,)."""
+        kind_of = np.array(kinds)
         found, unit = {}, self.words.vocabulary.tokens.say("nats_per_character")
-        for part in dict.fromkeys(parts.tolist()):
-            mine = parts == part
+        for part in dict.fromkeys(kinds):
+            mine = kind_of == part
             nats, tokens = self.scores.words[mine].sum(), self.scores.lengths[mine].sum()
             found[part] = {"words": int(mine.sum()), unit: float(nats / tokens)}
         return found
@@ -98,9 +111,16 @@ def assess(
 ) -> Assessment:
     """Score the words of a list, each begun as the model's words begin; repeated words count each time. `own`: the
     words of the model's own list."""
+    if bool(listed.vocabulary.conditions) != bool(vocabulary.conditions):
+        raise UserError(
+            f"{listed.name} must be read with a condition where the model was trained with one, and only there."
+        )
     known, holds_unknown = listed.in_vocabulary(vocabulary)
-    counts = np.bincount(listed.codes, minlength=len(listed.vocabulary))[2:]
-    strange = [(c, int(n)) for c, n in zip(listed.vocabulary.characters, counts, strict=True)]
+    counts = np.bincount(listed.codes, minlength=len(listed.vocabulary))[FIRST_CHARACTER:].tolist()
+    given = dict(zip(listed.vocabulary.conditions, counts[len(listed.vocabulary.characters) :], strict=True))
+    for value in given.keys() - set(vocabulary.conditions):
+        vocabulary.condition(value)  # says that it is unknown
+    strange = [(c, n) for c, n in zip(listed.vocabulary.characters, counts, strict=False)]
     strange = sorted(((c, n) for c, n in strange if c not in vocabulary.ids), key=lambda pair: -pair[1])
     unit = vocabulary.tokens.unit
     if not len(known):

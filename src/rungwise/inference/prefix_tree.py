@@ -50,6 +50,8 @@ class Sampling(Config):
     """No word twice."""
     new_only: bool = False
     """No word that stands in the list that the model was made for, its held-out words included."""
+    given: str | None = None
+    """What every word is given, of a model with a condition; None: as often as in the training words."""
 
     def __post_init__(self) -> None:
         self._require("temperature", 0 <= self.temperature < float("inf"), "at least 0 and finite")
@@ -68,6 +70,7 @@ class SamplingFields(TypedDict, total=False):
     max_length: int | None
     unique: bool
     new_only: bool
+    given: str | None
 
 
 ROOT = np.empty((1, 0), dtype=np.int32)
@@ -164,14 +167,19 @@ class Drawer:
         self.seed = derive_seed(seed, "sampling")
         self.start = firsts is None  # END is fed before the first character
         self.scored_from = 2 if self.start and not first_scored else 1  # tokens read before the first one that counts
-        self.longest = longest = min(sampling.max_length or config.block_size - 1, config.block_size - 1)
+        conditioned = bool(vocabulary.conditions)
+        self.begin = self.start + conditioned  # tokens before the first character: END, or what a word is given
+        self.longest = longest = min(sampling.max_length or config.block_size, config.block_size - 1 - conditioned)
         self.prefix = comparable(sampling.prefix, beginning=True)
         given = vocabulary.encode(self.prefix)
         if len(given) > longest:
             unit = vocabulary.tokens.unit
             raise UserError(f"The prefix {self.prefix!r} is longer than the longest word ({longest} {unit}s).")
         self.given = np.concatenate([[END], given]) if self.start else given
-        self.width = longest + self.start
+        if conditioned or sampling.given is not None:
+            condition = PAD if sampling.given is None else vocabulary.condition(sampling.given)
+            self.given = np.concatenate([[condition], given])
+        self.width = longest + self.begin
         a_prefix = config.n_layer * 2 * config.attention_width * self.width * 4
         self.most = max(1, min(MOST_PREFIXES, CACHE_BYTES // a_prefix))
         self.tree = make_tree(model, self.most, self.width)  # one pass a position is remembered
@@ -188,7 +196,7 @@ class Drawer:
         numbers = np.concatenate([self._numbers(block) for block in blocks])
         begin = first - blocks[0] * WORDS_A_BLOCK
         ids, log_likelihood = self._draw(numbers[begin : begin + n])
-        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.start :])], log_likelihood
+        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.begin :])], log_likelihood
 
     def _word(self, drawn: str) -> str:
         """The word that was drawn, as a list would hold it. Empty where none of this alphabet and length could, such
@@ -208,7 +216,7 @@ class Drawer:
     def _begin(self, numbers: np.ndarray) -> _Branch:
         """All words, before anything is read."""
         every = np.arange(len(numbers))
-        if len(self.given) or self.firsts is None:
+        if self.firsts is None or (len(self.given) and self.given[0] != PAD):
             return _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
         share = np.cumsum(self.firsts, dtype=np.float64)
         drawn = np.searchsorted(share / share[-1], numbers[:, 0] / 2**32, side="right")
@@ -247,8 +255,8 @@ class Drawer:
         elif time == self.width:  # no room for another character: the word ends
             token = np.full(len(alive), END)
         else:
-            logits[:, PAD] = -torch.inf
-            if self.start and time == 1:
+            logits[:, PAD] = logits[:, self.vocabulary.first_condition :] = -torch.inf
+            if time == self.begin == 1:
                 logits[:, END] = -torch.inf  # a word has at least one character
             token = _pick(self.distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
         ids[alive, time] = token

@@ -175,8 +175,9 @@ def collect(
         **run.vocabulary.to_json(),
         "unit": run.vocabulary.tokens.unit,
         "firsts": run.firsts.tolist(),
-        "block_size": run.model.config.block_size,
+        "block_size": run.model.config.block_size - bool(run.vocabulary.conditions),
         "protocol": run.protocol.name,
+        "given": run.protocol.given,
         "scored": run.protocol.scored,
         "n_train": int(run.firsts.sum()),
         "example": "",
@@ -200,8 +201,9 @@ def describe(listed: WordList, parts: Split, protocol: Protocol) -> dict[str, An
         **listed.vocabulary.to_json(),
         "unit": listed.vocabulary.tokens.unit,
         "firsts": listed.first_counts(parts.train).tolist(),
-        "block_size": listed.block_size,
+        "block_size": listed.spelled.block_size,
         "protocol": protocol.name,
+        "given": protocol.given,
         "scored": protocol.scored,
         "n_train": len(parts.train),
         "example": _example(listed),
@@ -337,6 +339,7 @@ def _example(listed: WordList) -> str:
 
 def _members(listed: WordList, indices: np.ndarray) -> dict[str, Any]:
     """A Bloom filter (Bloom 1970) of some words: a few bits a word, no word missed, few wrongly found."""
+    listed = listed.spelled
     distinct = np.unique(listed.identities[indices])
     n = len(distinct)
     n_bits = max(64, min(16 * n, MOST_BITS))

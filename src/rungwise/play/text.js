@@ -14,7 +14,7 @@ export function openList(values) {
   const lengths = [...new Set(characters.map((character) => character.length))].sort((a, b) => b - a);
   const filter = (words) => words && { ...words, filter: bytesOf(words.data) };
   const joined = characters.join("");
-  return { ...values, characters, ids, lengths, members: filter(values.members), held_out: filter(values.held_out), direction: direction(values.example || joined) };
+  return { ...values, characters, conditions: values.conditions ?? [], ids, lengths, members: filter(values.members), held_out: filter(values.held_out), direction: direction(values.example || joined) };
 }
 
 /** The word that a text is, as sources.py has it: in Unicode's composed form, without outer blanks. `beginning`: of a
@@ -57,12 +57,17 @@ export function asListed(list, ids, prefix) {
   return fits && prefix.every((id, i) => found[i] === id) ? found : null;
 }
 
+/** The id of what a word is given; 0 where the list has no conditions. */
+export const conditionId = (list, value) => list.conditions.length
+  && list.characters.length + FIRST_CHARACTER + Math.max(0, list.conditions.indexOf(value));
+
 const NAMES = { " ": "space", "\u200c": "no join", "\u200d": "join" };
 
 /** A token as one can see it: combining marks on a circle, spaces, joiners and controls by name. */
 export function glyph(list, id) {
   if (id === END) return "end";
   if (id === PAD) return "pad";
+  if (id >= list.characters.length + FIRST_CHARACTER) return list.conditions[id - list.characters.length - FIRST_CHARACTER];
   const character = list.characters[id - FIRST_CHARACTER];
   if (Object.hasOwn(NAMES, character)) return NAMES[character];
   if (/^\p{M}$/u.test(character)) return `\u25cc${character}`;

@@ -55,7 +55,8 @@ def empty() -> dict[str, Any]:
 
 def _words(listed: WordList) -> dict[str, Any] | None:
     data = _packed("\n".join(listed).encode())
-    fits = len(data) <= MOST_BYTES and listed.vocabulary.tokens == CHARS  # the page trains on characters
+    plain = listed.vocabulary.tokens == CHARS and not listed.vocabulary.conditions  # the page trains on characters
+    fits = len(data) <= MOST_BYTES and plain
     return {"name": listed.name, "sha256": listed.sha256, "data": data} if fits else None
 
 

@@ -154,7 +154,9 @@ def load_config(folder: Path) -> Configs:
             raise UserError(f"{path}: {name!r} is missing.")
         parts[name] = kind.from_dict(part, f"{path}: {name}")
     configs = Configs(**parts, info=values)
-    if values.pop("word_start", start := configs.word_start.to_dict()) != start:  # runs of version 0.1.0 have none
+    start = configs.word_start.to_dict()
+    told = values.pop("word_start", start)  # runs of version 0.1.0 have none, and none has told a condition before
+    if not isinstance(told, dict) or {"given": None, **told} != start:
         raise UserError(f"{path}: word_start must be {start}: it follows from protocol and train.")
     return configs
 
@@ -164,8 +166,11 @@ def load_vocabulary(folder: Path, vocab_size: int) -> tuple[Vocabulary, np.ndarr
     path = folder / VOCABULARY
     values = read_json(path)
     characters, firsts, tokens = values.get("characters"), values.get("firsts"), values.get("tokens", "chars")
+    conditions = values.get("conditions", [])
+    if not _texts(conditions) or conditions != sorted(set(conditions)):
+        raise UserError(f"{path}: 'conditions' must be distinct texts in order.")
     kind = str if tokens == "chars" else list  # each of the one text, or each of the list, is a symbol
-    if not isinstance(characters, kind) or FIRST_CHARACTER + len(characters) != vocab_size:
+    if not isinstance(characters, kind) or FIRST_CHARACTER + len(characters) + len(conditions) != vocab_size:
         raise UserError(f"{path} does not fit the model's vocab_size={vocab_size}.")
     if not _texts(list(characters)) or list(characters) != sorted(set(characters)):
         raise UserError(f"{path}: 'characters' must be distinct characters in order.")
@@ -178,7 +183,7 @@ def load_vocabulary(folder: Path, vocab_size: int) -> tuple[Vocabulary, np.ndarr
         and sum(firsts[FIRST_CHARACTER:]) == sum(firsts) > 0
     ):
         raise UserError(f"{path}: 'firsts' must count how often each of {vocab_size} tokens begins a word.")
-    return Vocabulary.of(characters, Tokens.from_json(tokens)), np.array(firsts)
+    return Vocabulary.of(characters, Tokens.from_json(tokens), conditions), np.array(firsts)
 
 
 def _texts(values: Any) -> bool:
