@@ -103,7 +103,7 @@ def _data(run: Run) -> str:
     unit = run.vocabulary.tokens.unit
     return (
         f"## Data\n\nThe list {_code(run.info.get('data'))} (SHA-256 {_code(run.info.get('data_sha256'))}): {words}"
-        f"{run.vocabulary.told}, the longest word {run.model.config.block_size - 1} {unit}s long. Split as "
+        f"{run.vocabulary.told}, the longest word {run.longest} {unit}s long. Split as "
         f"protocol {run.protocol.name} of rungwise says: "
         f"{'distinct words' if run.protocol.distinct else 'words with their repetitions'}, at random."
     )

@@ -132,7 +132,7 @@ def assess(
     if config.position == "learned":  # RoPE, or no position at all, goes on as long as a word does
         known = known.at(np.flatnonzero(known.lengths + start.end_fed <= config.block_size))
         if not len(known):
-            longest = config.block_size - start.end_fed
+            longest = config.block_size - start.end_fed - bool(vocabulary.conditions)
             raise UserError(
                 f"No word of {listed.name} can be scored: each that the model can spell is longer than the {longest} "
                 f"{unit}s that its learned positions reach."

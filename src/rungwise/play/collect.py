@@ -175,7 +175,7 @@ def collect(
         **run.vocabulary.to_json(),
         "unit": run.vocabulary.tokens.unit,
         "firsts": run.firsts.tolist(),
-        "block_size": run.model.config.block_size - bool(run.vocabulary.conditions),
+        "block_size": run.longest + 1,
         "protocol": run.protocol.name,
         "given": run.protocol.given,
         "scored": run.protocol.scored,

@@ -77,6 +77,11 @@ class Run:
         return WordStart.of(self.protocol, self.train_config)
 
     @property
+    def longest(self) -> int:
+        """Symbols of the longest word that it draws."""
+        return self.model.config.block_size - 1 - bool(self.vocabulary.conditions)
+
+    @property
     def sampled_firsts(self) -> np.ndarray | None:
         """What generate() takes as `firsts`: None where the model draws its first character itself."""
         return None if self.word_start.end_fed else self.firsts
