@@ -39,7 +39,7 @@ def survey(listed: WordList, max_length: int, counts: bool = True, condition: st
             "holds a line break": listed.dropped.broken,
             "blank": listed.dropped.blank,
             words.UNLIKE_HEADER: listed.dropped.misfit,
-            words.UNCONDITIONED: listed.dropped.unconditioned,
+            **({words.UNCONDITIONED: listed.dropped.unconditioned} if condition else {}),
         },
         tokens.say("characters"): int(frequency.sum()),
         "unit": tokens.unit,
