@@ -18,6 +18,11 @@ PAD, END = 0, 1
 FIRST_CHARACTER = 2
 
 
+def one_line(condition: str) -> str:
+    """What a word is given, as it is kept and compared: comparable(), any blanks inside as one space."""
+    return " ".join(comparable(condition).split())
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The symbols of a list in code-point order; a symbol's id is its place plus FIRST_CHARACTER."""
@@ -45,7 +50,7 @@ class Vocabulary:
         """The id of what a word is given."""
         if not self.conditions:
             raise UserError("This model was trained without --condition: no word of it is given anything.")
-        value = comparable(value)
+        value = one_line(value)
         if value not in self.conditions:
             raise UserError(f"No word of the training list was given {value!r}; {closest(value, self.conditions)}")
         return self.first_condition + self.conditions.index(value)
@@ -69,9 +74,9 @@ class Vocabulary:
 
     def encode_all(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Of many words: the ids of all, one after the other, and the offsets (words + 1,) at which each begins."""
-        split = self.tokens.split_all(words)
+        split, ids = self.tokens.split_all(words), self.ids
         offsets = np.concatenate([[0], np.cumsum([len(symbols) for symbols in split], dtype=np.int64)])
-        return np.array([self.ids[symbol] for symbols in split for symbol in symbols], dtype=np.int64), offsets
+        return np.array([ids[symbol] for symbols in split for symbol in symbols], dtype=np.int64), offsets
 
     @cached_property
     def ids(self) -> dict[str, int]:

@@ -28,6 +28,7 @@ from rungwise.data.vocabulary import END as END
 from rungwise.data.vocabulary import FIRST_CHARACTER as FIRST_CHARACTER
 from rungwise.data.vocabulary import PAD as PAD
 from rungwise.data.vocabulary import Vocabulary as Vocabulary
+from rungwise.data.vocabulary import one_line
 from rungwise.errors import UserError
 from rungwise.util.files import local, portable
 from rungwise.util.hashing import derive_seed, hash_words
@@ -92,11 +93,13 @@ class WordList:
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))
 
-    @cached_property
+    @property
     def spelled(self) -> WordList:
         """The words alone, without what they are given."""
-        if not self.vocabulary.conditions:
-            return self
+        return self._spelled if self.vocabulary.conditions else self
+
+    @cached_property
+    def _spelled(self) -> WordList:
         codes, offsets = np.delete(self.codes, self.offsets[:-1]), self.offsets - np.arange(len(self.offsets))
         return replace(self, vocabulary=replace(self.vocabulary, conditions=()), codes=codes, offsets=offsets)
 
@@ -322,10 +325,10 @@ def clean(block: sources.Block, how: ListConfig, tokens: Tokens) -> tuple[list[S
     of a list."""
     cells = [cell.lower() if how.lowercase else cell for cell in block if cell is not None]
     words = [word for cell in cells if (word := comparable(cell))]
-    one_line = tokens.split_all([word for word in words if "\n" not in word and "\r" not in word])
-    kept = [word for word in one_line if len(word) <= how.max_length]
+    split = tokens.split_all([word for word in words if "\n" not in word and "\r" not in word])
+    kept = [word for word in split if len(word) <= how.max_length]
     return kept, Dropped(
-        len(one_line) - len(kept), len(words) - len(one_line), len(cells) - len(words), len(block) - len(cells)
+        len(split) - len(kept), len(words) - len(split), len(cells) - len(words), len(block) - len(cells)
     )
 
 
@@ -372,7 +375,7 @@ def _encode(
 def _conditions(block: sources.Block, how: ListConfig, tokens: Tokens) -> tuple[list[str | None], list[str], int]:
     """Of (word, condition) pairs: the words that have one; the condition of each of them that clean() keeps; and how
     many have none."""
-    pairs = [(pair[0], comparable(pair[1])) if pair else (None, "") for pair in block]
+    pairs = [(pair[0], one_line(pair[1])) if pair else (None, "") for pair in block]
     marked = [(word, value) for word, value in pairs if value or word is None or not comparable(word)]
     given = [value for word, value in marked if clean([word], how, tokens)[0]]
     return [word for word, _ in marked], given, len(pairs) - len(marked)
