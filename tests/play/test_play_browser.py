@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,17 @@ import pytest
 import torch
 
 from helpers import tiny_run
-from play_runs import made_up, read_words, save_untrained, small_climb
-from rungwise.config import ModelConfig, TrainConfig
+from play_runs import made_up, read_words, save_untrained, small_climb, untrained
+from rungwise.config import ListConfig, ModelConfig, TrainConfig, get_protocol
 from rungwise.data.batches import Tape
 from rungwise.data.sources import comparable
-from rungwise.data.words import END, WordList, split
+from rungwise.data.words import END, WordList, read, split
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.play.collect import CHAPTERS, code, collect, find
 from rungwise.play.page import build
+from rungwise.training import run_dir
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'rungwise[dev]')")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -529,6 +532,27 @@ def test_awkward_lists_show_right(open_page: Any, tmp_path: Path, kind: str) -> 
     assert all(set(text) <= set(listed.vocabulary.characters) for text in drawn.all_inner_texts())
     assert drawn.first.get_attribute("dir") == "auto" and page.get_attribute("#generate-words", "dir") == direction
     assert page.locator("script").count() == 2 and page.locator("bdi b, bdi i").count() == 0
+
+
+def test_generate_offers_what_words_are_given(open_page: Any, tmp_path: Path) -> None:
+    rows = "".join(f"{word},{'fm'[i % 2]}\n" for i, word in enumerate(made_up(60)))
+    listed = read(io.BytesIO(f"name,sex\n{rows}".encode()), "l.csv", ListConfig("-", column="name", condition="sex"))
+    run = replace(untrained(listed, RUNGS["final"], "strict"), protocol=get_protocol("strict", "sex"))
+    run_dir.save(tmp_path / "run", run, [])
+    watched = open_page(write_page(tmp_path, find([tmp_path / "run"]), listed))
+    page = watched.go("view=generate")
+    drawn = {}
+    for value in ("f", "m"):
+        page.select_option("#given", value)
+        drawn[value] = page.locator("#generate-words .word").all_inner_texts()
+        assert ("given=m" in page.url) == (value == "m")
+    assert drawn["f"] != drawn["m"] and page.inner_text("label[for=given]") == "Given: sex"
+    assert page.locator("#given option").all_inner_texts() == ["f", "m"]
+    assert "every character and the end (given sex) are scored" in page.inner_text("#about")
+    for view in VIEWS:
+        watched.go(f"view={view}&given=m&word=kael")
+    assert not watched.go("view=generate&given=zz").evaluate("document.querySelector('#given').selectedIndex > 0")
+    watched.quiet()
 
 
 def test_light_and_quick(open_page: Any, tmp_path: Path) -> None:

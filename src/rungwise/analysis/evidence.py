@@ -253,7 +253,7 @@ def _group(found: Sequence[tuple[Path, Result]]) -> Measured:
     results = sorted(kept.values(), key=lambda r: (list(RUNGS).index(r.rung), r.seed))
     folders, first = list(dict.fromkeys(folder for folder, _ in found)), everything[0]
     return Measured(
-        get_protocol(first.protocol),
+        get_protocol(first.protocol, first.detail.get("reading", {}).get("condition")),
         first.data,
         first.data_sha256,
         first.split_seed,

@@ -21,7 +21,7 @@ from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import WORDS_HEADER, rows, show, word_rows
 from rungwise.analysis.verdicts import LITTLE
 from rungwise.cli.flags import configured
-from rungwise.cli.options import ClimbCommand, OfList
+from rungwise.cli.options import ClimbCommand, OfNewList
 from rungwise.config import EngineConfig, ListConfig, WordStart, get_protocol, rules
 from rungwise.data import words
 from rungwise.data.known_words import LEGEND, OF_A_SPLIT, marked
@@ -55,11 +55,12 @@ def climb(request: ClimbCommand) -> None:
 
     rungs, plan, out = prepare(request)
     engines = " and ".join(dict.fromkeys(describe_engine(plan.how, rung.model.family) for rung in plan.rungs))
+    tokens = plan.words.vocabulary.tokens
     console.print(words.describe(plan.words, plan.parts))
     console.print(
-        f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
-        f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % CI; the step "
-        f"is the paired change in test loss. Engine {engines}."
+        f"Protocol {plan.protocol.name}: {tokens.say(plan.protocol.scored)} are scored. Losses are nats a "
+        f"{tokens.unit}, exact over the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % "
+        f"CI; the step is the paired change in test loss. Engine {engines}."
     )
     if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
         console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
@@ -146,7 +147,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     if request.on != "ray" and request.address:
         raise UserError("--address is of a Ray cluster: say --on ray, too.")
     rungs = select(request.rungs)
-    protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"))
+    protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"), request.condition)
     if request.tune and not protocol.val_fraction:
         raise UserError(f"--tune chooses on validation words, and protocol {protocol.name} has none; use strict.")
     measured = {rung.name: rung for rung in [*rungs, *(select("article,ablations") if request.ablate else [])]}
@@ -164,7 +165,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         range(request.seeds),
         request.steps,
         how=how,
-        reading={name: mine for name, value in vars(OfList()).items() if (mine := getattr(request, name)) != value},
+        reading={name: mine for name, value in vars(OfNewList()).items() if (mine := getattr(request, name)) != value},
         snapshots=request.snapshots,
     )
     return rungs, plan, out

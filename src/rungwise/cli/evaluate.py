@@ -11,6 +11,7 @@ from rungwise.cli.flags import changed, configured
 from rungwise.cli.options import EvalCommand
 from rungwise.config import ListConfig
 from rungwise.data import words
+from rungwise.errors import UserError
 from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
 from rungwise.inference.guesses import Guesses, finite, guess_numbers
@@ -21,10 +22,20 @@ from rungwise.util import hints
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
     run = load(run_of(options.run_dir), options.weights)
-    source = configured(ListConfig, options, data=options.list)
-    listed = words.load(source.replace(lowercase=options.lowercase or run.lowercase))
+    source = configured(ListConfig, options, data=options.list, tokens="chars", condition=None)
+    source = source.replace(lowercase=options.lowercase or run.lowercase)
+    if (given := run.protocol.given) is not None:
+        if source.column is None:
+            raise UserError(
+                f"Each word of this model is given its {given}: give a table with a column {given!r}, and name the "
+                "--column of the words."
+            )
+        source = source.replace(condition=given)
+    listed = words.load(source, run.vocabulary.tokens)
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary, guesses = found.summary(run.protocol, listed), None
+    if options.guess_number and run.protocol.given:
+        raise UserError(f"--guess-number: each word of this model is given its {run.protocol.given}; it takes others.")
     if options.guess_number:
         guesses = guess_numbers(found, run.model, run.vocabulary, run.sampled_firsts)
         summary["guess_numbers"] = guesses.summary()
@@ -39,8 +50,9 @@ def evaluate(options: EvalCommand) -> None:
 
 
 def _lines(found: Assessment, guesses: Guesses | None, as_json: bool) -> Iterator[str]:
-    """Nats of each word, nats a character, and its guess number where it was asked for, in the list's order."""
-    columns = {"nats": found.scores.words, "nats_per_character": found.scores.words / found.scores.lengths}
+    """Nats of each word, nats a symbol, and its guess number where it was asked for, in the list's order."""
+    each = found.words.vocabulary.tokens.say("nats_per_character")
+    columns = {"nats": found.scores.words, each: found.scores.words / found.scores.lengths}
     if guesses:
         columns |= {"guess_number": guesses.number, "guess_number_error": guesses.error}
     if not as_json:
@@ -58,30 +70,34 @@ def _large(value: float | None, digits: int) -> str:
 
 
 def _told(s: dict[str, Any]) -> Iterator[str]:
+    unit = s["unit"]
     yield f"{s['list']}: {s['words']:,} words, {s['words_scored']:,} scored (protocol {s['protocol']}: {s['scored']})"
-    if s["words_with_unknown_characters"]:
-        shown = ", ".join(f"{c!r} {n:,}" for c, n in list(s["unknown_characters"].items())[:10])
-        yield (
-            f"Not scored: {s['words_with_unknown_characters']:,} words with characters outside the alphabet "
-            f"({len(s['unknown_characters'])} of them: {shown})"
-        )
+    if n := s[f"words_with_unknown_{unit}s"]:
+        unknown = s[f"unknown_{unit}s"]
+        shown = ", ".join(f"{c!r} {times:,}" for c, times in list(unknown.items())[:10])
+        yield f"Not scored: {n:,} words with {unit}s outside the alphabet ({len(unknown)} of them: {shown})"
     if n := s["words_beyond_the_last_position"]:
         yield f"Not scored: {n:,} words longer than the model's learned positions reach"
     for key, what in (
         ("dropped_too_long", "words longer than --max-length"),
         ("dropped_with_a_line_break", "words that hold a line break"),
         ("dropped_rows_unlike_the_header", "rows with more or fewer cells than the header"),
+        ("dropped_without_a_condition", "words without a condition"),
     ):
         if n := s[key]:
             yield f"Not read: {n:,} {what}"
     yield (
-        f"{s['nats_per_character']:.4f} nats, {s['bits_per_character']:.4f} bits a character; perplexity "
-        f"{_large(s['perplexity_per_character'], 3)} a character, {_large(s['perplexity_per_word'], 1)} a word"
+        f"{s[f'nats_per_{unit}']:.4f} nats, {s[f'bits_per_{unit}']:.4f} bits a {unit}; perplexity "
+        f"{_large(s[f'perplexity_per_{unit}'], 3)} a {unit}, {_large(s['perplexity_per_word'], 1)} a word "
+        f"({s['bits_per_word']:.2f} bits)"
     )
     if len(s["by_part"]) > 1 or "training" in s["by_part"]:
-        parts = (f"{part} {p['nats_per_character']:.4f} ({p['words']:,} words)" for part, p in s["by_part"].items())
-        yield f"Nats a character by what the model knows of a word: {', '.join(parts)}"
-    yield f"{s['accuracy']:.1%} of characters are the model's first guess"
+        parts = (f"{part} {p[f'nats_per_{unit}']:.4f} ({p['words']:,} words)" for part, p in s["by_part"].items())
+        yield f"Nats a {unit} by what the model knows of a word: {', '.join(parts)}"
+    if by_condition := s.get("by_condition"):
+        parts = (f"{value} {p[f'nats_per_{unit}']:.4f} ({p['words']:,} words)" for value, p in by_condition.items())
+        yield f"Nats a {unit} by condition: {', '.join(parts)}"
+    yield f"{s['accuracy']:.1%} of {unit}s are the model's first guess"
     if guesses := s.get("guess_numbers"):
         number, error = guesses["median"]
         shown = "more than the model writes" if number is None else f"{number:,.0f} (standard error {error:,.0f})"
@@ -89,4 +105,4 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
         shares = (f"{float(most):,.0f}: {share:.1%}" for most, share in guesses["guessed_within"].items())
         yield f"Words guessed within {', '.join(shares)}"
     for title, key in (("Most likely", "most_likely"), ("Least likely", "least_likely")):
-        yield f"{title} (nats a character): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])
+        yield f"{title} (nats a {unit}): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])

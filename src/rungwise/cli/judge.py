@@ -22,7 +22,7 @@ def judge(options: JudgeCommand) -> None:
     if options.list == options.samples == "-":
         raise UserError("Only one of LIST and SAMPLES can be - (standard input).")
     protocol, valid = get_protocol(options.protocol), rule(options.valid) if options.valid is not None else None
-    source = configured(ListConfig, options, data=options.list)
+    source = configured(ListConfig, options, data=options.list, tokens="chars", condition=None)
     listed, samples = words.load(source), words.load(source.replace(data=options.samples, column=None))
     parts = words.split(listed, protocol)
     train = list(listed.at(parts.train))

@@ -33,8 +33,18 @@ class OfList:
     """Read every word in lower case: fewer characters to learn."""
 
 
+@dataclass(kw_only=True)
+class OfNewList(OfList):
+    """Options of commands that no model tells what a symbol is."""
+
+    tokens: str = "chars"
+    """One symbol: chars, graphemes (what a reader takes for a character), or a file with a token a line."""
+    condition: str | None = None
+    """What every word is given: this column's value in its row (gender, language, ...); needs --column."""
+
+
 @dataclass
-class ClimbCommand(OfList):
+class ClimbCommand(OfNewList):
     """Climb the ladder: train every rung with several seeds, and compare them.
 
     Leaves results.jsonl, and a run directory for each rung and seed.
@@ -136,6 +146,8 @@ class SampleCommand(OfRun):
     """Draw from the most probable characters that together hold this much probability."""
     prefix: str = ""
     """What every word begins with."""
+    given: str | None = None
+    """What every word is given, by a model that was trained with --condition; unset: as often as in training."""
     max_length: int | None = None
     """Words end here at the latest."""
     seed: int = 0
@@ -186,7 +198,7 @@ class EvalCommand(OfList, OfRun):
 
 
 @dataclass
-class DataCommand(OfList):
+class DataCommand(OfNewList):
     """Describe a list of words: repeats, lengths, alphabet, losses to beat.
 
     Also what is dropped, and how many test words would be in training, too.

@@ -24,6 +24,8 @@ class Protocol(Config):
     """Share of the words that only the final score sees."""
     max_test_words: int | None = None
     """At most so many test words."""
+    given: str | None = None
+    """The column whose value a word is given: fed in the place of END, before the first character."""
 
     def __post_init__(self) -> None:
         self._require("val_fraction", 0 <= self.val_fraction < 1, "at least 0 and below 1")
@@ -36,7 +38,7 @@ class Protocol(Config):
     @property
     def word_start(self) -> WordStart:
         """How a word begins for models that are trained on words."""
-        return WordStart(end_fed=self.start_token, first_scored=self.start_token)
+        return WordStart(self.start_token, self.start_token, self.given)
 
     @property
     def scored(self) -> str:
@@ -56,7 +58,9 @@ class WordStart(Config):
     end_fed: bool
     """END is fed before the first character, which the model then predicts; else the first character is given."""
     first_scored: bool
-    """The first character counts in losses and likelihoods."""
+    """The first character counts in losses and likelihoods; under a condition, it always does."""
+    given: str | None = None
+    """What is fed instead of END, Protocol.given: to the model it is a first character, of a word one longer."""
 
     def __post_init__(self) -> None:
         if self.first_scored and not self.end_fed:
@@ -64,11 +68,15 @@ class WordStart(Config):
 
     @classmethod
     def of(cls, protocol: Protocol, train: TrainConfig) -> WordStart:
-        return cls(protocol.start_token or train.batching == "stream", protocol.start_token)
+        if protocol.given is not None and train.batching == "stream":
+            raise UserError("batching 'stream' runs on from word to word: with a condition, train on words.")
+        return cls(protocol.start_token or train.batching == "stream", protocol.start_token, protocol.given)
 
     @property
     def scored(self) -> str:
         """What a loss is a mean over, for captions."""
+        if self.given is not None:
+            return f"every character and the end (given {self.given})"
         if self.first_scored:
             return "every character and the end"
         return "characters 2..n and the end" + ", each word behind an END" * self.end_fed
@@ -91,7 +99,8 @@ PROTOCOLS = {
 }
 
 
-def get_protocol(name: str) -> Protocol:
+def get_protocol(name: str, given: str | None = None) -> Protocol:
+    """`given`: the condition's column."""
     if name not in PROTOCOLS:
         raise UserError(f"Unknown protocol {name!r}; {closest(name, PROTOCOLS)}")
-    return PROTOCOLS[name]
+    return PROTOCOLS[name] if given is None else PROTOCOLS[name].replace(start_token=False, given=given)

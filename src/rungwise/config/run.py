@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rungwise.config.fields import Config
+from rungwise.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
@@ -28,13 +29,20 @@ class ListConfig(Config):
     """Of the file."""
     column: str | None = None
     """Take the words from this column of a CSV, TSV or Parquet file; None: one word a line."""
+    condition: str | None = None
+    """What every word is given: this column's value in its row (gender, language, ...); needs --column."""
     max_length: int = 64
-    """Longer words are dropped, and counted."""
+    """Longer words (in symbols of --tokens) are dropped, and counted."""
     lowercase: bool = False
     """Read every word in lower case: fewer characters to learn."""
+    tokens: str = "chars"
+    """One symbol of the model: chars (a character), graphemes (what a reader takes for one), or a file with a token a
+    line, the longest that fits first."""
 
     def __post_init__(self) -> None:
         self._require("max_length", self.max_length >= 1, "at least 1")
+        if self.condition is not None and self.column is None:
+            raise UserError("--condition names a column of a table: name the --column of the words, too.")
 
 
 @dataclass(frozen=True)

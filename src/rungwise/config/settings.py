@@ -122,8 +122,10 @@ class Fields(TypedDict, total=False):
 
     encoding: str
     column: str | None
+    condition: str | None
     max_length: int
     lowercase: bool
+    tokens: str
     engine: str
     device: Device
     precision: Precision

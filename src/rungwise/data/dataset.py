@@ -16,6 +16,7 @@ from rungwise.data.batches import Drawn, Source, Tape
 from rungwise.data.known_words import KNOWN, KnownWords
 from rungwise.data.shard_stream import ShardStream
 from rungwise.data.shards import Shards
+from rungwise.data.tokens import Tokens
 from rungwise.data.words import Vocabulary, WordList
 from rungwise.errors import UserError
 from rungwise.util.files import local, portable, read_json, read_tensors, write_json, write_tensors
@@ -92,7 +93,7 @@ class ListDataset:
         KnownWords.of(self.listed, self.parts.train).save(out)
 
     def description(self) -> dict[str, Any]:
-        return {"sha256": self.sha256}
+        return {"sha256": self.sha256, "tokens": self.vocabulary.tokens.to_json()}
 
 
 class ShardedDataset:
@@ -144,9 +145,13 @@ class ShardedDataset:
 
 def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Dataset, ListConfig]:
     """What a list's configuration names, and how to find it again from another directory."""
+    if config.condition is not None and batching != "words":
+        raise UserError(f"A condition is given to words: batching must be 'words', but is {batching!r}.")
     if not shards.are_meant(config.data):
         listed, found = load_list(config)
-        return ListDataset(listed, get_protocol(protocol_name)), found
+        return ListDataset(listed, get_protocol(protocol_name, config.condition)), found
+    if config.condition is not None:
+        raise UserError("Shards are read without --condition: put the words into one table.")
     if protocol_name != shards.PROTOCOL.name:
         raise UserError(
             f"Shards are split by a hash of each word, which is protocol strict; protocol {protocol_name} needs one "
@@ -154,19 +159,24 @@ def load(config: ListConfig, protocol_name: str, batching: str) -> tuple[Dataset
         )
     if batching != "words":
         raise UserError(f"Shards give batches of words: batching must be 'words', but is {batching!r}.")
-    return ShardedDataset(*shards.survey(config)), config.replace(data=_from_anywhere(config.data))
+    return ShardedDataset(*shards.survey(config)), _from_anywhere(config)
 
 
-def load_list(config: ListConfig) -> tuple[WordList, ListConfig]:
-    """A list in memory, and how to find it again from another directory."""
-    listed = words.load(config)
-    if config.data in ("auto", "names", "given-names"):
-        return listed, config.replace(data=listed.name)
-    return listed, config if config.data == "-" else config.replace(data=_from_anywhere(config.data))
+def load_list(config: ListConfig, tokens: Tokens | None = None) -> tuple[WordList, ListConfig]:
+    """A list in memory, and how to find it again from another directory. `tokens`: of the run that had read it."""
+    listed = words.load(config, tokens)
+    named = config.replace(data=listed.name) if config.data in ("auto", "names", "given-names") else config
+    return listed, _from_anywhere(named)
 
 
-def _from_anywhere(data: str) -> str:
-    return portable(str(Path(local(data)).resolve()))
+def _from_anywhere(config: ListConfig) -> ListConfig:
+    """The same, with files by their whole paths."""
+    found = {
+        field: portable(str(Path(local(value)).resolve()))
+        for field, value in (("data", config.data), ("tokens", config.tokens))
+        if value not in ("-", "names", "given-names", "chars", "graphemes")
+    }
+    return config.replace(**found)
 
 
 def described_batches(
@@ -177,7 +187,7 @@ def described_batches(
         known = Shards.from_dict(description["shards"], "The description by rank 0")
         known.check()
         return ShardStream(known, train.batch_size, seed)
-    dataset = ListDataset(load_list(config)[0], protocol)
+    dataset = ListDataset(load_list(config, Tokens.from_json(description["tokens"]))[0], protocol)
     if dataset.sha256 != description["sha256"]:
         raise UserError(f"{dataset.name} is not the list that rank 0 reads (SHA-256 differs).")
     return dataset.batches(train, seed)

@@ -19,12 +19,14 @@ from rungwise.errors import UserError
 BAR = 40
 
 
-def survey(listed: WordList, max_length: int, counts: bool = True) -> dict[str, Any]:
+def survey(listed: WordList, max_length: int, counts: bool = True, condition: str | None = None) -> dict[str, Any]:
     """All that `rungwise data` tells, for programs."""
-    n_distinct = len(listed.firsts)
-    frequency = np.bincount(listed.codes, minlength=len(listed.vocabulary))[FIRST_CHARACTER:]
+    n_distinct, tokens = len(listed.firsts), listed.vocabulary.tokens
+    conditions = listed.first_counts(np.arange(len(listed)))[listed.vocabulary.first_condition :]
+    spelled = listed.spelled
+    frequency = np.bincount(spelled.codes, minlength=len(spelled.vocabulary))[FIRST_CHARACTER:]
     alphabet = {c: int(n) for c, n in zip(listed.vocabulary.characters, frequency, strict=True)}
-    lengths = np.bincount(listed.lengths)
+    lengths = np.bincount(spelled.lengths)
     return {
         "list": listed.name,
         "sha256": listed.sha256,
@@ -33,17 +35,20 @@ def survey(listed: WordList, max_length: int, counts: bool = True) -> dict[str, 
         "duplicates": len(listed) - n_distinct,
         "leaked": _leaked(listed),
         "dropped": {
-            f"longer than {max_length} characters": listed.dropped.long,
+            tokens.say(f"longer than {max_length} characters"): listed.dropped.long,
             "holds a line break": listed.dropped.broken,
             "blank": listed.dropped.blank,
             words.UNLIKE_HEADER: listed.dropped.misfit,
+            **({words.UNCONDITIONED: listed.dropped.unconditioned} if condition else {}),
         },
-        "characters": int(frequency.sum()),
+        tokens.say("characters"): int(frequency.sum()),
+        "unit": tokens.unit,
         "lengths": {int(n): int(lengths[n]) for n in np.flatnonzero(lengths)},
         "alphabet": alphabet,
-        "in_lower_case": len(set("".join(alphabet).lower())),
+        "conditions": dict(zip(listed.vocabulary.conditions, conditions.tolist(), strict=True)),
+        "in_lower_case": len(set(tokens.split("".join(alphabet).lower()))),
         "seen_once": [c for c, n in alphabet.items() if n == 1],
-        "to_beat": _to_beat(listed) if counts else None,
+        "to_beat": _to_beat(listed, condition) if counts else None,
     }
 
 
@@ -57,9 +62,9 @@ def _leaked(listed: WordList) -> dict[str, Any] | None:
     return {"test_words": len(parts.test), "also_in_training": n, "share": n / len(parts.test)}
 
 
-def _to_beat(listed: WordList) -> dict[str, Any] | None:
+def _to_beat(listed: WordList, condition: str | None) -> dict[str, Any] | None:
     """Test losses of counting (protocol strict): the bigram, and the order that is best on the validation words."""
-    protocol = get_protocol("strict")
+    protocol = get_protocol("strict", condition)
     try:
         parts = words.split(listed, protocol)
     except UserError:
@@ -79,13 +84,15 @@ def _to_beat(listed: WordList) -> dict[str, Any] | None:
 
 def show(config: ListConfig, as_json: bool, counts: bool) -> None:
     listed = words.load(config)
-    found = survey(listed, config.max_length, counts)
+    found = survey(listed, config.max_length, counts, config.condition)
     for line in [json.dumps(found, ensure_ascii=False)] if as_json else _told(found):
         print(line)
 
 
 def visible(character: str) -> str:
-    """A character as one can read it: combining, invisible and blank ones by code point and name."""
+    """A symbol as one can read it: combining, invisible and blank characters by code point and name."""
+    if len(character) > 1:
+        return character
     if unicodedata.category(character)[0] in "LNPS":
         return character
     return f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()
@@ -108,14 +115,16 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
     by_count = sorted(s["alphabet"].items(), key=lambda pair: -pair[1])
     shown = "  ".join(f"{visible(c)} {n:,}" for c, n in by_count[:100])
     more = f"  and {len(by_count) - 100:,} more (--json lists all)" if len(by_count) > 100 else ""
-    yield f"Alphabet ({len(by_count):,} characters): {shown}{more}"
+    yield f"Alphabet ({len(by_count):,} {s['unit']}s): {shown}{more}"
+    if s["conditions"]:
+        yield f"Conditions ({len(s['conditions'])}): " + "  ".join(f"{c} {n:,}" for c, n in s["conditions"].items())
     if (n := s["in_lower_case"]) < len(by_count):
-        yield f"In lower case (--lowercase) it would have {n:,} characters: fewer to learn"
+        yield f"In lower case (--lowercase) it would have {n:,} {s['unit']}s: fewer to learn"
     if once := s["seen_once"]:
         yield f"Seen once ({len(once):,}): " + "  ".join(map(visible, once[:50])) + ("  ..." if len(once) > 50 else "")
     if beat := s["to_beat"]:
         yield (
-            f"To beat (protocol {beat['protocol']}, test, nats a character): uniform {beat['uniform']:.4f}, bigram "
+            f"To beat (protocol {beat['protocol']}, test, nats a {s['unit']}): uniform {beat['uniform']:.4f}, bigram "
             f"{beat['bigram']:.4f}, Kneser-Ney of order {beat['kneser_ney_order']} {beat['kneser_ney']:.4f}"
         )
     else:

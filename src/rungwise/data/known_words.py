@@ -48,6 +48,7 @@ class KnownWords:
     @classmethod
     def of(cls, words: WordList, train: np.ndarray | None = None) -> KnownWords:
         """`train`: the indices of the words that train."""
+        words = words.spelled  # whatever they are given
         hashes = hash_words(words.codes, words.offsets)
         known = np.unique(hashes)
         return cls(words.vocabulary, known, None if train is None else np.setdiff1d(known, hashes[train]))
@@ -56,9 +57,8 @@ class KnownWords:
         return len(self.hashes)
 
     def hash(self, words: Sequence[str]) -> np.ndarray:
-        """(words,) uint64. Characters must be in the vocabulary."""
-        offsets = np.concatenate([[0], np.cumsum([len(word) for word in words], dtype=np.int64)])
-        return hash_words(self.vocabulary.encode("".join(words)), offsets)
+        """(words,) uint64. Symbols must be in the vocabulary."""
+        return hash_words(*self.vocabulary.encode_all(words))
 
     def holds(self, hashes: np.ndarray) -> np.ndarray:
         """(words,) bool."""

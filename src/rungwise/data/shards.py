@@ -14,7 +14,7 @@ import contextlib
 import glob
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,8 @@ import numpy as np
 from rungwise.config import Config, ListConfig, get_protocol
 from rungwise.config.fields import check
 from rungwise.data.sources import BLOCK_BYTES, Block
-from rungwise.data.words import FIRST_CHARACTER, Dropped, Vocabulary, WordList, clean, code_points, from_words
+from rungwise.data.tokens import Tokens, code_points, texts
+from rungwise.data.words import Dropped, Vocabulary, WordList, clean, from_words
 from rungwise.errors import UserError, closest
 from rungwise.util.files import doing, local, portable
 from rungwise.util.hashing import derive_seed, hash_words
@@ -67,18 +68,21 @@ class Shards(Config):
     max_length: int
     sha256: str
     """Of all bytes of all files, one after the other."""
-    characters: str
+    characters: str | list[str]
+    """As Vocabulary.to_json() has them."""
     longest: int
-    """Characters of the longest word."""
+    """Symbols of the longest word."""
     n_words: int
     n_characters: int
-    """Of the training words."""
+    """Symbols of the training words."""
     dropped: Dropped
     held_out: float
     """Share of the distinct words in the validation and in the test part."""
     groups: list[tuple[int, int, int]]
     """Row groups: file, number in it, training words."""
     lowercase: bool = False
+    tokens: str | list[str] = "chars"
+    """As Tokens.to_json() has it."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "shards") -> Self:
@@ -87,7 +91,7 @@ class Shards(Config):
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary(self.characters)
+        return Vocabulary.of(self.characters, Tokens.from_json(self.tokens))
 
     @property
     def n_train(self) -> int:
@@ -110,7 +114,7 @@ class Shards(Config):
         return (
             f"{self.name}: {self.n_words:,} words in {len(self.files):,} shards{self.dropped}; {self.n_train:,} train "
             f"(repeats stay) / {len(held_out['validation']):,} validation / {len(held_out['test']):,} test; "
-            f"vocabulary {len(self.vocabulary)} ({len(self.characters)} characters, END, PAD)"
+            f"vocabulary {len(self.vocabulary)} ({self.vocabulary.told}, END, PAD)"
         )
 
 
@@ -186,14 +190,14 @@ def _blocks(file: ParquetFile, path: str, group: int, column: str) -> Iterator[B
         yield [word or "" for word in words]
 
 
-def _lengths(words: list[str]) -> np.ndarray:
+def _lengths(words: Sequence[Sequence[str]]) -> np.ndarray:
     return np.fromiter(map(len, words), dtype=np.int64, count=len(words))
 
 
-def _where(points: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """(words,) a place in [0, 1) by a hash of each word's characters: 64 bits, as a float."""
-    offsets = np.concatenate([[0], lengths.cumsum()])
-    return hash_words(points, offsets, derive_seed(0, "split")).astype(np.float64) / 2.0**64
+def _where(words: list[str], name: str) -> np.ndarray:
+    """(words,) a place in [0, 1) by a hash of each word's characters, whatever its symbols: 64 bits, as a float."""
+    offsets = np.concatenate([[0], _lengths(words).cumsum()])
+    return hash_words(code_points(words, name), offsets, derive_seed(0, "split")).astype(np.float64) / 2.0**64
 
 
 def _is_train(places: np.ndarray, held_out: float) -> np.ndarray:
@@ -207,31 +211,32 @@ class _Survey:
     """What is gathered while all shards are read once."""
 
     def __init__(self, held_out: float, sampled: float, config: ListConfig) -> None:
-        self.held_out, self.sampled, self.config = held_out, sampled, config
-        self.characters: set[int] = set()
-        self.firsts: Counter[int] = Counter()
+        self.held_out, self.sampled, self.config, self.tokens = held_out, sampled, config, Tokens.of(config.tokens)
+        self.symbols: set[str] = set()
+        self.firsts: Counter[str] = Counter()
         self.dropped, self.n_words, self.n_characters, self.longest = Dropped(), 0, 0, 0
         self.parts: dict[str, dict[str, None]] = {part: {} for part in PARTS}  # each word once, in order
 
     def take(self, block: Block, name: str) -> int:
         """Count some words; how many of them are to train on."""
-        words, left_out = clean(block, self.config.max_length, self.config.lowercase)
+        words, left_out = clean(block, self.config, self.tokens)
         self.dropped += left_out
         if not words:
             return 0
-        points, lengths = code_points(words, name), _lengths(words)
-        places = _where(points, lengths)
+        joined, lengths = texts(words), _lengths(words)
+        places, (symbols, codes) = _where(joined, name), self.tokens.encode(words, name)
+        self.tokens.require(symbols, words, name)
         train = _is_train(places, self.held_out)
-        self.characters.update(np.unique(points).tolist())
-        firsts, counts = np.unique(points[(lengths.cumsum() - lengths)[train]], return_counts=True)
-        self.firsts.update(dict(zip(firsts.tolist(), counts.tolist(), strict=True)))
+        self.symbols.update(symbols)
+        firsts = np.bincount(codes[(lengths.cumsum() - lengths)[train]], minlength=len(symbols))
+        self.firsts.update(dict(zip(symbols, firsts.tolist(), strict=True)))
         self.n_words += len(words)
         self.n_characters += int(lengths[train].sum())
         self.longest = max(self.longest, int(lengths.max()))
         bounds = np.array([self.held_out, 2 * self.held_out, 2 * self.held_out + self.sampled])
         part_of = np.searchsorted(bounds, places, side="right")
         for i in np.flatnonzero(part_of < len(PARTS)).tolist():
-            self.parts[PARTS[part_of[i]]][words[i]] = None
+            self.parts[PARTS[part_of[i]]][joined[i]] = None
         return int(train.sum())
 
 
@@ -250,20 +255,22 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
             for group in range(file.num_row_groups):
                 n = sum(gathered.take(block, path) for block in _blocks(file, path, group, config.column))
                 groups.append((number, group, n))
-    held_out = {part: from_words(words, part, config) for part, words in gathered.parts.items() if words}
+    tokens = gathered.tokens
+    held_out = {part: from_words(words, part, config, tokens) for part, words in gathered.parts.items() if words}
     if len(held_out) < len(PARTS):
         raise UserError(
             f"{config.data} holds {gathered.n_words:,} words, too few different ones to hold some out by a hash of "
             "each: put them into one file, which is split exactly."
         )
-    alphabet = sorted(gathered.characters)
+    vocabulary = Vocabulary.of(gathered.symbols, tokens)
     shards = Shards(
         portable(Path(config.data).name or config.data), files, [_mark(path) for path in files], config.column,
-        config.max_length, digest.hexdigest(), "".join(map(chr, alphabet)), gathered.longest, gathered.n_words,
+        config.max_length, digest.hexdigest(), vocabulary.to_json()["characters"], gathered.longest, gathered.n_words,
         gathered.n_characters, gathered.dropped, gathered.held_out, groups, config.lowercase,
+        tokens.to_json(),
     )  # fmt: skip
-    firsts = np.array([0, 0, *(gathered.firsts[point] for point in alphabet)])
-    return shards, {part: words.in_vocabulary(shards.vocabulary)[0] for part, words in held_out.items()}, firsts
+    firsts = np.array([0, 0, *(gathered.firsts[symbol] for symbol in vocabulary.characters)])
+    return shards, {part: words.in_vocabulary(vocabulary)[0] for part, words in held_out.items()}, firsts
 
 
 def _digest(path: str, digest: Any) -> None:
@@ -274,21 +281,20 @@ def _digest(path: str, digest: Any) -> None:
 
 def read_group(shards: Shards, number: int, group: int, expected: int) -> WordList:
     """The training words of a row group, encoded."""
-    path = shards.files[number]
-    alphabet = np.array([ord(character) for character in shards.characters], dtype=np.uint32)
+    path, vocabulary = shards.files[number], shards.vocabulary
+    how = ListConfig(max_length=shards.max_length, lowercase=shards.lowercase)
     codes, lengths = [], []
     with _open(path, shards.column) as file:
         for block in _blocks(file, path, group, shards.column):
-            words, _ = clean(block, shards.max_length, shards.lowercase)
-            points, n = code_points(words, path), _lengths(words)
-            train = _is_train(_where(points, n), shards.held_out)
-            points, n = points[np.repeat(train, n)], n[train]
-            ids = np.minimum(np.searchsorted(alphabet, points), len(alphabet) - 1)
-            if (alphabet[ids] != points).any():
+            words, _ = clean(block, how, vocabulary.tokens)
+            symbols, places = vocabulary.tokens.encode(words, path)
+            if not vocabulary.ids.keys() >= set(symbols):
                 raise UserError(f"{path} was changed while it was trained on.")
-            codes.append((ids + FIRST_CHARACTER).astype(np.min_scalar_type(len(shards.vocabulary))))
-            lengths.append(n)
+            ids = np.array([vocabulary.ids[symbol] for symbol in symbols], dtype=np.min_scalar_type(len(vocabulary)))
+            train, n = _is_train(_where(texts(words), path), shards.held_out), _lengths(words)
+            codes.append(ids[places[np.repeat(train, n)]])
+            lengths.append(n[train])
     offsets = np.concatenate([[0], *lengths]).cumsum()
     if len(offsets) - 1 != expected:
         raise UserError(f"{path} was changed while it was trained on.")
-    return WordList(path, shards.vocabulary, np.concatenate(codes), offsets, "")
+    return WordList(path, vocabulary, np.concatenate(codes), offsets, "")

@@ -14,6 +14,7 @@ import encodings.aliases
 import gzip
 import hashlib
 import io
+import operator
 import os
 import struct
 import unicodedata
@@ -99,8 +100,9 @@ def _download(url: str, timeout: float) -> bytes:
         raise UserError(f"no download from {url} ({why}); set RUNGWISE_DATA_DIR to a folder with names.txt.") from None
 
 
-Block = Sequence[str | None]
-"""Words as they stand in a source; None: a row of a table that does not fit its header."""
+Block = Sequence[Any]
+"""Words as they stand in a source, each a text, or with a condition a pair of texts, (word, what it is given); None: a
+row of a table that does not fit its header."""
 
 
 def blocks(stream: IO[bytes], name: str, how: ListConfig, digest: Digest) -> Iterator[Block]:
@@ -111,18 +113,18 @@ def blocks(stream: IO[bytes], name: str, how: ListConfig, digest: Digest) -> Ite
     plain: Any = stream
     if not isinstance(plain, io.BufferedReader):
         plain = io.BufferedReader(plain)
-    column = None if how.column is None else portable(how.column)
+    columns = [portable(name) for name in (how.column, how.condition) if name is not None]
     begin = plain.peek(6)
     kind, unpack = next((how for magic, how in PACKED.items() if begin.startswith(magic)), ("", None))
     try:
         if unpack:
             plain = io.BufferedReader(unpack(plain, name))
         if plain.peek(4)[:4] == PARQUET:
-            yield from _parquet(plain, name, column, digest)
+            yield from _parquet(plain, name, columns, digest)
             return
         lines = _lines(_text(plain, name, how.encoding, digest))
-        if column is not None:
-            yield from _table(lines, name, column)
+        if columns:
+            yield from _table(lines, name, columns)
             return
         for number, text in enumerate(lines):
             if not number:
@@ -253,21 +255,23 @@ def _refuse_table(name: str, text: str) -> None:
         )
 
 
-def _table(texts: Iterator[str], name: str, column: str) -> Iterator[Block]:
-    """One column of a CSV or TSV file with a header. Python's reader, not polars': it takes any encoding, packed files
-    and standard input in blocks, and names the line of an error.
+def _table(texts: Iterator[str], name: str, wanted: Sequence[str]) -> Iterator[Block]:
+    """One column, or two, of a CSV or TSV file with a header. Python's reader, not polars': it takes any encoding,
+    packed files and standard input in blocks, and names the line of an error.
 
     A row with more or fewer cells than the header is None: which of its cells is which, nobody knows, and a part of
     a cell must not pass for a word. A row of blank cells is a blank word, however many they are."""
     first = next(filter(None, (text.lstrip("\r\n") for text in texts)), "")  # blank lines may stand before the header
-    rows = _rows(chain([first], texts), _delimiter(first, comparable(column)))
-    words: list[str | None] = []
+    rows = _rows(chain([first], texts), _delimiter(first, comparable(wanted[0])))
+    words: list[Any] = []
     try:
         columns = next(rows, [])
-        at = _find_column(name, column, columns)
+        at = [_find_column(name, column, columns) for column in wanted]
+        cells = operator.itemgetter(*at)  # a text, or a pair
+        blank = "" if len(at) == 1 else ("", "")
         for row in rows:
             fits = len(row) == len(columns)
-            words.append(row[at] if fits else None if any(map(comparable, row)) else "")
+            words.append(cells(row) if fits else None if any(map(comparable, row)) else blank)
             if len(words) == ROWS_A_BLOCK:
                 yield words
                 words = []
@@ -284,8 +288,8 @@ def _find_column(name: str, column: str, columns: Sequence[str]) -> int:
     return columns.index(column)
 
 
-def _parquet(stream: io.BufferedReader, name: str, column: str | None, digest: Digest) -> Iterator[Block]:
-    """One column of a Parquet file, some rows at a time."""
+def _parquet(stream: io.BufferedReader, name: str, wanted: Sequence[str], digest: Digest) -> Iterator[Block]:
+    """One column, or two, of a Parquet file, some rows at a time."""
     import polars as pl
 
     source: Any = stream
@@ -299,14 +303,18 @@ def _parquet(stream: io.BufferedReader, name: str, column: str | None, digest: D
     try:
         table = pl.scan_parquet(source)
         schema = table.collect_schema()
-        if column is None:
+        if not wanted:
             raise UserError(f"{name} is a Parquet file: name its --column ({', '.join(schema.names())}).")
-        column = schema.names()[_find_column(name, column, schema.names())]
-        if schema[column] not in (pl.String, pl.Categorical, pl.Enum):
-            raise UserError(f"{name}: column {column!r} holds {schema[column]}, not text.")
-        chosen = table.select(pl.col(column).cast(pl.String).fill_null(""))
+        columns = [schema.names()[_find_column(name, column, schema.names())] for column in wanted]
+        for column in columns:
+            if schema[column] not in (pl.String, pl.Categorical, pl.Enum):
+                raise UserError(f"{name}: column {column!r} holds {schema[column]}, not text.")
+        chosen = table.select(
+            pl.col(column).cast(pl.String).fill_null("").alias(str(i)) for i, column in enumerate(columns)
+        )
         n_rows = table.select(pl.len()).collect().item()
         for first in range(0, n_rows, ROWS_A_BLOCK):
-            yield chosen.slice(first, ROWS_A_BLOCK).collect()[column].to_list()
+            some = chosen.slice(first, ROWS_A_BLOCK).collect()
+            yield some.rows() if len(columns) == 2 else some["0"].to_list()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise UserError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None

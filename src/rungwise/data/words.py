@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
@@ -23,60 +23,21 @@ from rungwise.data import sources
 from rungwise.data.sources import NAMES_SHA256 as NAMES_SHA256
 from rungwise.data.sources import comparable
 from rungwise.data.sources import names_path as names_path
+from rungwise.data.tokens import Tokens
+from rungwise.data.vocabulary import END as END
+from rungwise.data.vocabulary import FIRST_CHARACTER as FIRST_CHARACTER
+from rungwise.data.vocabulary import PAD as PAD
+from rungwise.data.vocabulary import Vocabulary as Vocabulary
+from rungwise.data.vocabulary import one_line
 from rungwise.errors import UserError
 from rungwise.util.files import local, portable
 from rungwise.util.hashing import derive_seed, hash_words
 
-PAD, END = 0, 1
-"""Token ids, never characters: a list may hold any character. END also starts a word where a start is fed."""
-FIRST_CHARACTER = 2
 DEFAULT = ListConfig()
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """The characters of a list in code-point order; a character's id is its place plus FIRST_CHARACTER."""
-
-    characters: str
-
-    def __len__(self) -> int:
-        return FIRST_CHARACTER + len(self.characters)
-
-    def encode(self, word: str) -> np.ndarray:
-        """The ids of a word's characters, (len(word),) int64, without END. A character unknown here is an error."""
-        numbers = self._numbers
-        try:
-            return np.array([numbers[character] for character in word], dtype=np.int64)
-        except KeyError as error:
-            known = self.characters if len(self) <= 80 else self.characters[:80] + "..."
-            shown = word if len(word) <= 80 else word[:80] + "..."
-            raise UserError(f"{error} in {shown!r} is not in the alphabet of the training list: {known}") from None
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {character: i for i, character in enumerate(self.characters, FIRST_CHARACTER)}
-
-    def spells(self, word: str) -> bool:
-        """Is every character of a word in it?"""
-        return self._numbers.keys() >= set(word)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The word up to END; PAD is skipped."""
-        characters = []
-        for i in ids:
-            if i == END:
-                break
-            if i != PAD:
-                characters.append(self.characters[i - FIRST_CHARACTER])
-        return "".join(characters)
-
-    def decode_rows(self, ids: np.ndarray) -> list[str]:
-        """The words of (words, width) ids, each up to its one END; PAD is skipped. Many at a time, and fast."""
-        points = np.array([0, ord("\n"), *map(ord, self.characters)], dtype="<u4")  # no word holds a line break
-        return points[ids[ids != PAD]].tobytes().decode("utf-32-le").split("\n")[:-1]
-
-
 UNLIKE_HEADER = "in rows with more or fewer cells than the header"
+UNCONDITIONED = "without a condition"
 
 
 @dataclass(frozen=True)
@@ -91,19 +52,27 @@ class Dropped:
     """Lines, or cells of a column, without a word."""
     misfit: int = 0
     """Rows of a table with more or fewer cells than its header."""
+    unconditioned: int = 0
+    """Rows whose cell of the condition is blank."""
 
     def __add__(self, other: Dropped) -> Dropped:
         return Dropped(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         """Behind a number of words: what was left out, blanks aside."""
-        reasons = ((self.long, "too long"), (self.broken, "with a line break"), (self.misfit, UNLIKE_HEADER))
+        reasons = (
+            (self.long, "too long"),
+            (self.broken, "with a line break"),
+            (self.misfit, UNLIKE_HEADER),
+            (self.unconditioned, UNCONDITIONED),
+        )
         return "".join(f", {n:,} {why} and dropped" for n, why in reasons if n)
 
 
 @dataclass(frozen=True, eq=False)
 class WordList:
-    """Words as token ids: word i is codes[offsets[i] : offsets[i + 1]], without END."""
+    """Words as token ids: word i is codes[offsets[i] : offsets[i + 1]], without END. In a list with a condition the
+    first of them is what the word is given."""
 
     name: str
     vocabulary: Vocabulary
@@ -124,9 +93,19 @@ class WordList:
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))
 
+    @property
+    def spelled(self) -> WordList:
+        """The words alone, without what they are given."""
+        return self._spelled if self.vocabulary.conditions else self
+
+    @cached_property
+    def _spelled(self) -> WordList:
+        codes, offsets = np.delete(self.codes, self.offsets[:-1]), self.offsets - np.arange(len(self.offsets))
+        return replace(self, vocabulary=replace(self.vocabulary, conditions=()), codes=codes, offsets=offsets)
+
     @cached_property
     def lengths(self) -> np.ndarray:
-        """(words,) int32 characters of each. Offsets may wrap around in the subtraction; differences do not."""
+        """(words,) int32 codes of each. Offsets may wrap around in the subtraction; differences do not."""
         return np.subtract(self.offsets[1:], self.offsets[:-1], dtype=np.int32, casting="same_kind")
 
     @property
@@ -178,13 +157,16 @@ class WordList:
         return np.bincount(self.codes[self.offsets[indices]], minlength=len(self.vocabulary))
 
     def find(self, word: str) -> np.ndarray:
-        """Indices of a word in the list: none, one, or several where it is repeated. `word`: any text (comparable)."""
+        """Indices of a word in the list, whatever it is given: none, one, or several where it is repeated. `word`: any
+        text (comparable)."""
         word = comparable(word)
         if not word or not self.vocabulary.spells(word):
             return np.empty(0, dtype=np.int64)
-        candidates = np.flatnonzero(self.lengths == len(word))
-        spelled = self.codes[self.offsets[candidates][:, None] + np.arange(len(word))]
-        return candidates[(spelled == self.vocabulary.encode(word)).all(axis=1)]
+        ids = self.vocabulary.encode(word)
+        given = int(bool(self.vocabulary.conditions))
+        candidates = np.flatnonzero(self.lengths == given + len(ids))
+        spelled = self.codes[self.offsets[candidates][:, None] + given + np.arange(len(ids))]
+        return candidates[(spelled == ids).all(axis=1)]
 
     def at(self, indices: np.ndarray) -> WordList:
         """The words at `indices` alone, in the same vocabulary."""
@@ -195,10 +177,12 @@ class WordList:
         return replace(self, codes=codes, offsets=np.concatenate([[0], ends]))
 
     def in_vocabulary(self, vocabulary: Vocabulary) -> tuple[WordList, np.ndarray]:
-        """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot."""
-        ids = [PAD, END, *(vocabulary.characters.find(c) + FIRST_CHARACTER for c in self.vocabulary.characters)]
-        table = np.array(ids)  # FIRST_CHARACTER - 1 is what find() makes of an unknown one
-        unknown = (table == FIRST_CHARACTER - 1) & (np.arange(len(table)) >= FIRST_CHARACTER)
+        """The words that another vocabulary can spell, in it; and for each word here, (words,) bool, if it cannot, or
+        does not know what the word is given."""
+        given = {value: i for i, value in enumerate(vocabulary.conditions, vocabulary.first_condition)}
+        symbols = (vocabulary.ids.get(symbol, PAD) for symbol in self.vocabulary.characters)
+        table = np.array([PAD, END, *symbols, *(given.get(value, PAD) for value in self.vocabulary.conditions)])
+        unknown = (table == PAD) & (np.arange(len(table)) != PAD)
         strange = np.logical_or.reduceat(unknown[self.codes], self.offsets[:-1])
         codes = table.astype(np.min_scalar_type(len(vocabulary)))[self.codes[np.repeat(~strange, self.lengths)]]
         offsets = np.concatenate([[0], self.lengths[~strange].cumsum(dtype=np.int64)])
@@ -224,7 +208,8 @@ class Split:
 
 def split(words: WordList, protocol: Protocol, seed: int = 0) -> Split:
     """Divide a list as the protocol says, at random by `seed`. Every part that the protocol asks for gets a word."""
-    pool = words.firsts if protocol.distinct else np.arange(len(words))
+    spelled = words.spelled  # one that is given two things is one word: else its spelling would be on both sides
+    pool = spelled.firsts if protocol.distinct else np.arange(len(words))
     n_test = round(len(pool) * protocol.test_fraction)
     if protocol.max_test_words is not None:
         n_test = min(n_test, protocol.max_test_words)
@@ -238,7 +223,13 @@ def split(words: WordList, protocol: Protocol, seed: int = 0) -> Split:
             "to train on some and test on others."
         )
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(pool)
-    return Split(train=order[n_test + n_val :], validation=order[n_test : n_test + n_val], test=order[:n_test])
+    parts = order[n_test + n_val :], order[n_test : n_test + n_val], order[:n_test]
+    if protocol.distinct and words is not spelled:  # each word with all that it is given
+        by_word = words.firsts[np.argsort(spelled.identities[words.firsts], kind="stable")]
+        same = spelled.identities[by_word]
+        parts = [by_word[np.isin(same, part)] for part in parts]
+        parts = [np.random.default_rng(derive_seed(seed, "split")).permutation(part) for part in parts]
+    return Split(*parts)
 
 
 def describe(words: WordList, parts: Split) -> str:
@@ -249,35 +240,37 @@ def describe(words: WordList, parts: Split) -> str:
     sizes.append(f"{len(parts.test):,} test")
     return (
         f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{words.dropped}; {' / '.join(sizes)}; "
-        f"vocabulary {len(words.vocabulary)} ({len(words.vocabulary.characters)} characters, END, PAD)"
+        f"vocabulary {len(words.vocabulary)} ({words.vocabulary.told}, END, PAD)"
     )
 
 
-def load(source: str | ListConfig = "auto") -> WordList:
-    """A word list by name or path, or as a configuration says.
+def load(source: str | ListConfig = "auto", tokens: Tokens | None = None) -> WordList:
+    """A word list by name or path, or as a configuration says. `tokens`: those of a run, which may not know all.
 
     `given-names` is bundled; `names` is the article's list (from $RUNGWISE_DATA_DIR, the cache, or a checked
     download); `auto` is `names` if it can be had, else `given-names`; `-` is standard input; else a file's path.
     """
     how = ListConfig(source) if isinstance(source, str) else source
-    plain = how.replace(encoding="utf-8", column=None)
+    if how.condition is not None and how.data in ("auto", "names", "given-names"):
+        raise UserError(f"The list {how.data} has no columns: --condition needs a table.")
+    plain = how.replace(encoding="utf-8", column=None, condition=None)
     if how.data == "auto":
         try:
-            return load(plain.replace(data="names"))
+            return load(plain.replace(data="names"), tokens)
         except UserError as error:
             print(f"The article's list cannot be had ({error}) Using given-names.", file=sys.stderr)
-            return load(plain.replace(data="given-names"))
+            return load(plain.replace(data="given-names"), tokens)
     if how.data == "given-names":
         with resources.files("rungwise").joinpath("data/given-names.txt").open("rb") as stream:
-            return read(stream, how.data, plain)
+            return read(stream, how.data, plain, tokens)
     if how.data == "-":
         if sys.stdin is None:
             raise UserError("Standard input is closed.")
-        return read(sys.stdin.buffer, "standard input", how)
+        return read(sys.stdin.buffer, "standard input", how, tokens)
     try:
         path = names_path() if how.data == "names" else Path(local(how.data))
         with path.open("rb") as stream:
-            return read(stream, how.data if how.data == "names" else portable(path.name), how)
+            return read(stream, how.data if how.data == "names" else portable(path.name), how, tokens)
     except FileNotFoundError:
         hint = "give a file's path, given-names, names, auto, or - for standard input."
         raise UserError(f"No word list at {how.data!r}; {hint}") from None
@@ -289,22 +282,26 @@ def load(source: str | ListConfig = "auto") -> WordList:
         raise UserError(f"No word list at {how.data!r}: {error}.") from None
 
 
-def read(stream: IO[bytes], name: str, how: ListConfig = DEFAULT) -> WordList:
+def read(stream: IO[bytes], name: str, how: ListConfig = DEFAULT, tokens: Tokens | None = None) -> WordList:
     """Read words, one a line or from one column of a table, each as comparable() has it; blank lines are left out.
 
-    Words longer than `how.max_length` characters, and of a table those that hold a line break and rows that do not
+    Words longer than `how.max_length` symbols, and of a table those that hold a line break and rows that do not
     fit the header, are dropped and counted, never cut.
     """
     digest = hashlib.sha256()
-    return _encode(sources.blocks(stream, name, how, digest), name, how, digest)
+    return _encode(sources.blocks(stream, name, how, digest), name, how, digest, tokens)
 
 
-def from_words(words: Iterable[str], name: str = "words", how: ListConfig = DEFAULT) -> WordList:
+def from_words(
+    words: Iterable[str], name: str = "words", how: ListConfig = DEFAULT, tokens: Tokens | None = None
+) -> WordList:
     """A word list from strings in Python, as read() makes one of a file that holds one a line.
 
     A set, which Python orders anew in every process, is taken in the order of its characters.
     """
     digest = hashlib.sha256()
+    if how.condition is not None:
+        raise UserError(f"{name} are words alone: --condition needs a table, by its name.")
     try:
         iterator = iter(sorted(words, key=str) if isinstance(words, set | frozenset) else words)
     except TypeError:
@@ -320,61 +317,76 @@ def from_words(words: Iterable[str], name: str = "words", how: ListConfig = DEFA
             digest.update("".join(f"{word}\n" for word in block).encode("utf-8", "surrogatepass"))
             yield block
 
-    return _encode(blocks(), name, how, digest)
+    return _encode(blocks(), name, how, digest, tokens)
 
 
-def clean(block: sources.Block, max_length: int, lowercase: bool) -> tuple[list[str], Dropped]:
-    """The words of some lines or cells, each as comparable() has it; and what of them is no word of a list."""
-    cells = [cell.lower() if lowercase else cell for cell in block if cell is not None]
+def clean(block: sources.Block, how: ListConfig, tokens: Tokens) -> tuple[list[Sequence[str]], Dropped]:
+    """The words of some lines or cells, each as comparable() has it, split into symbols; and what of them is no word
+    of a list."""
+    cells = [cell.lower() if how.lowercase else cell for cell in block if cell is not None]
     words = [word for cell in cells if (word := comparable(cell))]
-    one_line = [word for word in words if "\n" not in word and "\r" not in word]
-    kept = [word for word in one_line if len(word) <= max_length]
+    split = tokens.split_all([word for word in words if "\n" not in word and "\r" not in word])
+    kept = [word for word in split if len(word) <= how.max_length]
     return kept, Dropped(
-        len(one_line) - len(kept), len(words) - len(one_line), len(cells) - len(words), len(block) - len(cells)
+        len(split) - len(kept), len(words) - len(split), len(cells) - len(words), len(block) - len(cells)
     )
 
 
-def code_points(words: list[str], name: str) -> np.ndarray:
-    """All characters of some words, one after the other, (characters,) uint32."""
-    try:
-        points = np.frombuffer("".join(words).encode("utf-32-le"), dtype=np.uint32)
-    except UnicodeEncodeError as error:
-        raise UserError(f"{name} holds half a character (U+{ord(error.object[error.start]):04X}).") from None
-    if not points.all():
-        raise UserError(
-            f"{name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark (--encoding "
-            "utf-16-le or utf-16-be)."
-        )
-    return points
-
-
-def _encode(blocks: Iterable[sources.Block], name: str, how: ListConfig, digest: hashlib._Hash) -> WordList:
-    characters: dict[int, int] = {}  # code point -> provisional id, in the order of appearance
-    codes, lengths, dropped = [], [], Dropped()
+def _encode(
+    blocks: Iterable[sources.Block], name: str, how: ListConfig, digest: hashlib._Hash, known: Tokens | None
+) -> WordList:
+    tokens = known or Tokens.of(how.tokens)
+    numbers: dict[str, int] = {}  # symbol -> provisional id, in the order of appearance
+    codes, lengths, dropped, given = [], [], Dropped(), list[str]()
     for block in blocks:
-        kept, left_out = clean(block, how.max_length, how.lowercase)
+        if how.condition is not None:
+            block, mine, blank = _conditions(block, how, tokens)
+            given, dropped = given + mine, dropped + Dropped(unconditioned=blank)
+        kept, left_out = clean(block, how, tokens)
         dropped += left_out
-        points = code_points(kept, name)
-        seen, inverse = np.unique(points, return_inverse=True)
-        ids = np.array([characters.setdefault(int(point), len(characters)) for point in seen], dtype=np.uint32)
-        codes.append(ids.astype(np.min_scalar_type(len(characters)))[inverse])
+        seen, inverse = tokens.encode(kept, name)
+        if known is None:
+            tokens.require(seen, kept, name)
+        ids = np.array([numbers.setdefault(symbol, len(numbers)) for symbol in seen], dtype=np.uint32)
+        codes.append(ids.astype(np.min_scalar_type(len(numbers)))[inverse])
         lengths.append(np.fromiter(map(len, kept), dtype=np.min_scalar_type(how.max_length), count=len(kept)))
     offsets = np.concatenate([np.zeros(1, dtype=np.uint8), *lengths]).cumsum(dtype=np.int64)
     if len(offsets) == 1:
         kinds = (
-            (dropped.long, f" of at most {how.max_length} characters"),
+            (dropped.long, tokens.say(f" of at most {how.max_length} characters")),
             (dropped.broken, " on one line"),
             (dropped.misfit, " in rows with as many cells as the header"),
+            (dropped.unconditioned, " with a condition"),
         )
         raise UserError(f"{name} holds no words{next((kind for n, kind in kinds if n), '')}.")
-    order = np.argsort(np.fromiter(characters, dtype=np.int64, count=len(characters)))
-    final = np.empty(len(order), dtype=np.min_scalar_type(len(order) + FIRST_CHARACTER))
-    final[order] = np.arange(len(order)) + FIRST_CHARACTER
+    symbols = sorted(numbers)
+    final = np.empty(len(symbols), dtype=np.min_scalar_type(len(symbols) + FIRST_CHARACTER))
+    final[[numbers[symbol] for symbol in symbols]] = np.arange(len(symbols)) + FIRST_CHARACTER
     joined, position = np.empty(offsets[-1], dtype=final.dtype), 0
     codes.reverse()
     while codes:  # each piece is let go once it is copied, so that memory holds the list once
         piece = final[codes.pop()]
         joined[position : position + len(piece)] = piece
         position += len(piece)
-    vocabulary = Vocabulary("".join(map(chr, sorted(characters))))
-    return WordList(name, vocabulary, joined, offsets, digest.hexdigest(), dropped)
+    listed = WordList(name, Vocabulary.of(symbols, tokens), joined, offsets, digest.hexdigest(), dropped)
+    return listed if how.condition is None else _given(listed, given)
+
+
+def _conditions(block: sources.Block, how: ListConfig, tokens: Tokens) -> tuple[list[str | None], list[str], int]:
+    """Of (word, condition) pairs: the words that have one; the condition of each of them that clean() keeps; and how
+    many have none."""
+    pairs = [(pair[0], one_line(pair[1])) if pair else (None, "") for pair in block]
+    marked = [(word, value) for word, value in pairs if value or word is None or not comparable(word)]
+    given = [value for word, value in marked if clean([word], how, tokens)[0]]
+    return [word for word, _ in marked], given, len(pairs) - len(marked)
+
+
+def _given(listed: WordList, conditions: list[str]) -> WordList:
+    """The same words, each with its condition before it."""
+    values, which = np.unique(np.array(conditions, dtype=object), return_inverse=True)
+    vocabulary = replace(listed.vocabulary, conditions=tuple(values.tolist()))
+    narrow = np.min_scalar_type(len(vocabulary))
+    ids = (which + vocabulary.first_condition).astype(narrow)
+    codes = np.insert(listed.codes.astype(narrow), listed.offsets[:-1], ids)
+    offsets = listed.offsets + np.arange(len(listed.offsets))
+    return replace(listed, vocabulary=vocabulary, codes=codes, offsets=offsets)

@@ -59,7 +59,11 @@ def _header(run: Run, run_dir: Path, made: Made, losses: dict[str, float]) -> di
     if losses:
         data = _printable(run.info.get("data"))
         metrics = [
-            {"type": "loss", "name": f"{part} loss, nats a character ({run.protocol.name})", "value": round(loss, 6)}
+            {
+                "type": "loss",
+                "name": f"{part} loss, nats a {run.vocabulary.tokens.unit} ({run.protocol.name})",
+                "value": round(loss, 6),
+            }
             for part, loss in losses.items()
             if part != "train"
         ]
@@ -95,11 +99,11 @@ def _samples(run_dir: Path, n: int = 10) -> str:
 
 
 def _data(run: Run) -> str:
-    characters = run.vocabulary.characters
     words = "" if run.known is None else f"{len(run.known):,} distinct words, "
+    unit = run.vocabulary.tokens.unit
     return (
         f"## Data\n\nThe list {_code(run.info.get('data'))} (SHA-256 {_code(run.info.get('data_sha256'))}): {words}"
-        f"{len(characters)} characters, the longest word {run.model.config.block_size - 1} characters long. Split as "
+        f"{run.vocabulary.told}, the longest word {run.longest} {unit}s long. Split as "
         f"protocol {run.protocol.name} of rungwise says: "
         f"{'distinct words' if run.protocol.distinct else 'words with their repetitions'}, at random."
     )
@@ -108,10 +112,11 @@ def _data(run: Run) -> str:
 def _losses(run: Run, losses: dict[str, float]) -> str:
     if not losses:
         return "## Losses\n\nNot measured: the run was exported before its training ended."
+    tokens = run.vocabulary.tokens
     rows = "\n".join(f"| {part} | {nats:.4f} | {nats / math.log(2):.4f} |" for part, nats in losses.items())
     return (
-        f"## Losses\n\n| words | nats a scored character | bits |\n|---|--:|--:|\n{rows}\n\n"
-        f"The mean of -ln p over every scored token of these words; scored are {run.protocol.scored} "
+        f"## Losses\n\n| words | nats a scored {tokens.unit} | bits |\n|---|--:|--:|\n{rows}\n\n"
+        f"The mean of -ln p over every scored token of these words; scored are {tokens.say(run.protocol.scored)} "
         f"(protocol {run.protocol.name}). Compare only with losses of the same list, protocol and split."
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rungwise.data.words import FIRST_CHARACTER
+from rungwise.data.words import FIRST_CHARACTER, Vocabulary
 from rungwise.model.transformer import Transformer
 from rungwise.training.run_dir import Run
 
@@ -35,10 +35,16 @@ class Made:
 
 
 def example(code: str, run: Run) -> str:
-    """The code with a PREFIX that words may have: the most frequent first character, if the model needs one."""
+    """The code with a PREFIX that words may have, as a text or as a list of SYMBOLS: the most frequent first symbol, if
+    the model needs one."""
     firsts = run.sampled_firsts
-    prefix = "" if firsts is None else run.vocabulary.characters[firsts.argmax() - FIRST_CHARACTER]
-    return code.replace("PREFIX", repr(prefix))
+    prefix = [] if firsts is None else [symbols(run.vocabulary)[int(firsts.argmax()) - FIRST_CHARACTER]]
+    return code.replace("PREFIX", repr("".join(prefix))).replace("SYMBOLS", repr(prefix))
+
+
+def symbols(vocabulary: Vocabulary) -> list[str]:
+    """The text of every id from FIRST_CHARACTER on. What a word is given ends in a line break: no symbol holds one."""
+    return [*vocabulary.characters, *(f"<{value}>\n" for value in vocabulary.conditions)]
 
 
 def deviation(model: Transformer, other: Callable[[np.ndarray], np.ndarray]) -> float:

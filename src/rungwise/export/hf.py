@@ -44,7 +44,7 @@ WHY = {
 def write(run: Run, folder: Path) -> Made:
     """Write config.json, generation_config.json, model.safetensors and the tokenizer's files."""
     home = find_home(run.model.config)
-    block_size, start_token = run.model.config.block_size, run.word_start.end_fed
+    block_size, start_token, unit = run.model.config.block_size, run.word_start.end_fed, run.vocabulary.tokens.unit
     with _quiet():
         model = build(home, run)
         try:
@@ -61,10 +61,10 @@ def write(run: Run, folder: Path) -> Made:
         library="transformers",
         code=example(CODE, run),
         notes=(
-            "Every character is one token. END (id 1, written as a line break) ends a word"
+            f"Every {unit} is one token. END (id 1, written as a line break) ends a word"
             + (" and is put before it, as in training. " if start_token else "; none is put before it. ")
-            + "A character outside the alphabet is an error: no token stands for unknown ones.",
-            f"`generate()` draws words as `rungwise sample` does, of at most {block_size - 1} characters; "
+            + f"A {unit} outside the alphabet is an error: no token stands for unknown ones.",
+            f"`generate()` draws words as `rungwise sample` does, of at most {run.longest} {unit}s; "
             "`do_sample=False` gives the one most probable word.",
             "Dropout is 0 in config.json; set it there to train on.",
         ),
@@ -124,8 +124,8 @@ def build(home: Home, run: Run) -> Any:
         top_k=0,  # theirs would be 50
         max_length=config.block_size + start_token,
         forced_eos_token_id=END,  # a word of full length ends
-        min_length=2 if start_token else None,  # a word has at least one character
-        suppress_tokens=[PAD],
+        min_length=2 if start_token or run.vocabulary.conditions else None,  # a word has at least one character
+        suppress_tokens=[PAD, *range(run.vocabulary.first_condition, config.vocab_size)],
     )
     return model
 

@@ -35,16 +35,17 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
 about = json.loads(session.get_modelmeta().custom_metadata_map["rungwise"])
-alphabet = {character: i for i, character in enumerate(about["characters"], 2)}  # 0 is PAD, 1 is END
+symbols = [*about["characters"], *(f"<{value}>\\n" for value in about.get("conditions", []))]
+alphabet = {symbol: i for i, symbol in enumerate(symbols, 2)}  # 0 is PAD, 1 is END
 
-word = PREFIX
+word = SYMBOLS
 tokens = [1] * about["start_token"] + [alphabet[character] for character in word]
 (logits,) = session.run(["logits"], {"tokens": np.array([tokens])})
 probability = np.exp(logits[0, -1] - logits[0, -1].max())
 probability /= probability.sum()
 for i in probability.argsort()[:-4:-1]:
-    following = "(pad)" if i == 0 else "(end)" if i == 1 else about["characters"][i - 2]
-    print(f"{word!r} is followed by {following} with probability {probability[i]:.3f}")
+    following = "(pad)" if i == 0 else "(end)" if i == 1 else symbols[i - 2]
+    print(f"{''.join(word)!r} is followed by {following} with probability {probability[i]:.3f}")
 """
 
 
@@ -62,7 +63,7 @@ class _TokensIn(nn.Module):
 def about(run: Run) -> dict[str, Any]:
     """What a program needs to turn words into tokens and back, as the file's metadata holds it."""
     return {
-        "characters": run.vocabulary.characters,
+        **run.vocabulary.to_json(),
         "start_token": run.word_start.end_fed,
         "firsts": run.firsts.tolist(),
         "block_size": run.model.config.block_size,
@@ -95,9 +96,9 @@ def write(run: Run, folder: Path) -> Made:
         notes=(
             f"Input `tokens`: int64 (batch, time), any batch, {length}. Output `logits`: float32 (batch, time, vocab).",
             "The model is causal: shorter words in a batch are padded on the right, and need no mask.",
-            f"The file's metadata holds, as JSON under `{METADATA}`: characters (a character's id is its place plus "
-            "2), start_token (END is fed before a word), firsts (how often each id begins a training word), "
-            "block_size.",
+            f"The file's metadata holds, as JSON under `{METADATA}`: characters (of each symbol; its id is its place "
+            "plus 2; after them come those of conditions, what a word may be given), start_token (END is fed before a "
+            "word), firsts (how often each id begins a training word), block_size.",
         ),
         error=error,
     )

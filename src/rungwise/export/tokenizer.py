@@ -1,17 +1,21 @@
-"""A vocabulary as a tokenizer of Hugging Face's: every character one token, with the ids that the model knows.
+"""A vocabulary as a tokenizer of Hugging Face's: every symbol one token, with the ids that the model knows.
 
-END is written as a line break and PAD as text that ends in one: no word holds a line break, so no word can ever be
-taken for either of them, whatever else is in the alphabet. A file with a word a line reads as words parted by END.
-A character outside the alphabet has no token, and there is none that could stand for it: encoding it is an error.
+END is written as a line break, and PAD and what a word is given as text that ends in one: no word holds a line break,
+so no word can ever be taken for any of them, whatever else is in the alphabet. A file with a word a line reads as words
+parted by END. A symbol outside the alphabet has no token, and there is none that could stand for it: encoding it is an
+error.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+from rungwise.data.tokens import Tokens
 from rungwise.data.words import END, FIRST_CHARACTER, PAD, Vocabulary
+from rungwise.export.check import symbols
 from rungwise.util.files import write_json
 
 END_TEXT, PAD_TEXT = "\n", "<pad>\n"
@@ -22,17 +26,24 @@ def native(vocabulary: Vocabulary, start_token: bool) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     ids = {PAD_TEXT: PAD, END_TEXT: END}
-    ids |= {character: i for i, character in enumerate(vocabulary.characters, FIRST_CHARACTER)}
+    ids |= {symbol: i for i, symbol in enumerate(symbols(vocabulary), FIRST_CHARACTER)}
+    special = [PAD_TEXT, END_TEXT, *symbols(vocabulary)[len(vocabulary.characters) :]]
     tokenizer = Tokenizer(models.WordLevel(ids))
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in (PAD_TEXT, END_TEXT)])
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
     tokenizer.normalizer = normalizers.NFC()  # as words.read() brings a list to it
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_pattern(vocabulary.tokens)), "isolated")
     tokenizer.decoder = decoders.Fuse()
     if start_token:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=[END_TEXT, "$A"], pair=[END_TEXT, "$A", END_TEXT, "$B"], special_tokens=[(END_TEXT, END)]
         )
     return tokenizer
+
+
+def _pattern(tokens: Tokens) -> str:
+    """What Tokens.split() does, as a regular expression."""
+    longest_first = sorted(tokens.listed, key=len, reverse=True)
+    return r"\X" if tokens.kind == "graphemes" else "|".join([*map(re.escape, longest_first), r"[\s\S]"])
 
 
 def save(folder: Path, vocabulary: Vocabulary, start_token: bool, block_size: int) -> None:

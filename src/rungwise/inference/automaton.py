@@ -30,9 +30,9 @@ class Part:
 @dataclass(frozen=True, eq=False)
 class Automaton:
     step: np.ndarray
-    """(states, characters) the next state, or DEAD; state 0 is the start."""
+    """(states, symbols) the next state, or DEAD; state 0 is the start."""
     left: np.ndarray
-    """(states,) the fewest characters to a word that is accepted; FAR: there is none."""
+    """(states,) the fewest symbols to a word that is accepted; FAR: there is none."""
 
     @property
     def accepts_all(self) -> bool:
@@ -89,16 +89,21 @@ def pattern(regex: str) -> Part:
     return Part(machine.initial, step, lambda state: state in machine.finals)
 
 
-def combined(parts: Sequence[Part], characters: str) -> Automaton:
-    """The automaton of words that all parts accept. UserError where it would be too large."""
+def combined(parts: Sequence[Part], symbols: Sequence[str]) -> Automaton:
+    """The automaton, over symbols of one character or several, of words that all parts accept. UserError where it would
+    be too large."""
     start = tuple(part.start for part in parts)
     numbers, rows, accepted, waiting = {start: 0}, [], [], deque([start])
     while waiting:
         states = waiting.popleft()
         accepted.append(all(part.accepts(state) for part, state in zip(parts, states, strict=True)))
         row = []
-        for character in characters:
-            following = tuple(part.step(state, character) for part, state in zip(parts, states, strict=True))
+        for symbol in symbols:
+            following: tuple[Any, ...] = states
+            for character in symbol:
+                following = tuple(part.step(state, character) for part, state in zip(parts, following, strict=True))
+                if None in following:
+                    break
             if None in following:
                 row.append(DEAD)
                 continue
@@ -107,9 +112,9 @@ def combined(parts: Sequence[Part], characters: str) -> Automaton:
                 waiting.append(following)
             row.append(numbers[following])
         rows.append(row)
-        if len(numbers) * len(characters) > MOST_STEPS:
+        if len(numbers) * len(symbols) > MOST_STEPS:
             raise UserError(f"What words should be like needs more than {len(numbers):,} states: ask for less at once.")
-    step = np.array(rows, dtype=np.int64).reshape(len(rows), len(characters))
+    step = np.array(rows, dtype=np.int64).reshape(len(rows), len(symbols))
     return Automaton(step, _left(step, np.array(accepted)))
 
 

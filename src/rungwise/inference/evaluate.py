@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from rungwise.config import Protocol, WordStart
 from rungwise.data.batches import Tape
 from rungwise.data.known_words import KnownWords
-from rungwise.data.words import Vocabulary, WordList
+from rungwise.data.words import FIRST_CHARACTER, Vocabulary, WordList
 from rungwise.errors import UserError
 from rungwise.inference.score import Scores, score
 from rungwise.model.transformer import Transformer
@@ -26,12 +27,12 @@ class Assessment:
     """What a model thinks of a list."""
 
     words: WordList
-    """The words that can be scored: those whose characters the model knows, in its vocabulary."""
+    """The words that can be scored: those whose symbols the model knows, in its vocabulary."""
     scores: Scores
     start: WordStart
     """How a word begins for the model."""
     unknown: dict[str, int]
-    """Characters outside the alphabet, and how often each stands in the list; the most frequent first."""
+    """Symbols outside the alphabet, and how often each stands in the list; the most frequent first."""
     n_unknown_words: int
     """Words that hold one: they cannot be scored."""
     n_beyond: int
@@ -40,9 +41,9 @@ class Assessment:
     """The words of the model's own list."""
 
     def summary(self, protocol: Protocol, listed: WordList) -> dict[str, Any]:
-        """For programs and for people; the field names say the units."""
-        nats, by_word = self.scores.loss, self.scores.words
-        # Per character, so that the extremes are not just the shortest and the longest words.
+        """For programs and for people; the field names say the units: a character, or else what --tokens says."""
+        nats, by_word, tokens = self.scores.loss, self.scores.words, self.words.vocabulary.tokens
+        # Per symbol, so that the extremes are not just the shortest and the longest words.
         each = by_word / self.scores.lengths
         order = np.argsort(each, kind="stable")
         _, first = np.unique(self.words.identities[order], return_index=True)
@@ -51,23 +52,27 @@ class Assessment:
             "list": listed.name,
             "sha256": listed.sha256,
             "protocol": protocol.name,
-            "scored": self.start.scored,
+            "unit": tokens.unit,
+            "scored": tokens.say(self.start.scored),
             "words": len(listed),
             "dropped_too_long": listed.dropped.long,
             "dropped_with_a_line_break": listed.dropped.broken,
             "dropped_rows_unlike_the_header": listed.dropped.misfit,
+            "dropped_without_a_condition": listed.dropped.unconditioned,
             "words_scored": len(self.words),
-            "words_with_unknown_characters": self.n_unknown_words,
-            "unknown_characters": self.unknown,
+            tokens.say("words_with_unknown_characters"): self.n_unknown_words,
+            tokens.say("unknown_characters"): self.unknown,
             "words_beyond_the_last_position": self.n_beyond,
-            "characters_scored": len(self.scores.nats),
-            "nats_per_character": nats,
-            "bits_per_character": nats / math.log(2),
-            "perplexity_per_character": _exp(nats),
+            tokens.say("characters_scored"): len(self.scores.nats),
+            tokens.say("nats_per_character"): nats,
+            tokens.say("bits_per_character"): nats / math.log(2),
+            tokens.say("perplexity_per_character"): _exp(nats),
             "nats_per_word": float(by_word.mean()),
+            "bits_per_word": float(by_word.mean()) / math.log(2),
             "perplexity_per_word": _exp(float(by_word.mean())),
             "accuracy": self.scores.accuracy,
             "by_part": self._by_part(),
+            **({"by_condition": self._by_condition()} if self.words.vocabulary.conditions else {}),
             "most_likely": [[self.words[i], round(float(each[i]), 4)] for i in order[:N_EXTREMES]],
             "least_likely": [[self.words[i], round(float(each[i]), 4)] for i in order[::-1][:N_EXTREMES]],
         }
@@ -77,12 +82,22 @@ class Assessment:
         are. A loss on words that it was trained on says little of others."""
         if self.known is None:
             return {}
-        parts = np.array(self.known.parts(hash_words(self.words.codes, self.words.offsets)))
-        found = {}
-        for part in dict.fromkeys(parts.tolist()):
-            mine = parts == part
+        words = self.words.spelled
+        return self._by(self.known.parts(hash_words(words.codes, words.offsets)))
+
+    def _by_condition(self) -> dict[str, Any]:
+        """The same of the words that are given each value."""
+        given = self.words.codes[self.words.offsets[:-1]] - self.words.vocabulary.first_condition
+        return self._by([self.words.vocabulary.conditions[i] for i in given.tolist()])
+
+    def _by(self, kinds: Sequence[str]) -> dict[str, Any]:
+        """Words and nats a symbol of each kind that there is; `kinds`: (words,)."""
+        kind_of = np.array(kinds)
+        found, unit = {}, self.words.vocabulary.tokens.say("nats_per_character")
+        for part in dict.fromkeys(kinds):
+            mine = kind_of == part
             nats, tokens = self.scores.words[mine].sum(), self.scores.lengths[mine].sum()
-            found[part] = {"words": int(mine.sum()), "nats_per_character": float(nats / tokens)}
+            found[part] = {"words": int(mine.sum()), unit: float(nats / tokens)}
         return found
 
 
@@ -96,23 +111,31 @@ def assess(
 ) -> Assessment:
     """Score the words of a list, each begun as the model's words begin; repeated words count each time. `own`: the
     words of the model's own list."""
+    if bool(listed.vocabulary.conditions) != bool(vocabulary.conditions):
+        raise UserError(
+            f"{listed.name} must be read with a condition where the model was trained with one, and only there."
+        )
     known, holds_unknown = listed.in_vocabulary(vocabulary)
-    counts = np.bincount(listed.codes, minlength=len(listed.vocabulary))[2:]
-    strange = [(c, int(n)) for c, n in zip(listed.vocabulary.characters, counts, strict=True)]
-    strange = sorted(((c, n) for c, n in strange if c not in vocabulary.characters), key=lambda pair: -pair[1])
+    counts = np.bincount(listed.codes, minlength=len(listed.vocabulary))[FIRST_CHARACTER:].tolist()
+    given = dict(zip(listed.vocabulary.conditions, counts[len(listed.vocabulary.characters) :], strict=True))
+    for value in given.keys() - set(vocabulary.conditions):
+        vocabulary.condition(value)  # says that it is unknown
+    strange = [(c, n) for c, n in zip(listed.vocabulary.characters, counts, strict=False)]
+    strange = sorted(((c, n) for c, n in strange if c not in vocabulary.ids), key=lambda pair: -pair[1])
+    unit = vocabulary.tokens.unit
     if not len(known):
         raise UserError(
-            f"No word of {listed.name} can be scored: each holds a character outside the model's alphabet, "
+            f"No word of {listed.name} can be scored: each holds a {unit} outside the model's alphabet, "
             f"{strange[0][0]!r} first of all."
         )
     config, n_known = model.config, len(known)
     if config.position == "learned":  # RoPE, or no position at all, goes on as long as a word does
         known = known.at(np.flatnonzero(known.lengths + start.end_fed <= config.block_size))
         if not len(known):
-            longest = config.block_size - start.end_fed
+            longest = config.block_size - start.end_fed - bool(vocabulary.conditions)
             raise UserError(
                 f"No word of {listed.name} can be scored: each that the model can spell is longer than the {longest} "
-                "characters that its learned positions reach."
+                f"{unit}s that its learned positions reach."
             )
     scores = scored(model, known, start)
     return Assessment(known, scores, start, dict(strange), int(holds_unknown.sum()), n_known - len(known), own)

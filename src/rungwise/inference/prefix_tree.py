@@ -50,6 +50,8 @@ class Sampling(Config):
     """No word twice."""
     new_only: bool = False
     """No word that stands in the list that the model was made for, its held-out words included."""
+    given: str | None = None
+    """What every word is given, of a model with a condition; None: as often as in the training words."""
 
     def __post_init__(self) -> None:
         self._require("temperature", 0 <= self.temperature < float("inf"), "at least 0 and finite")
@@ -68,6 +70,7 @@ class SamplingFields(TypedDict, total=False):
     max_length: int | None
     unique: bool
     new_only: bool
+    given: str | None
 
 
 ROOT = np.empty((1, 0), dtype=np.int32)
@@ -171,13 +174,19 @@ class Drawer:
         self.seed = derive_seed(seed, "sampling")
         self.start = firsts is None  # END is fed before the first character
         self.scored_from = 2 if self.start and not first_scored else 1  # tokens read before the first one that counts
-        self.longest = longest = min(sampling.max_length or config.block_size - 1, config.block_size - 1)
+        conditioned = bool(vocabulary.conditions)
+        self.begin = self.start + conditioned  # tokens before the first character: END, or what a word is given
+        self.longest = longest = min(sampling.max_length or config.block_size, config.block_size - 1 - conditioned)
         self.prefix = comparable(sampling.prefix, beginning=True)
         given = vocabulary.encode(self.prefix)
         if len(given) > longest:
-            raise UserError(f"The prefix {self.prefix!r} is longer than the longest word ({longest} characters).")
+            unit = vocabulary.tokens.unit
+            raise UserError(f"The prefix {self.prefix!r} is longer than the longest word ({longest} {unit}s).")
         self.given = np.concatenate([[END], given]) if self.start else given
-        self.width = longest + self.start
+        if conditioned or sampling.given is not None:
+            condition = PAD if sampling.given is None else vocabulary.condition(sampling.given)
+            self.given = np.concatenate([[condition], given])
+        self.width = longest + self.begin
         a_prefix = config.n_layer * 2 * config.attention_width * self.width * 4
         self.most = max(1, min(MOST_PREFIXES, CACHE_BYTES // a_prefix))
         self.tree = make_tree(model, self.most, self.width)  # one pass a position is remembered
@@ -191,7 +200,7 @@ class Drawer:
     def words(self, first: int, n: int) -> tuple[list[str], np.ndarray]:
         """Words `first` to `first + n` as _word() has them, and the log-likelihoods of what was drawn, (n,)."""
         ids, log_likelihood, _ = self.draw(first, n)
-        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.start :])], log_likelihood
+        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.begin :])], log_likelihood
 
     def draw(self, first: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Words `first` to `first + n`: token ids (n, width + 1), each with its END and then PAD; their log-likelihoods
@@ -204,12 +213,12 @@ class Drawer:
 
     def _word(self, drawn: str) -> str:
         """The word that was drawn, as a list would hold it. Empty where none of this alphabet and length could, such
-        as a blank alone, or a letter and a mark whose composed form is not in the alphabet; and where what is drawn
-        behind the prefix changes it."""
-        word = comparable(drawn)
-        if word == drawn:
+        as a blank alone, a letter and a mark whose composed form is not in the alphabet, or symbols that together are
+        another one; and where what is drawn behind the prefix changes it."""
+        word, tokens = comparable(drawn), self.vocabulary.tokens
+        if word == drawn and tokens.kind == "chars":
             return word
-        fits = len(word) <= self.longest and word.startswith(self.prefix) and self.vocabulary.spells(word)
+        fits = len(tokens.split(word)) <= self.longest and word.startswith(self.prefix) and self.vocabulary.spells(word)
         return word if fits else ""
 
     def _numbers(self, block: int) -> np.ndarray:
@@ -220,7 +229,7 @@ class Drawer:
     def _begin(self, numbers: np.ndarray) -> tuple[_Branch, np.ndarray]:
         """All words, before anything is read, and the logarithms of the probabilities of their first tokens."""
         every = np.arange(len(numbers))
-        if len(self.given) or self.firsts is None:
+        if self.firsts is None or (len(self.given) and self.given[0] != PAD):
             branch = _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
             return branch, np.zeros(len(every))
         share = np.cumsum(self.firsts, dtype=np.float64)
@@ -265,8 +274,8 @@ class Drawer:
         elif time == self.width:  # no room for another character: the word ends
             token = np.full(len(alive), END)
         else:
-            logits[:, PAD] = -torch.inf
-            if self.start and time == 1:
+            logits[:, PAD] = logits[:, self.vocabulary.first_condition :] = -torch.inf
+            if time == self.begin == 1:
                 logits[:, END] = -torch.inf  # a word has at least one character
             probability = self.distribution(logits).numpy()
             token = pick(probability, row, numbers[alive, time] / 2**32)

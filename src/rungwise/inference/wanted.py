@@ -74,7 +74,7 @@ def rules_by_length(wanted: Wanted, drawer: Drawer, known: KnownWords | None = N
     forbidden = _forbidden(wanted, known if drawer.sampling.new_only else None)
     found, parts = {}, _parts(wanted, drawer)
     for length, n in sorted(Counter(wanted.like_lengths).items()):
-        if length <= drawer.longest:
+        if length <= _longest(drawer):
             machine = automaton.combined([*parts, automaton.length(length, length)], drawer.vocabulary.characters)
             found[length] = n / len(wanted.like_lengths), Rules(machine, forbidden)
     return found
@@ -90,8 +90,13 @@ def _parts(wanted: Wanted, drawer: Drawer) -> list[automaton.Part]:
         parts.append(automaton.pattern(wanted.pattern))
     if wanted.length is not None:
         fewest, most = _range(wanted.length)
-        parts.append(automaton.length(fewest, min(most, drawer.longest)))
+        parts.append(automaton.length(fewest, min(most, _longest(drawer))))
     return parts
+
+
+def _longest(drawer: Drawer) -> int:
+    """Characters of the longest word that the model can write."""
+    return drawer.longest * max(map(len, drawer.vocabulary.characters))
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -143,7 +143,7 @@ def find_list(run: Run, source: str | None) -> WordList | None:
     try:  # `rungwise train` says where its list lies, and how it was read
         how = ListConfig.from_dict(own, "config.json") if isinstance(own, dict) else ListConfig(name)
         how = how.replace(data=source or (name if how.data == "-" else how.data))
-        listed, _ = load_list(how)
+        listed, _ = load_list(how, run.vocabulary.tokens)
     except UserError:
         if source:
             raise
@@ -179,10 +179,12 @@ def collect(
             rung["name"], rung["title"] = f"{names[i]}-{earlier + 1}", f"{rung['title']} ({earlier + 1})"
     about = {
         "name": run.info.get("data"),
-        "characters": run.vocabulary.characters,
+        **run.vocabulary.to_json(),
+        "unit": run.vocabulary.tokens.unit,
         "firsts": run.firsts.tolist(),
-        "block_size": run.model.config.block_size,
+        "block_size": run.longest + 1,
         "protocol": run.protocol.name,
+        "given": run.protocol.given,
         "scored": run.protocol.scored,
         "n_train": int(run.firsts.sum()),
         "example": "",
@@ -203,10 +205,12 @@ def describe(listed: WordList, parts: Split, protocol: Protocol) -> dict[str, An
     """What the page tells of a list that is at hand."""
     return {
         "name": listed.name,
-        "characters": listed.vocabulary.characters,
+        **listed.vocabulary.to_json(),
+        "unit": listed.vocabulary.tokens.unit,
         "firsts": listed.first_counts(parts.train).tolist(),
-        "block_size": listed.block_size,
+        "block_size": listed.spelled.block_size,
         "protocol": protocol.name,
+        "given": protocol.given,
         "scored": protocol.scored,
         "n_train": len(parts.train),
         "example": _example(listed),
@@ -342,6 +346,7 @@ def _example(listed: WordList) -> str:
 
 def _members(listed: WordList, indices: np.ndarray) -> dict[str, Any]:
     """A Bloom filter (Bloom 1970) of some words: a few bits a word, no word missed, few wrongly found."""
+    listed = listed.spelled
     distinct = np.unique(listed.identities[indices])
     n = len(distinct)
     n_bits = max(64, min(16 * n, MOST_BITS))

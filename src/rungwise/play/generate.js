@@ -8,13 +8,13 @@ const N_WORDS = 10;
 const kept = { settings: "", words: [] };
 
 export function generate(app) {
-  const { rung, t, k, p, prefix, seed } = app.state;
+  const { rung, t, k, p, prefix, seed, given } = app.state;
   byId("generate-rate").textContent = app.list.members ? rates(app.list)
     : "The list was not at hand when this page was made, so it cannot tell new words from those of the list.";
   for (const name of ["t", "p"]) byId(`${name}-value`).textContent = app.state[name].toFixed(2);
   const { unknown } = encode(app.list, prefix, true);
   say("generate-note", unknown.length ? `Not in this list's alphabet, and ignored: ${unknown.join(" ")}` : "");
-  const settings = JSON.stringify([rung, t, k, p, prefix, seed]);
+  const settings = JSON.stringify([rung, t, k, p, prefix, seed, given]);
   if (settings === kept.settings) return show(app);
   Object.assign(kept, { settings, words: [] });
   more(app);

@@ -2,7 +2,7 @@
 
 import { attend } from "./attend.js";
 import { climb } from "./climb.js";
-import { byId, count, interval, say } from "./dom.js";
+import { byId, count, el, interval, say } from "./dom.js";
 import { flow } from "./flow.js";
 import { newMemory, readWeights, step } from "./forward.js";
 import { copy, generate, more } from "./generate.js";
@@ -10,7 +10,7 @@ import { inside, walk } from "./inside.js";
 import { predict } from "./predict.js";
 import { readWord } from "./sample.js";
 import { copyLink, savePicture } from "./share.js";
-import { encode, glyph, openList } from "./text.js";
+import { conditionId, encode, glyph, openList } from "./text.js";
 import { losses, msAStep, setUpTraining, train } from "./train.js";
 
 const VIEWS = { climb, predict, attend, inside, flow, generate, train };
@@ -22,7 +22,7 @@ let list = openList(page.list);
 let single = rungs.length === 1;
 const START = {
   view: !rungs.length ? "train" : single ? "generate" : "climb", rung: rungs[0]?.name ?? "", with: "", word: list.example, head: "", blind: false, at: -1, step: "",
-  t: 1, k: 0, p: 1, prefix: "", seed: 0,
+  t: 1, k: 0, p: 1, prefix: "", seed: 0, given: list.conditions[0] ?? "",
 };
 const PLAY_MS = 2600;
 const models = new Map();
@@ -35,7 +35,7 @@ const app = {
   /** A rung's model, its weights decoded when they are first needed. */
   model(rung = app.rung()) {
     if (!models.has(rung)) models.set(rung, { config: rung.model, start: rung.word_start, weights: readWeights(rung.weights, precision) });
-    return models.get(rung);
+    return { ...models.get(rung), given: conditionId(list, app.state.given) };
   },
   /** The typed word's tokens; what cannot be read is said in the element named. */
   ids(note) {
@@ -170,10 +170,13 @@ function caption() {
 /** Which list and models these are. */
 function describe() {
   byId("list-name").textContent = list.name;
+  byId("given-field").hidden = !list.conditions.length;
+  byId("given-what").textContent = list.given ?? "";
+  byId("given").replaceChildren(...list.conditions.map((value) => el("option", { value }, value)));
   const seeds = [...new Set(rungs.map(({ seed }) => seed))].join(", ");
   const models = single ? `The model was trained with seed ${seeds}; its weights are in ${precision}.`
     : `Each rung is shown with one seed (${seeds}), its weights in ${precision}; losses are means over the climb's seeds, with 95 % intervals.`;
-  byId("about").textContent = `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. ${rungs.length ? models : "No model is trained yet."}`;
+  byId("about").textContent = `${count(list.n_train)} training words of ${list.name}, protocol ${list.protocol}: ${list.scored} are scored, in nats. ${(list.unit ?? "character") === "character" ? "" : `What is called a character here is a ${list.unit}. `}${rungs.length ? models : "No model is trained yet."}`;
 }
 
 /** A page of one run speaks of one model, and begins with what it writes. */

@@ -15,10 +15,13 @@ function mix(x) {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
+/** What is fed before a word's first character: END, what the word is given, or nothing. */
+const before = ({ start, given }) => (start.end_fed ? [END] : given ? [given] : []);
+
 /** A word as the model meets it: tokens fed, what came of each, the token that in truth followed, and how surprising
     it was; null where that is not scored. */
 export function readWord(model, ids) {
-  const tokens = model.start.end_fed ? [END, ...ids] : ids;
+  const tokens = [...before(model), ...ids];
   const memory = newMemory(model);
   return tokens.map((token, t) => {
     const found = step(model, token, memory);
@@ -45,8 +48,9 @@ export function drawWord(list, model, random, sampling = {}) {
 
 function drawIds(list, model, random, { temperature = 1, topK = 0, topP = 1, prefix = [] }) {
   const ids = [...prefix];
-  if (!model.start.end_fed && !ids.length) ids.push(pick(list.firsts, random));
-  const given = model.start.end_fed ? [END, ...ids] : ids;
+  const start = before(model);
+  if (!start.length && !ids.length) ids.push(pick(list.firsts, random));
+  const given = [...start, ...ids];
   const memory = newMemory(model);
   let logLikelihood = 0;
   let logits;
@@ -57,6 +61,7 @@ function drawIds(list, model, random, { temperature = 1, topK = 0, topP = 1, pre
   for (;;) {
     const probabilities = softmax(logits);
     logits[PAD] = -Infinity;
+    logits.fill(-Infinity, list.characters.length + 2); // what a word is given comes before it
     if (!ids.length) logits[END] = -Infinity; // a word has at least one character
     const full = ids.length >= list.block_size - 1; // no room for another: the word ends, whatever was drawn
     const token = full ? END : choose(logits, random, temperature, topK, topP);

@@ -1,4 +1,5 @@
-// Words as tokens and as text. The alphabet is one of code points, as in words.py, never of UTF-16 units.
+// Words as tokens and as text. A symbol is a code point, as in words.py, never a UTF-16 unit; or, where the alphabet is
+// a list, any of it.
 
 import { bytesOf } from "./forward.js";
 
@@ -10,8 +11,10 @@ const FIRST_CHARACTER = 2;
 export function openList(values) {
   const characters = [...values.characters];
   const ids = new Map(characters.map((character, i) => [character, i + FIRST_CHARACTER]));
+  const lengths = [...new Set(characters.map((character) => character.length))].sort((a, b) => b - a);
   const filter = (words) => words && { ...words, filter: bytesOf(words.data) };
-  return { ...values, characters, ids, members: filter(values.members), held_out: filter(values.held_out), direction: direction(values.example || values.characters) };
+  const joined = characters.join("");
+  return { ...values, characters, conditions: values.conditions ?? [], ids, lengths, members: filter(values.members), held_out: filter(values.held_out), direction: direction(values.example || joined) };
 }
 
 /** The word that a text is, as sources.py has it: in Unicode's composed form, without outer blanks. `beginning`: of a
@@ -21,10 +24,20 @@ export function comparable(text, beginning = false) {
   return beginning ? composed : composed.replace(/[\s\x1c-\x1f\x85]+$/, "");
 }
 
+/** The symbols of a text, from the left on the longest that the list has; where it has none, a code point. */
+export function symbols(list, text) {
+  const found = [];
+  for (let at = 0; at < text.length; at += found.at(-1).length) {
+    const n = list.lengths.find((length) => at + length <= text.length && list.ids.has(text.slice(at, at + length)));
+    found.push(n ? text.slice(at, at + n) : String.fromCodePoint(text.codePointAt(at) ?? 0));
+  }
+  return found;
+}
+
 /** The ids of a word, and the characters that the list does not have. Capitals are forgiven. */
 export function encode(list, word, beginning = false) {
   const found = { ids: /** @type {number[]} */ ([]), unknown: /** @type {string[]} */ ([]), cut: false };
-  for (const character of comparable(word, beginning)) {
+  for (const character of symbols(list, comparable(word, beginning))) {
     const id = list.ids.get(character) ?? list.ids.get(character.toLowerCase());
     if (id === undefined) found.unknown.push(character);
     else found.ids.push(id);
@@ -39,10 +52,14 @@ export const decode = (list, ids) => ids.map((id) => list.characters[id - FIRST_
 /** The ids of the word that was drawn, as a list would hold it; null where none of this alphabet and length could, or
  * where it does not begin with the prefix any more. */
 export function asListed(list, ids, prefix) {
-  const found = [...comparable(decode(list, ids))].map((character) => list.ids.get(character));
+  const found = symbols(list, comparable(decode(list, ids))).map((character) => list.ids.get(character));
   const fits = found.length && found.length < list.block_size && !found.includes(undefined);
   return fits && prefix.every((id, i) => found[i] === id) ? found : null;
 }
+
+/** The id of what a word is given; 0 where the list has no conditions. */
+export const conditionId = (list, value) => list.conditions.length
+  && list.characters.length + FIRST_CHARACTER + Math.max(0, list.conditions.indexOf(value));
 
 const NAMES = { " ": "space", "\u200c": "no join", "\u200d": "join" };
 
@@ -50,6 +67,7 @@ const NAMES = { " ": "space", "\u200c": "no join", "\u200d": "join" };
 export function glyph(list, id) {
   if (id === END) return "end";
   if (id === PAD) return "pad";
+  if (id >= list.characters.length + FIRST_CHARACTER) return list.conditions[id - list.characters.length - FIRST_CHARACTER];
   const character = list.characters[id - FIRST_CHARACTER];
   if (Object.hasOwn(NAMES, character)) return NAMES[character];
   if (/^\p{M}$/u.test(character)) return `\u25cc${character}`;

@@ -9,6 +9,7 @@ from typing import Any
 
 from rungwise.config import get_protocol
 from rungwise.data import words
+from rungwise.data.tokens import CHARS
 from rungwise.data.words import WordList
 from rungwise.ladder import TRANSFORMERS
 from rungwise.play import inside
@@ -37,7 +38,12 @@ def trainable(listed: WordList | None) -> dict[str, Any]:
                 "train": rung.train.to_dict(),
             }
         )
-    return {"ladder": rungs, "sources": sources, "words": listed and _words(listed), "engine": _packed(engine)}
+    return {
+        "ladder": rungs,
+        "sources": sources,
+        "words": listed and _words(listed),
+        "engine": _packed(engine),
+    }
 
 
 def empty() -> dict[str, Any]:
@@ -49,7 +55,9 @@ def empty() -> dict[str, Any]:
 
 def _words(listed: WordList) -> dict[str, Any] | None:
     data = _packed("\n".join(listed).encode())
-    return {"name": listed.name, "sha256": listed.sha256, "data": data} if len(data) <= MOST_BYTES else None
+    plain = listed.vocabulary.tokens == CHARS and not listed.vocabulary.conditions  # the page trains on characters
+    fits = len(data) <= MOST_BYTES and plain
+    return {"name": listed.name, "sha256": listed.sha256, "data": data} if fits else None
 
 
 def _packed(data: bytes) -> str:

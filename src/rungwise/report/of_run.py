@@ -8,6 +8,7 @@ from math import exp
 from pathlib import Path
 from typing import Any
 
+from rungwise.data.tokens import Tokens
 from rungwise.judge.figures import Brief
 from rungwise.report import plots
 from rungwise.report.document import Block, Facts, Paragraph, Section, Words
@@ -18,6 +19,7 @@ from rungwise.util import hints
 
 def sections(folder: Path) -> list[Section]:
     configs = run_dir.load_config(folder)
+    tokens = run_dir.load_vocabulary(folder, configs.model.vocab_size)[0].tokens
     lines = run_dir.read_metrics(folder)
     final: dict[str, Any] = next((line for line in lines if "final_test_loss" in line), {})
     path = folder / run_dir.SAMPLES
@@ -26,7 +28,12 @@ def sections(folder: Path) -> list[Section]:
     settings = {**configs.model.to_dict(), **configs.train.to_dict()}
     how = [Facts([(k, str(v)) for k, v in facts.items()]), Facts([(k, json.dumps(v)) for k, v in settings.items()])]
     found = [
-        Section("top", f"A model of {configs.info.get('data')}", [*_headline(final, folder), *_curve(lines)], level=1),
+        Section(
+            "top",
+            f"A model of {configs.info.get('data')}",
+            [*_headline(final, folder, tokens), *_curve(lines, tokens)],
+            level=1,
+        ),
         Section("settings", "How it was trained", how),
     ]
     if samples:
@@ -35,11 +42,11 @@ def sections(folder: Path) -> list[Section]:
     return found
 
 
-def _headline(final: dict[str, Any], folder: Path) -> list[Block]:
+def _headline(final: dict[str, Any], folder: Path, tokens: Tokens) -> list[Block]:
     if not final:
         return [Paragraph(f"Training was stopped before its end. {hints.go_on(folder)}")]
     loss = final["final_test_loss"]
-    text = f"Its test loss is {loss:.3f} nats a character: as good as a guess among {exp(loss):.1f} characters."
+    text = f"Its test loss is {loss:.3f} nats a {tokens.unit}: as good as a guess among {exp(loss):.1f} {tokens.unit}s."
     if (counting := final.get("ngram_test_loss")) is not None:
         better = "better" if loss < counting else "worse"
         text += (
@@ -54,7 +61,7 @@ def _headline(final: dict[str, Any], folder: Path) -> list[Block]:
     return [Paragraph(text), *like, Paragraph(f"More words: {hints.command('sample', folder)}", quiet=True)]
 
 
-def _curve(lines: list[dict[str, Any]]) -> list[Block]:
+def _curve(lines: list[dict[str, Any]], tokens: Tokens) -> list[Block]:
     drawn = []
     for key, title in (("train_loss", "training"), ("val_loss", "validation")):
         points = [(line["step"], line[key]) for line in lines if key in line]
@@ -64,4 +71,4 @@ def _curve(lines: list[dict[str, Any]]) -> list[Block]:
     if not drawn:
         return []
     caption = "Training: mean of the batches since the point before. Validation: words that are held out."
-    return [plots.lines("curve", "Loss by step", caption, [("step", drawn)], "loss, nats a character")]
+    return [plots.lines("curve", "Loss by step", caption, [("step", drawn)], f"loss, nats a {tokens.unit}")]

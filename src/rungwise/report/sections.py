@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import exp, isnan, log, nan
+from pathlib import Path
 
 import numpy as np
 
@@ -82,9 +83,13 @@ def scored(measured: Measured) -> str:
     copies = f" {100 * seen:.1f} % of the test words are in the training list, too." if seen else ""
     n = len({r.seed for r in measured.results})
     tokens, words = (detail.get(key, 0) for key in ("n_test_tokens", "n_test_words"))
+    asked = detail.get("reading", {}).get("tokens", "chars")
+    what = "grapheme" if asked == "graphemes" else f"token of {Path(asked).name}"
+    symbols = f" What is called a character here is a {what}." if asked != "chars" else ""
     of = f", {tokens:,} characters of {words:,} test words, exactly" if words else ""
     return (
-        f"Scored: {measured.protocol.scored}{of}.{copies} Losses are nats a character; a bit is {log(2):.3f} nats. "
+        f"Scored: {measured.protocol.scored}{of}.{copies}{symbols} Losses are nats a character; a bit is "
+        f"{log(2):.3f} nats. "
         f"Figures are means over {n} seed{'s' * (n > 1)}, ± 95 % CI over seeds; sd is the standard deviation between "
         "seeds."
     )

@@ -39,7 +39,9 @@ def follow() -> None:
         model, train = ModelConfig.from_dict(job["model"]), TrainConfig.from_dict(job["train"])
         run, source = RunConfig.from_dict(job["run"]), ListConfig.from_dict(job["list"])
         torch.set_num_threads(job["threads"])
-        batches = described_batches(job["dataset"], source, get_protocol(run.protocol), train, run.seed)
+        batches = described_batches(
+            job["dataset"], source, get_protocol(run.protocol, source.condition), train, run.seed
+        )
     except UserError as error:
         world.answer(str(error))
         sys.exit(2)

@@ -185,7 +185,8 @@ def _load_dataset_again(
                 f"{out} was begun with a list that lies in no file: give it again, with --data FILE, or with --data - "
                 "on standard input."
             )
-        listed, _ = datasets.load_list(source if data is None else source.replace(data=data))
+        vocabulary, _ = run_dir.load_vocabulary(out, configs.model.vocab_size)
+        listed, _ = datasets.load_list(source if data is None else source.replace(data=data), vocabulary.tokens)
     if listed.sha256 != configs.info.get("data_sha256"):
         raise UserError(f"{listed.name} is not the list that {out} was begun with (SHA-256 differs).")
     return ListDataset(listed, configs.protocol)
@@ -235,11 +236,11 @@ def _make_engine(setup: Setup, name: str) -> Engine:
 def _run(trainer: Trainer) -> Run:
     """From where the trainer is to samples.txt."""
     setup = trainer.setup
-    configs, world = setup.configs, setup.world
+    configs, world, tokens = setup.configs, setup.world, setup.dataset.vocabulary.tokens
     setup.log(
         f"Model of rung {configs.info.get('rung')}, {configs.train.steps:,} steps, engine {trainer.engine.name}"
         f"{f', {world.size} processes' if world else ''}; protocol {configs.protocol.name}: "
-        f"{configs.word_start.scored} are scored, in nats a character."
+        f"{tokens.say(configs.word_start.scored)} are scored, in nats a {tokens.unit}."
     )
     began = time.perf_counter()
     try:
@@ -257,9 +258,9 @@ def _run(trainer: Trainer) -> Run:
         )  # fmt: skip
         judged = _judge(setup.dataset, run, drawn)
         losses = _score(trainer, run, counting, judged)
-        setup.log(_summary(trainer, seconds, losses, setup.dataset.n_train))
+        setup.log(tokens.say(_summary(trainer, seconds, losses, setup.dataset.n_train)))
         for line in outcome.verdict(losses, counting, setup.dataset.n_train, setup.configs.model, setup.configs.train):
-            setup.log(line)
+            setup.log(tokens.say(line))
         if judged:
             setup.log(outcome.words(judged))
         run_dir.save_samples(setup.out, [word.text for word in drawn[:N_SAMPLES]])

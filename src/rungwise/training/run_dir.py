@@ -24,6 +24,7 @@ import numpy as np
 from rungwise.config import ModelConfig, Protocol, TrainConfig, WordStart
 from rungwise.data.dataset import Dataset
 from rungwise.data.known_words import KnownWords
+from rungwise.data.tokens import Tokens
 from rungwise.data.words import FIRST_CHARACTER, Vocabulary, WordList
 from rungwise.errors import UserError
 from rungwise.util.files import (
@@ -76,6 +77,11 @@ class Run:
         return WordStart.of(self.protocol, self.train_config)
 
     @property
+    def longest(self) -> int:
+        """Symbols of the longest word that it draws."""
+        return self.model.config.block_size - 1 - bool(self.vocabulary.conditions)
+
+    @property
     def sampled_firsts(self) -> np.ndarray | None:
         """What generate() takes as `firsts`: None where the model draws its first character itself."""
         return None if self.word_start.end_fed else self.firsts
@@ -92,7 +98,7 @@ def save_weights(folder: Path, model: Transformer, about: dict[str, Any] | None 
 
 
 def save_vocabulary(folder: Path, vocabulary: Vocabulary, firsts: np.ndarray) -> None:
-    write_json(folder / VOCABULARY, {"characters": vocabulary.characters, "firsts": firsts.tolist()})
+    write_json(folder / VOCABULARY, {**vocabulary.to_json(), "firsts": firsts.tolist()})
 
 
 def save_samples(folder: Path, samples: list[str]) -> None:
@@ -159,7 +165,9 @@ def load_config(folder: Path) -> Configs:
             raise UserError(f"{path}: {name!r} is missing.")
         parts[name] = kind.from_dict(part, f"{path}: {name}")
     configs = Configs(**parts, info=values)
-    if values.pop("word_start", start := configs.word_start.to_dict()) != start:  # runs of version 0.1.0 have none
+    start = configs.word_start.to_dict()
+    told = values.pop("word_start", start)  # runs of version 0.1.0 have none, and none has told a condition before
+    if not isinstance(told, dict) or {"given": None, **told} != start:
         raise UserError(f"{path}: word_start must be {start}: it follows from protocol and train.")
     return configs
 
@@ -168,11 +176,17 @@ def load_vocabulary(folder: Path, vocab_size: int) -> tuple[Vocabulary, np.ndarr
     """The vocabulary, and how often each token id begins a training word."""
     path = folder / VOCABULARY
     values = read_json(path)
-    characters, firsts = values.get("characters"), values.get("firsts")
-    if not isinstance(characters, str) or len(Vocabulary(characters)) != vocab_size:
+    characters, firsts, tokens = values.get("characters"), values.get("firsts"), values.get("tokens", "chars")
+    conditions = values.get("conditions", [])
+    if not _texts(conditions) or conditions != sorted(set(conditions)):
+        raise UserError(f"{path}: 'conditions' must be distinct texts in order.")
+    kind = str if tokens == "chars" else list  # each of the one text, or each of the list, is a symbol
+    if not isinstance(characters, kind) or FIRST_CHARACTER + len(characters) + len(conditions) != vocab_size:
         raise UserError(f"{path} does not fit the model's vocab_size={vocab_size}.")
-    if list(characters) != sorted(set(characters)) or any("\ud800" <= c <= "\udfff" for c in characters):
+    if not _texts(list(characters)) or list(characters) != sorted(set(characters)):
         raise UserError(f"{path}: 'characters' must be distinct characters in order.")
+    if tokens not in ("chars", "graphemes") and not (_texts(tokens) and set(tokens) >= set(characters)):
+        raise UserError(f"{path}: 'tokens' must be graphemes, or a list of tokens, those of 'characters' among them.")
     if not (
         isinstance(firsts, list)
         and len(firsts) == vocab_size
@@ -180,7 +194,15 @@ def load_vocabulary(folder: Path, vocab_size: int) -> tuple[Vocabulary, np.ndarr
         and sum(firsts[FIRST_CHARACTER:]) == sum(firsts) > 0
     ):
         raise UserError(f"{path}: 'firsts' must count how often each of {vocab_size} tokens begins a word.")
-    return Vocabulary(characters), np.array(firsts)
+    return Vocabulary.of(characters, Tokens.from_json(tokens), conditions), np.array(firsts)
+
+
+def _texts(values: Any) -> bool:
+    """A list of texts, none of them empty, broken in two, or half a character?"""
+    return isinstance(values, list) and all(
+        isinstance(text, str) and text and not any(c in "\n\r" or "\ud800" <= c <= "\udfff" for c in text)
+        for text in values
+    )
 
 
 def load(folder: Path | str, weights: Weights = "best") -> Run:
