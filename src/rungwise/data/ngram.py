@@ -50,6 +50,8 @@ class Level:
     """(2, contexts) counts summed over what follows the context."""
     followers: np.ndarray
     """(contexts,) how many different symbols follow."""
+    context_of: np.ndarray
+    """(grams,) the number of the gram's context."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +124,12 @@ class KneserNey:
 
 def fit(tape: Tape, vocab_size: int, order: int = MAX_ORDER, discount: float = 0.75) -> KneserNey:
     """Count the tape's sequences. `vocab_size` is len(vocabulary): the characters, END and PAD."""
+    return fit_and_number(tape, vocab_size, order, discount)[0]
+
+
+def fit_and_number(tape: Tape, vocab_size: int, order: int, discount: float) -> tuple[KneserNey, np.ndarray]:
+    """What fit() gives, and the longest gram of each prediction, (tokens,) as Tape.packed: its place among the grams of
+    its level, after all grams of the levels below."""
     if order < 1:
         raise ValueError(f"order must be at least 1, but is {order}.")
     if not 0 < discount <= 1:  # at 0 nothing is left for what was never met; above 1 counts would be negative
@@ -133,12 +141,14 @@ def fit(tape: Tape, vocab_size: int, order: int = MAX_ORDER, discount: float = 0
     index = np.arange(len(events.at), dtype=number)
     grams, gram, plain = np.unique(events.predicted, return_inverse=True, return_counts=True)
     contexts, context_of = np.zeros(1, dtype=np.int64), np.zeros(len(grams), dtype=np.int64)
-    levels = []
+    levels, longest, below = [], gram.astype(number), 0
     for j in range(1, order):
         deep = events.depth[index] >= j
         index, gram = index[deep], gram[deep].astype(number)
         keys = np.multiply(gram, vocab_size, dtype=np.int64) + events.symbol(index, j)
         longer, gram, n_longer = np.unique(keys, return_inverse=True, return_counts=True)
+        below += len(grams)
+        longest[index] = below + gram
         parent, symbol = np.divmod(longer, vocab_size)
         continued = np.bincount(parent, minlength=len(grams))
         # What nothing stands before begins with the start symbol, always: it keeps its plain count.
@@ -147,7 +157,7 @@ def fit(tape: Tape, vocab_size: int, order: int = MAX_ORDER, discount: float = 0
         contexts, context_of = np.unique(context_of[parent] * vocab_size + symbol, return_inverse=True)
         grams, plain = longer, n_longer
     levels.append(_level(grams, contexts, context_of, plain, plain))  # nothing reads continuations of the top
-    return KneserNey(tuple(levels), vocab_size, discount)
+    return KneserNey(tuple(levels), vocab_size, discount), longest
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +198,7 @@ def _level(
     """Sum what follows each context; `context_of` is the context's number of each gram."""
     counts, n = np.stack([plain, continued], dtype=np.int32, casting="same_kind"), len(contexts)
     totals = np.stack([np.bincount(context_of, weights, n) for weights in counts])
-    return Level(grams, contexts, counts, totals, np.bincount(context_of, minlength=n))
+    return Level(grams, contexts, counts, totals, np.bincount(context_of, minlength=n), context_of)
 
 
 def _parts(tape: Tape) -> Iterator[Tape]:
