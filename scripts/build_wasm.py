@@ -16,7 +16,7 @@ from pathlib import Path
 ZIG = "0.16.0"
 HERE = Path(__file__).resolve().parents[1] / "src/rungwise/engine/native"
 WASM = HERE / "engine.wasm"
-SOURCES = ("wasm.cpp", "engine.cpp", "attention.h", "rows.h", "matrix.h")
+SOURCES = ("wasm.cpp", "engine.cpp", "attention.h", "muon.h", "teacher.h", "rows.h", "matrix.h")
 TARGET = ("-target", "wasm32-wasi", "-mcpu=generic+simd128")  # no relaxed SIMD: not every browser has it
 COMPILE = (
     *("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti", "-DNDEBUG"),

@@ -20,10 +20,12 @@ from rungwise.config import (
     ListConfig,
     ModelConfig,
     Norm,
+    Optimizer,
     Position,
     Precision,
     RunConfig,
     Schedule,
+    Targets,
     TrainConfig,
     rules,
 )
@@ -160,3 +162,6 @@ class Fields(TypedDict, total=False):
     beta2: float
     batching: Batching
     window: int
+    optimizer: Optimizer
+    targets: Targets
+    teacher_weight: float

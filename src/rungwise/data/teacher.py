@@ -19,6 +19,8 @@ import numpy as np
 from rungwise.data.batches import Tape
 from rungwise.data.ngram import KneserNey, fit_and_number
 from rungwise.data.words import PAD
+from rungwise.errors import UserError
+from rungwise.util.machine import memory
 
 ORDER, DISCOUNT = 6, 0.85
 GRAMS_AT_ONCE = 1 << 12
@@ -45,9 +47,13 @@ def leave_one_out(tape: Tape, vocab_size: int, order: int = ORDER, discount: flo
     met = np.zeros(sum(len(level.grams) for level in model.levels), dtype=bool)
     met[longest] = True  # the grams that no longer one takes the place of
     numbers = np.cumsum(met, dtype=np.int32)
-    before = np.repeat(np.cumsum(tape.lengths) - tape.lengths, tape.lengths)
     at = np.zeros(len(tape.tokens), dtype=np.int32)
-    at[np.repeat(tape.starts, tape.lengths) + np.arange(len(longest)) - before + 1] = numbers[longest]
+    at[tape.targets(tape.starts, tape.lengths)] = numbers[longest]
+    if (need := 4 * (1 + np.count_nonzero(met)) * vocab_size) > (have := memory()) / 2:
+        raise UserError(
+            f"Smoothed targets would take {need / 2**30:,.1f} GiB of memory; this machine has {have / 2**30:,.1f}, of "
+            "which half may be theirs. Use targets=words."
+        )
     rows = np.zeros((1 + np.count_nonzero(met), vocab_size), dtype=np.float32)
     followers, first, below = _Followers.of(model), 1, 0
     for depth, level in enumerate(model.levels):

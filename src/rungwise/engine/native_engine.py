@@ -8,6 +8,7 @@ import numpy as np
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
+from rungwise.data.teacher import Teacher
 from rungwise.engine import native
 from rungwise.model.transformer import Transformer
 
@@ -18,8 +19,16 @@ class NativeEngine:
     name = "native"
     compiled = False
 
-    def __init__(self, model_config: ModelConfig, train_config: TrainConfig, tape: Tape, seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        train_config: TrainConfig,
+        tape: Tape,
+        seeds: Sequence[int],
+        teacher: Teacher | None = None,
+    ) -> None:
         self.model_config, self.config, self.tape, self.seeds = model_config, train_config, tape, seeds
+        self.teacher = teacher
         self.tokens_per_step = train_config.tokens_per_step(tape.mean_length)
         self.library = native.load()
         drawn = [dict(Transformer(model_config, seed).named_parameters()) for seed in seeds]
@@ -33,9 +42,10 @@ class NativeEngine:
         for r, seed in enumerate(self.seeds):
             starts, lengths = (x[within : within + len(rates)] for x in draw(self.tape, self.config, seed, block))
             inputs, targets = self.tape.packed(starts, lengths)
+            taught = self.teacher and (self.teacher.rows, self.teacher.at[self.tape.targets(starts, lengths)])
             replica = {key: array[r] for key, array in self.arrays.items()}
             losses[:, r] = self.library.train_block(
-                self.model_config, self.config, replica, inputs, targets, lengths, first_step, seed, rates
+                self.model_config, self.config, replica, inputs, targets, lengths, first_step, seed, rates, taught
             )
         return losses
 

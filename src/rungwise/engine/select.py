@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, check_windows
+from rungwise.data.teacher import Teacher, leave_one_out
 from rungwise.engine import native
 from rungwise.engine.compile import Log
 from rungwise.engine.ddp import DistributedEngine
@@ -96,8 +97,10 @@ def make_engine(
     seeds: Sequence[int],
     how: EngineConfig | None = None,
     log: Log = lambda line: None,
+    teacher: Teacher | None = None,
 ) -> Engine:
-    """What trains `seeds` on a tape; what it cannot train is a UserError. `log`: whether steps are compiled."""
+    """What trains `seeds` on a tape; what it cannot train is a UserError. `log`: whether steps are compiled. `teacher`:
+    of smoothed targets, if not the tape's own words."""
     how = how or EngineConfig()
     check_windows(tape, train_config)
     windows = train_config.batching == "stream" and train_config.window
@@ -109,6 +112,8 @@ def make_engine(
     name = choose_engine(how)
     device = "cpu" if name == "native" else choose_device(how.device)
     _refuse_too_large(model_config, train_config, tape, len(seeds), device)
+    if train_config.targets == "smoothed":
+        teacher = teacher or leave_one_out(tape, model_config.vocab_size)
     if name == "native":
-        return NativeEngine(model_config, train_config, tape, seeds)
-    return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, log)
+        return NativeEngine(model_config, train_config, tape, seeds, teacher)
+    return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, log, teacher)

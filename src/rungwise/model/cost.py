@@ -49,6 +49,13 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def hidden_matrices(config: ModelConfig) -> dict[str, int]:
+    """Names of the matrices between embedding and head, and how many each one holds: queries, keys and values are
+    three, one below the other."""
+    hidden = {name for name, shape in shapes(config).items() if name.startswith("blocks.") and len(shape) == 2}
+    return {name: 3 if name.endswith("qkv.weight") else 1 for name in shapes(config) if name in hidden}
+
+
 def n_parameters(config: ModelConfig) -> int:
     return sum(math.prod(shape) for shape in shapes(config).values())
 

@@ -22,7 +22,7 @@ from rungwise.data.known_words import LEGEND, marked
 from rungwise.data.shards import are_meant
 from rungwise.data.words import WordList
 from rungwise.engine.compile import Log, NotCompiled
-from rungwise.engine.ddp import DistributedEngine, check_batch
+from rungwise.engine.ddp import DistributedEngine, check
 from rungwise.engine.loop import Engine
 from rungwise.engine.native_engine import NativeEngine
 from rungwise.engine.process_group import World
@@ -196,7 +196,7 @@ def _make_engine(setup: Setup, name: str) -> Engine:
     configs, run, dataset = setup.configs, setup.run, setup.dataset
     if name == DistributedEngine.name:
         if setup.world:
-            check_batch(configs.train, run, setup.world.size)  # before the others could say it, too
+            check(configs.train, run, setup.world.size)  # before the others could say it, too
             setup.world.tell(follower.message(configs, run, dataset, setup.resume_hint))
         batches = dataset.batches(configs.train, run.seed)
         return DistributedEngine(configs.model, configs.train, batches, run, setup.world)

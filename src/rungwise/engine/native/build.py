@@ -15,7 +15,7 @@ from rungwise.engine.native.check import what_is_wrong
 from rungwise.util.machine import cached
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / name for name in ("engine.cpp", "attention.h", "rows.h", "matrix.h")]
+SOURCES = [HERE / name for name in ("engine.cpp", "attention.h", "muon.h", "teacher.h", "rows.h", "matrix.h")]
 CHECK = HERE / "check.py"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC")

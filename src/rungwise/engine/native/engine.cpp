@@ -26,6 +26,8 @@
 #include <vector>
 
 #include "attention.h"
+#include "muon.h"
+#include "teacher.h"
 
 class Model {
 public:
@@ -33,11 +35,11 @@ public:
 
     // Mean loss of the batch's tokens; step < 0: no dropout.
     void forward(const Batch& batch, uint64_t dropout_key, long step);
-    double loss(const Batch& batch, float* nats, unsigned char* correct);
+    double loss(const Batch& batch, float* nats, unsigned char* correct, const Teacher* teacher = nullptr);
     int vocab_size() const { return shape_.vocab_size; }
     const float* logits(int row) const { return logits_.row(row); }
     void backward(const Batch& batch);
-    void update(const Optimiser& optimiser, double learning_rate, long step);
+    void update(const Optimiser& optimiser, double learning_rate, long step, Muon* muon = nullptr);
 
     Parameters parameters;
     float *weights, *gradients = nullptr, *first = nullptr, *second = nullptr;
@@ -107,9 +109,10 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
     auto weight = [&](int out, int in) {
         return parameters.add(out, in, {memory_.floats(in * stride(out)), stride(out)});
     };
-    auto linear = [&](int out, int in, bool bias) {
+    auto linear = [&](int out, int in, bool bias, int matrices = 1) {
         Linear l;
         l.weight = weight(out, in);
+        parameters.tensors.back().matrices = matrices;
         if (bias) l.bias = parameters.add(1, out);
         return l;
     };
@@ -118,7 +121,7 @@ Model::Model(const Shape& shape, const float* const* values, const Room& room, b
     for (int i = 0; i < shape.n_layer; ++i) {
         Layer layer;
         layer.norm1 = norm();
-        layer.qkv = linear(3 * A, D, false);
+        layer.qkv = linear(3 * A, D, false, 3);
         if (shape.projection) layer.projection = linear(D, A, true);
         if (M) {
             layer.norm2 = norm();
@@ -413,7 +416,7 @@ void Model::forward(const Batch& b, uint64_t dropout_key, long step) {
 
 // Mean of -ln p(target) over the batch's tokens, and (where wanted) each of them, and whether it was the likeliest. A row's gradient of the
 // logits is p for each word that uses it, less 1 at what follows there.
-double Model::loss(const Batch& b, float* nats, unsigned char* correct) {
+double Model::loss(const Batch& b, float* nats, unsigned char* correct, const Teacher* teacher) {
     const int V = shape_.vocab_size;
     const float share = 1.0f / float(b.paths.size());
     std::vector<float> normaliser(b.rows());
@@ -443,6 +446,7 @@ double Model::loss(const Batch& b, float* nats, unsigned char* correct) {
         if (nats) nats[k] = value, correct[k] = logits_.row(row)[target] == top_[row];
         total += value;
     }
+    if (teacher) total += teacher->mix(b, V, logits_, dlogits_, normaliser.data());
     return total / double(b.paths.size());
 }
 
@@ -490,8 +494,8 @@ void Model::backward(const Batch& b) {
 }
 
 // Clipping as torch.nn.utils.clip_grad_norm_, then AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW, then the
-// transposed weights. `step` counts from 1.
-void Model::update(const Optimiser& o, double learning_rate, long step) {
+// transposed weights. `step` counts from 1. Where there is a Muon, it steps the hidden matrices.
+void Model::update(const Optimiser& o, double learning_rate, long step, Muon* muon) {
     double squares = 0;
     for (long at = 0; at < parameters.size; at += 64 * WIDTH) {
         Vec part{};
@@ -510,6 +514,11 @@ void Model::update(const Optimiser& o, double learning_rate, long step) {
         float* __restrict m = first + tensor.at;
         float* __restrict v = second + tensor.at;
         const float* __restrict gradient = gradients + tensor.at;
+        if (muon && tensor.matrices) {
+            muon->update(tensor, p, m, gradient, coefficient, learning_rate, o.weight_decay);
+            transpose(tensor);
+            continue;
+        }
         for (long j = 0; j < tensor.rows * tensor.ld; ++j) {
             const float d = gradient[j] * coefficient;
             m[j] = beta1 * m[j] + new1 * d;
@@ -526,23 +535,35 @@ void Model::update(const Optimiser& o, double learning_rate, long step) {
 
 extern "C" {
 
-// Parameters and moments are read, trained for `steps` batches and written back; losses, (steps,).
+struct Recipe {  // as in library.py
+    int32_t muon;
+    float teacher_weight;
+    const float* teacher_rows;  // nullptr: there is no teacher
+    const int* teacher_at;
+};
+
+// Parameters and moments are read, trained for `steps` batches and written back; losses, (steps,). No recipe: AdamW,
+// and words as targets.
 void rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const* values, float* const* first,
                     float* const* second, const int* inputs, const int* targets, const int* lengths, int batch_size,
-                    long first_step, long steps, const double* learning_rates, uint64_t dropout_key, double* losses) {
+                    long first_step, long steps, const double* learning_rates, uint64_t dropout_key, double* losses,
+                    const Recipe* recipe) {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, steps * batch_size);
     Model model(*shape, values, Room(*shape, words, batch_size), true);
     model.parameters.read(first, model.first);
     model.parameters.read(second, model.second);
     Batch batch(*shape);
+    Muon muon(model.parameters);
+    Teacher teacher;
+    if (recipe) teacher = {recipe->teacher_rows, recipe->teacher_at, targets, recipe->teacher_weight};
     for (long i = 0; i < steps; ++i) {
         Sequence* some = &words[i * batch_size];
         std::sort(some, some + batch_size);
         batch.fill(some, batch_size);
         model.forward(batch, dropout_key, first_step + i);
-        losses[i] = model.loss(batch, nullptr, nullptr);
+        losses[i] = model.loss(batch, nullptr, nullptr, teacher.rows ? &teacher : nullptr);
         model.backward(batch);
-        model.update(*optimiser, learning_rates[i], first_step + i + 1);
+        model.update(*optimiser, learning_rates[i], first_step + i + 1, recipe && recipe->muon ? &muon : nullptr);
     }
     model.parameters.write(model.weights, values);
     model.parameters.write(model.first, first);
