@@ -165,3 +165,4 @@ class Fields(TypedDict, total=False):
     optimizer: Optimizer
     targets: Targets
     teacher_weight: float
+    teachers: int

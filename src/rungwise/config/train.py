@@ -50,6 +50,9 @@ class TrainConfig(Config):
     words says there."""
     teacher_weight: float = 0.5
     """Share of the 6-gram model in the mix (smoothed targets only)."""
+    teachers: int = 0
+    """So many models like this one are trained first. It learns what they and the 6-gram model say, in the mean, of the
+    training words and of words that they draw (Hinton et al. 2015); 0: it learns from the words alone."""
 
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size", "window"):
@@ -66,8 +69,11 @@ class TrainConfig(Config):
         self._require_choice("optimizer", Optimizer)
         self._require_choice("targets", Targets)
         self._require("teacher_weight", 0 <= self.teacher_weight <= 1, "0 to 1")
-        if self.targets == "smoothed" and self.batching == "stream":
-            raise UserError("targets=smoothed needs batching=words: a window of the stream has no word to begin with.")
+        self._require("teachers", 0 <= self.teachers <= 64, "0 to 64")
+        if (self.targets == "smoothed" or self.teachers) and self.batching == "stream":
+            raise UserError(
+                "Smoothed targets and teachers need batching=words: a window of the stream has no word to begin with."
+            )
 
     def tokens_per_step(self, mean_length: float) -> float:
         """Real tokens that one replica reads in a step, in the mean; `mean_length`: tokens of a word."""

@@ -25,11 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from rungwise.data.batches import Tape
-from rungwise.data.words import END
+from rungwise.data.words import END, PAD
 
 MAX_ORDER = 7
 """Of the baselines that a network is compared with."""
@@ -52,6 +53,26 @@ class Level:
     """(contexts,) how many different symbols follow."""
     context_of: np.ndarray
     """(grams,) the number of the gram's context."""
+
+
+@dataclass(frozen=True, eq=False)
+class Followers:
+    """What follows each context of a level, context by context."""
+
+    ends: np.ndarray
+    """(contexts,) where the followers of each context end."""
+    symbols: np.ndarray
+    """(grams,)"""
+    counts: np.ndarray
+    """(2, grams) plain and continuation counts less the discount, at least 0, float32."""
+
+    def table(self, contexts: np.ndarray, kind: int, vocab_size: int) -> np.ndarray:
+        """(contexts, V) float32: the counts by symbol."""
+        n = self.ends[contexts] - np.where(contexts, self.ends[contexts - 1], 0)
+        places = np.arange(n.sum()) + np.repeat(self.ends[contexts] - np.cumsum(n), n)
+        found = np.zeros((len(contexts), vocab_size), dtype=np.float32)
+        found[np.repeat(np.arange(len(contexts)), n), self.symbols[places]] = self.counts[kind, places]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +118,33 @@ class KneserNey:
             raise ValueError("there are no words held out to choose an order by.")
         losses = self.losses(held_out)
         return min(losses, key=losses.__getitem__)
+
+    @cached_property
+    def followers(self) -> list[Followers]:
+        """Of each level's contexts."""
+        found, predicted = [], np.zeros(0, dtype=np.int64)
+        for j, level in enumerate(self.levels):
+            predicted = predicted[level.grams // self.vocab_size] if j else level.grams
+            order = np.argsort(level.context_of, kind="stable")
+            counts = np.maximum(level.counts[:, order] - self.discount, 0).astype(np.float32)
+            found.append(Followers(np.cumsum(level.followers), predicted[order], counts))
+        return found
+
+    def after(self, history: np.ndarray) -> np.ndarray:
+        """What follows each of n histories, (n, V) float64. history: (n, T) tokens from the start symbol on."""
+        p = np.full((len(history), self.vocab_size), 1 / (self.vocab_size - 1))
+        p[:, PAD] = 0
+        index, context = np.arange(len(history)), np.zeros(len(history), dtype=np.int64)
+        for j, level in enumerate(self.levels[: history.shape[1] + 1]):
+            if j:
+                context = _find(level.contexts, context * self.vocab_size + history[index, -j])
+                index, context = index[context >= 0], context[context >= 0]
+            kind = int(j + 1 < self.order)  # plain counts at the model's order, below continuation counts
+            share = 1 / level.totals[kind, context]
+            distinct, which = np.unique(context, return_inverse=True)
+            below = (self.discount * level.followers[context] * share)[:, None] * p[index]
+            p[index] = below + self.followers[j].table(distinct, kind, self.vocab_size)[which] * share[:, None]
+        return p
 
     def _probabilities(self, tape: Tape) -> Iterator[np.ndarray]:
         """What the model of order 1, 2, ... gives each scored token, (tokens,) each."""

@@ -35,6 +35,8 @@ class Teacher:
     """(1 + G, V) float32: the distributions; the first is all zero, for what is never predicted."""
     at: np.ndarray
     """(tape tokens,) int32: the row of each predicted token, by its place on the tape; 0 where nothing predicts it."""
+    weight: float = 1.0
+    """Its share in the targets; the rest is the character that follows."""
 
     @property
     def n_bytes(self) -> int:
@@ -55,49 +57,18 @@ def leave_one_out(tape: Tape, vocab_size: int, order: int = ORDER, discount: flo
             "which half may be theirs. Use targets=words."
         )
     rows = np.zeros((1 + np.count_nonzero(met), vocab_size), dtype=np.float32)
-    followers, first, below = _Followers.of(model), 1, 0
+    first, below = 1, 0
     for depth, level in enumerate(model.levels):
         own = np.flatnonzero(met[below : below + len(level.grams)])
         below += len(level.grams)
         for begin in range(0, len(own), GRAMS_AT_ONCE):
             some = own[begin : begin + GRAMS_AT_ONCE]
-            rows[first : first + len(some)] = _rows(model, followers, depth, some)
+            rows[first : first + len(some)] = _rows(model, depth, some)
             first += len(some)
     return Teacher(rows, at)
 
 
-@dataclass(frozen=True, eq=False)
-class _Followers:
-    """What follows each context of a level, context by context."""
-
-    ends: np.ndarray
-    """(contexts,) where the followers of each context end."""
-    symbols: np.ndarray
-    """(grams,)"""
-    counts: np.ndarray
-    """(2, grams) plain and continuation counts less the discount, at least 0."""
-
-    @classmethod
-    def of(cls, model: KneserNey) -> list[_Followers]:
-        """Of every level."""
-        found, predicted = [], np.zeros(0, dtype=np.int64)
-        for j, level in enumerate(model.levels):
-            predicted = predicted[level.grams // model.vocab_size] if j else level.grams
-            order = np.argsort(level.context_of, kind="stable")
-            counts = np.maximum(level.counts[:, order] - model.discount, 0).astype(np.float32)
-            found.append(cls(np.cumsum(level.followers), predicted[order], counts))
-        return found
-
-    def table(self, contexts: np.ndarray, kind: int, vocab_size: int) -> np.ndarray:
-        """(contexts, V) float32: the counts by symbol."""
-        n = self.ends[contexts] - np.where(contexts, self.ends[contexts - 1], 0)
-        places = np.arange(n.sum()) + np.repeat(self.ends[contexts] - np.cumsum(n), n)
-        found = np.zeros((len(contexts), vocab_size), dtype=np.float32)
-        found[np.repeat(np.arange(len(contexts)), n), self.symbols[places]] = self.counts[kind, places]
-        return found
-
-
-def _rows(model: KneserNey, followers: list[_Followers], depth: int, grams: np.ndarray) -> np.ndarray:
+def _rows(model: KneserNey, depth: int, grams: np.ndarray) -> np.ndarray:
     """(n, V) float32: what follows the contexts of grams of the level `depth`, each gram met once less."""
     chain = [grams]  # the same predictions with less and less history
     for level in model.levels[depth:0:-1]:
@@ -116,7 +87,7 @@ def _rows(model: KneserNey, followers: list[_Followers], depth: int, grams: np.n
         share = np.divide(1, total, out=np.zeros(len(total)), where=total > 0)
         distinct, which = np.unique(context, return_inverse=True)
         p *= np.where(total > 0, model.discount * kinds * share, 1).astype(np.float32)[:, None]
-        p += followers[j].table(distinct, kind, model.vocab_size)[which] * share.astype(np.float32)[:, None]
+        p += model.followers[j].table(distinct, kind, model.vocab_size)[which] * share.astype(np.float32)[:, None]
         less = np.maximum(count - alone - model.discount, 0) - np.maximum(count - model.discount, 0)
         p[each, predicted] += (share * less).astype(np.float32)
     return p

@@ -39,8 +39,9 @@ from rungwise.model.transformer import Transformer
 
 def check(config: TrainConfig, run: RunConfig, size: int) -> None:
     """Every process needs a word for each of its parts of a batch, and a teacher is of one list in memory."""
-    if config.targets != "words":
-        raise UserError(f"Engine distributed has targets=words alone: leave out targets={config.targets}.")
+    if config.targets != "words" or config.teachers:
+        what = f"teachers={config.teachers}" if config.teachers else f"targets={config.targets}"
+        raise UserError(f"Engine distributed learns from words alone: leave out {what}.")
     if config.batch_size < size * run.accumulate:
         raise UserError(
             f"batch_size must be at least {size * run.accumulate} for {size} processes and "

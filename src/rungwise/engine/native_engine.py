@@ -42,7 +42,9 @@ class NativeEngine:
         for r, seed in enumerate(self.seeds):
             starts, lengths = (x[within : within + len(rates)] for x in draw(self.tape, self.config, seed, block))
             inputs, targets = self.tape.packed(starts, lengths)
-            taught = self.teacher and (self.teacher.rows, self.teacher.at[self.tape.targets(starts, lengths)])
+            taught = None
+            if t := self.teacher:
+                taught = t.rows, t.at[self.tape.targets(starts, lengths)], t.weight
             replica = {key: array[r] for key, array in self.arrays.items()}
             losses[:, r] = self.library.train_block(
                 self.model_config, self.config, replica, inputs, targets, lengths, first_step, seed, rates, taught

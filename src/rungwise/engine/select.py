@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, check_windows
@@ -70,10 +71,10 @@ def describe_engine(how: EngineConfig) -> str:
 def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig, processes: int) -> int:
     """How many replicas one of so many processes had best train as one program.
 
-    In the native engine replicas share nothing, so one. Under PyTorch they share the dispatch of every operation, so as
-    many as half of this process's memory holds.
+    In the native engine replicas share nothing, so one; nor do students, of which each has teachers of its own. Under
+    PyTorch they share the dispatch of every operation, so as many as half of this process's memory holds.
     """
-    if choose_engine(how) == "native":
+    if choose_engine(how) == "native" or config.teachers:
         return 1
     memory = device_memory(choose_device(how.device))
     return max(1, int(memory / 2 / processes / peak_bytes(model, config, STEPS_A_BLOCK)))
@@ -113,7 +114,7 @@ def make_engine(
     device = "cpu" if name == "native" else choose_device(how.device)
     _refuse_too_large(model_config, train_config, tape, len(seeds), device)
     if train_config.targets == "smoothed":
-        teacher = teacher or leave_one_out(tape, model_config.vocab_size)
+        teacher = teacher or replace(leave_one_out(tape, model_config.vocab_size), weight=train_config.teacher_weight)
     if name == "native":
         return NativeEngine(model_config, train_config, tape, seeds, teacher)
     return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, log, teacher)

@@ -75,12 +75,13 @@ class TorchEngine:
         self.keys = seed_keys(list(seeds)).to(device)
         tokens = tape.tokens if tape.tokens.itemsize == 1 else tape.tokens.astype(np.int32)
         self.tokens = torch.from_numpy(tokens).to(device)
+        self.teacher_weight = 0.0 if teacher is None else teacher.weight
         self.teacher = None if teacher is None else [torch.from_numpy(x).to(device) for x in (teacher.rows, teacher.at)]
         self.longest = int(tape.lengths.max()) if train_config.batching == "words" else train_config.window
         self.block: Block | None = None
         what = (model_config, train_config.batching, train_config.batch_size, bool(train_config.grad_clip))
         what = (*what, len(seeds), self.longest, len(tokens), precision, torch.get_num_threads())
-        what = what if teacher is None else (*what, teacher.rows.shape)
+        what = what if teacher is None else (*what, teacher.rows.shape, teacher.weight)
         self.compiled_step = compiling.compiled(
             self._gradients, self._trial, train_config.steps, compile, device, what, log
         )
@@ -97,7 +98,7 @@ class TorchEngine:
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
         if taught:
             nats = -(taught["rows"] * logits.log_softmax(-1)).sum()
-            loss = torch.lerp(loss, nats / (targets != PAD).sum(), self.config.teacher_weight)
+            loss = torch.lerp(loss, nats / (targets != PAD).sum(), self.teacher_weight)
         return loss
 
     def _gradients(

@@ -22,7 +22,7 @@ from rungwise.inference.sample import generate
 from rungwise.inference.score import Scores, score
 from rungwise.ladder import Rung
 from rungwise.model.transformer import Transformer, count_parameters
-from rungwise.training import run_dir
+from rungwise.training import distil, run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util import files
 from rungwise.util.provenance import now
@@ -40,7 +40,16 @@ def measure(
     words, parts, rung = experiment.words, experiment.parts, task.rung
     model_config, config = experiment.configs(rung)
     tape = Tape.of(words, parts.train, experiment.protocol)
-    engine = make_engine(model_config, config, tape, task.seeds, experiment.how)
+    teacher = None
+    if config.teachers:  # of this seed alone (engine.select.replicas_together)
+        (seed,), start = task.seeds, experiment.protocol.word_start
+        held_out = Tape.of(words, parts.validation, start) if len(parts.validation) else None
+        firsts = None if start.end_fed else words.first_counts(parts.train)
+        lesson = distil.prepare(
+            model_config, config, tape, held_out, words.vocabulary, firsts, seed, experiment.how, threads
+        )
+        tape, teacher = lesson.tape, lesson.teacher
+    engine = make_engine(model_config, config, tape, task.seeds, experiment.how, teacher=teacher)
     first_seed, snapshots = min(experiment.seeds), list[dict[str, Any]]()
 
     def take_snapshot(step: int) -> None:

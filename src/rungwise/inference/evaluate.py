@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from rungwise.data.batches import Tape
 from rungwise.data.known_words import KnownWords
 from rungwise.data.words import Vocabulary, WordList
 from rungwise.errors import UserError
+from rungwise.inference.mixture import Mixture
 from rungwise.inference.score import Scores, score
 from rungwise.model.transformer import Transformer
 from rungwise.util.hashing import hash_words
@@ -92,7 +94,11 @@ def _exp(nats: float) -> float | None:
 
 
 def assess(
-    model: Transformer, vocabulary: Vocabulary, start: WordStart, listed: WordList, own: KnownWords | None = None
+    model: Transformer | Mixture,
+    vocabulary: Vocabulary,
+    start: WordStart,
+    listed: WordList,
+    own: KnownWords | None = None,
 ) -> Assessment:
     """Score the words of a list, each begun as the model's words begin; repeated words count each time. `own`: the
     words of the model's own list."""
@@ -114,8 +120,9 @@ def assess(
                 f"No word of {listed.name} can be scored: each that the model can spell is longer than the {longest} "
                 "characters that its learned positions reach."
             )
+    how = model.score if isinstance(model, Mixture) else partial(score, model)
     parts = [
-        score(model, Tape.of(known, np.arange(first, min(first + WORDS_AT_ONCE, len(known))), start))
+        how(Tape.of(known, np.arange(first, min(first + WORDS_AT_ONCE, len(known))), start))
         for first in range(0, len(known), WORDS_AT_ONCE)
     ]
     scores = Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lengths", "nats", "correct")))

@@ -10,13 +10,14 @@ import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol as Interface
 from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rungwise.config import Config
+from rungwise.config import Config, ModelConfig
 from rungwise.data.sources import comparable
 from rungwise.data.words import END, PAD, Vocabulary
 from rungwise.engine import native
@@ -81,6 +82,25 @@ def grown(paths: np.ndarray, parents: np.ndarray) -> np.ndarray:
     return np.concatenate([paths[parents], new[:, None]], axis=1)
 
 
+class Grower(Interface):
+    """A tree of prefixes."""
+
+    def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
+        """Logits, (n, V), after n new nodes, the last column of paths (n, T), that read tokens (n,)."""
+        ...
+
+
+class Several(Interface):
+    """More than one model, drawn from as if it were one: mixture.py."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    def tree(self, rows: int, length: int) -> Grower:
+        """As make_tree."""
+        ...
+
+
 class TorchTree:
     """What native.Tree does, by the model's own forward pass; keys and values lie one row a node and head
     (layers.Memory)."""
@@ -91,7 +111,6 @@ class TorchTree:
 
     @torch.inference_mode()
     def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
-        """Logits, (n, V), after n new nodes, the last column of paths (n, T), that read tokens (n,)."""
         heads = torch.arange(self.model.config.n_head)[:, None]
         nodes = torch.from_numpy(paths).long()
         self.new = slice(int(nodes[0, -1]), int(nodes[-1, -1]) + 1)
@@ -110,12 +129,14 @@ class TorchTree:
         return found[0], found[1]
 
 
-def make_tree(model: Transformer, rows: int, length: int) -> native.Tree | TorchTree:
+def make_tree(model: Transformer | Several, rows: int, length: int) -> Grower:
     """A tree of prefixes of at most `length` tokens, `rows` at most side by side, with their keys and values.
 
     Nodes are numbered in the order in which they come. The tree is walked in depth, part by part: what comes after a
     place to which the walk goes back is overwritten.
     """
+    if not isinstance(model, Transformer):
+        return model.tree(rows, length)
     if native.why_not():
         return TorchTree(model, rows, length)
     parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
@@ -152,7 +173,7 @@ class Drawer:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Transformer | Several,
         vocabulary: Vocabulary,
         firsts: np.ndarray | None,
         sampling: Sampling,
@@ -160,7 +181,7 @@ class Drawer:
         first_scored: bool = True,
     ) -> None:
         config = model.config
-        self.model, self.vocabulary, self.firsts, self.sampling = model.eval(), vocabulary, firsts, sampling
+        self.model, self.vocabulary, self.firsts, self.sampling = model, vocabulary, firsts, sampling
         self.seed = derive_seed(seed, "sampling")
         self.start = firsts is None  # END is fed before the first character
         self.scored_from = 2 if self.start and not first_scored else 1  # tokens read before the first one that counts

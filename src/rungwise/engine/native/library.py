@@ -73,14 +73,14 @@ class Library:
         first_step: int,
         dropout_seed: int,
         learning_rates: Sequence[float] | np.ndarray,
-        taught: tuple[np.ndarray, np.ndarray] | None = None,
+        taught: tuple[np.ndarray, np.ndarray, float] | None = None,
     ) -> np.ndarray:
         """Train one replica in place for len(learning_rates) steps; each step's loss before it, (steps,) float64.
 
         state: float32 arrays KIND/NAME, contiguous, NAME of Transformer.named_parameters(). inputs, targets: (tokens,)
         of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the whole run, and so do the dropout
         masks and AdamW's bias correction. Losses are mean nats per token. taught: of smoothed targets, the teacher's
-        rows (n, V) float32, and which of them each target has, (tokens,) int32.
+        rows (n, V) float32, which of them each target has, (tokens,) int32, and their share in it.
         """
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         lengths = np.ascontiguousarray(lengths, dtype=np.int32)
@@ -90,10 +90,10 @@ class Library:
         batch = _checked(model_config, inputs, targets, lengths)
         parts = ({name: state[f"{kind}/{name}"] for name in shapes(model_config)} for kind in KINDS)
         losses = np.empty(len(rates))
-        recipe = _Recipe(c.optimizer == "muon", c.teacher_weight)
+        recipe = _Recipe(c.optimizer == "muon")
         if taught:
-            rows, at = _checked_teacher(model_config, *taught, len(targets))
-            recipe.teacher_rows, recipe.teacher_at = rows.ctypes.data, at.ctypes.data
+            rows, at = _checked_teacher(model_config, *taught[:2], len(targets))
+            recipe.teacher_rows, recipe.teacher_at, recipe.teacher_weight = rows.ctypes.data, at.ctypes.data, taught[2]
         self._library.rungwise_train(
             _shape(model_config),
             (ctypes.c_double * 4)(c.beta1, c.beta2, c.weight_decay, c.grad_clip),
