@@ -11,20 +11,23 @@ from rungwise.cli.flags import changed, configured
 from rungwise.cli.options import EvalCommand
 from rungwise.config import ListConfig
 from rungwise.data import words
-from rungwise.experiment.folders import run_of
+from rungwise.experiment.folders import runs_of
 from rungwise.inference.evaluate import Assessment, assess
-from rungwise.training.run_dir import load
+from rungwise.training.several import load_several
 from rungwise.util import hints
 
 
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
-    run = load(run_of(options.run_dir), options.weights)
+    folders = [folder for path in (options.run_dir, *options.mix) for folder in runs_of(path)]
+    run, model, about = load_several(folders, options.weights, options.ngram)
+    if about:
+        print(about, file=sys.stderr)
     own, source = run.info.get("list"), configured(ListConfig, options, data=options.list)
     if isinstance(own, dict) and own.get("lowercase") is True:
         source = source.replace(lowercase=True)
     listed = words.load(source)
-    found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
+    found = assess(model, run.vocabulary, run.word_start, listed, run.known)
     summary = found.summary(run.protocol, listed)
     if options.words:
         for line in _lines(found, options.json):
