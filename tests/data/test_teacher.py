@@ -11,6 +11,7 @@ from rungwise.data import teacher, words
 from rungwise.data.batches import Tape
 from rungwise.data.ngram import fit
 from rungwise.data.teacher import Teacher, leave_one_out
+from rungwise.errors import UserError
 
 SYMBOLS = "$" + ABC
 """Token 1, 2, ...; 0 is PAD."""
@@ -53,6 +54,12 @@ def test_blocks_change_nothing(monkeypatch):
     whole = leave_one_out(read, 7)
     monkeypatch.setattr(teacher, "GRAMS_AT_ONCE", 2)
     np.testing.assert_array_equal(leave_one_out(read, 7).rows, whole.rows)
+
+
+def test_rows_that_no_memory_holds_are_refused_before_they_are_made(monkeypatch):
+    monkeypatch.setattr(teacher, "memory", lambda: 100.0)
+    with pytest.raises(UserError, match=r"^Smoothed targets would take .* Use targets=words\.$"):
+        leave_one_out(tape(["abba", "bea", "ada", "dee"], WHOLE), 7)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))

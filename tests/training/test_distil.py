@@ -151,8 +151,27 @@ def test_a_student_s_run_goes_on_bit_for_bit(tmp_path):
     assert not (tmp_path / "cut" / distil.LESSON).exists()
 
 
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"accumulate": 2, "targets": "smoothed"}, "learns from words alone: leave out targets=smoothed."),
+        ({"accumulate": 2, "teachers": 2}, "learns from words alone: leave out teachers=2."),
+        ({"batching": "stream", "targets": "smoothed"}, "Smoothed targets and teachers need batching=words"),
+        ({"optimizer": "moun"}, "optimizer: Input should be 'adamw' or 'muon', but is 'moun'."),
+        ({"teacher_weight": 1.5}, "teacher_weight must be 0 to 1, but is 1.5."),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_taught_is_told_in_a_line(tmp_path, fields, line):
+    (tmp_path / "l").write_text("\n".join(listed()))
+    asked = flags(**{**TINY, **fields, "engine": "auto"})
+    done = command("train", "--data", tmp_path / "l", "--out", tmp_path / "r", *asked)
+    assert done.status == 2
+    assert line in done.err.splitlines()[-1]
+
+
 def test_a_climb_measures_students(tmp_path):
-    (tmp_path / "l").write_text("\n".join(listed()[i] for i in range(len(listed()))))
+    (tmp_path / "l").write_text("\n".join(listed()))
     asked = flags(rungs="recipe-smoothed,recipe-student", seeds=2, steps=4, engine="torch", processes=1)
     done = command("climb", "--data", tmp_path / "l", "--out", tmp_path / "c", *asked, "--protocol", "strict")
     assert done.status == 0, done.err
