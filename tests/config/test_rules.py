@@ -129,6 +129,7 @@ def test_a_low_peak_falls(tmp_path):
         ({"batch_size": 64}, "batch_size=64 is more than the 32 training words: a step meets some of them twice."),
         ({"dropout": 1e-6}, "dropout=1e-06 drops nothing: it is less than half of 1/65536, the step of masks."),
         ({"schedule": "constant", "warmup_steps": 4}, "warmup_steps=4 has no effect: it needs schedule=cosine."),
+        ({"teacher_weight": 0.3}, "teacher_weight=0.3 has no effect: it needs targets=smoothed."),
         ({"window": 5}, "window=5 has no effect: it needs batching=stream."),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

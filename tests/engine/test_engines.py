@@ -1,5 +1,6 @@
 import copy
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch.nn.functional as F
 
 from conftest import make_words
 from helpers import ENGINES, every_engine_and_rung
-from rungwise.config import EngineConfig, TrainConfig, get_protocol
+from rungwise.config import PROTOCOLS, EngineConfig, TrainConfig, get_protocol
 from rungwise.data.batches import Tape, draw
+from rungwise.data.teacher import leave_one_out
 from rungwise.data.words import split
 from rungwise.engine import native
 from rungwise.engine.device import choose_device
@@ -31,12 +33,46 @@ def setting(rung, protocol_name="strict", **changes):
     return model, rung.train.replace(**changes), Tape.of(words, split(words, protocol).train, protocol)
 
 
+class PlainMuon:
+    """torch.optim.Muon for the matrices of the blocks, queries, keys and values apart; torch's AdamW for the rest."""
+
+    def __init__(self, model, config):
+        self.matrices = [p for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2]
+        self.n_parts = [3 if len(p) == 3 * model.config.attention_width else 1 for p in self.matrices]
+        split = zip(self.matrices, self.n_parts, strict=True)
+        self.parts = [torch.nn.Parameter(part) for p, n in split for part in p.detach().chunk(n)]
+        decay, betas = config.weight_decay, (config.beta1, config.beta2)
+        self.muon = torch.optim.Muon(self.parts, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        others = [p for p in model.parameters() if not any(p is matrix for matrix in self.matrices)]
+        self.adamw = torch.optim.AdamW(others, betas=betas, weight_decay=decay)
+
+    def step(self, rate):
+        split = zip(self.matrices, self.n_parts, strict=True)
+        grads = [part for p, n in split for part in p.grad.chunk(n)]
+        for part, grad in zip(self.parts, grads, strict=True):
+            part.grad = grad.contiguous()
+        for optimiser in (self.muon, self.adamw):
+            optimiser.param_groups[0]["lr"] = rate
+            with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):  # in float32, as ours
+                optimiser.step()
+
+
+class PlainAdamW:
+    def __init__(self, model, config):
+        betas = config.beta1, config.beta2
+        self.adamw = torch.optim.AdamW(model.parameters(), betas=betas, weight_decay=config.weight_decay)
+
+    def step(self, rate):
+        self.adamw.param_groups[0]["lr"] = rate
+        self.adamw.step()
+
+
 def plain_loop(model_config, config, tape, seed):
-    """One replica as anybody would write it: torch.optim.AdamW, clip_grad_norm_, a word at a time, no padding."""
+    """One replica as anybody would write it: torch.optim, clip_grad_norm_, a word at a time, no padding."""
     model = Transformer(model_config, seed).train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
-    )
+    optimiser = {"adamw": PlainAdamW, "muon": PlainMuon}[config.optimizer](model, config)
+    weight = config.teacher_weight if config.targets == "smoothed" else 0
+    teacher = leave_one_out(tape, model_config.vocab_size) if weight else None
     drawn, losses = draw(tape, config, seed, 0), []
     for step in range(config.steps):
         total, n = torch.zeros(()), 0
@@ -44,15 +80,17 @@ def plain_loop(model_config, config, tape, seed):
             start, length = (int(x[step, b]) for x in drawn)
             ids = torch.from_numpy(tape.tokens[start : start + length + 1].astype(np.int64))
             set_masks(model, seed, step, ids[None, :-1])
-            total = total + F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum")
+            mix = (1 - weight) * F.one_hot(ids[1:], model_config.vocab_size)
+            if teacher:
+                mix = mix + weight * torch.from_numpy(teacher.rows[teacher.at[start + 1 : start + length + 1]])
+            total = total + F.cross_entropy(model(ids[None, :-1])[0], mix.float(), reduction="sum")
             n += length
         loss = total / n
-        optimiser.zero_grad()
+        model.zero_grad()
         loss.backward()
         if config.grad_clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-        optimiser.param_groups[0]["lr"] = learning_rate(config, step)
-        optimiser.step()
+        optimiser.step(learning_rate(config, step))
         losses.append(loss.item())
     return model, losses
 
@@ -60,7 +98,28 @@ def plain_loop(model_config, config, tape, seed):
 @every_engine_and_rung
 def test_an_engine_takes_the_steps_of_a_plain_loop(rung, engine):
     """Masked loss over padded batches, stacked replicas, native arithmetic: all as a loop over unpadded words."""
-    model_config, config, tape = setting(rung, steps=3, batch_size=5, warmup_steps=2)
+    assert_as_a_plain_loop(*setting(rung, steps=3, batch_size=5, warmup_steps=2), engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", ["2-heads-no-projection", "final", "swiglu"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"optimizer": "muon"},
+        {"targets": "smoothed", "teacher_weight": 0.3},
+        {"optimizer": "muon", "targets": "smoothed"},
+    ],
+    ids=["muon", "smoothed", "both"],
+)
+def test_so_does_each_part_of_the_recipe(engine, protocol, name, recipe):
+    """Muon, and targets mixed with a teacher, whatever the matrices and however words begin."""
+    changes = {"steps": 4, "batch_size": 5, "warmup_steps": 2, "grad_clip": 0.5, "weight_decay": 0.1}
+    assert_as_a_plain_loop(*setting(get_rung(name), protocol, **changes, **recipe), engine)
+
+
+def assert_as_a_plain_loop(model_config, config, tape, engine):
     expected, expected_losses = plain_loop(model_config, config, tape, seed=7)
     runner, losses = make_engine(model_config, config, tape, [7], EngineConfig(engine)), []
     train(runner, config, lambda step, block: losses.extend(block[:, 0]))
@@ -73,9 +132,10 @@ def test_an_engine_takes_the_steps_of_a_plain_loop(rung, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("recipe", [{}, {"optimizer": "muon"}], ids=["adamw", "muon"])
 @pytest.mark.parametrize("name", ["baseline", "4-layers", "final", "stream"])
-def test_four_replicas_are_four_single_runs(name, engine):
-    model_config, config, tape = setting(get_rung(name), steps=4, batch_size=5)
+def test_four_replicas_are_four_single_runs(name, engine, recipe):
+    model_config, config, tape = setting(get_rung(name), steps=4, batch_size=5, **recipe)
     together = make_engine(model_config, config, tape, [3, 1, 4, 5], EngineConfig(engine))
     train(together, config)
     for r, seed in enumerate([3, 1, 4, 5]):
@@ -101,9 +161,10 @@ def test_same_seed_same_bits_and_another_seed_others(name, engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("stop", [1, 255, 256, 257])
-def test_going_on_from_a_state_changes_nothing(engine, stop):
+@pytest.mark.parametrize("recipe", [{}, {"optimizer": "muon", "targets": "smoothed"}], ids=["article", "recipe"])
+def test_going_on_from_a_state_changes_nothing(engine, stop, recipe):
     """Bit for bit, wherever in a block it stopped, dropout and all."""
-    model_config, config, tape = setting(get_rung("final"), steps=259, batch_size=2)
+    model_config, config, tape = setting(get_rung("final"), steps=259, batch_size=2, **recipe)
     model_config = model_config.replace(n_layer=1, n_embd=8, n_head=2)
     whole = make_engine(model_config, config, tape, [0], EngineConfig(engine))
     train(whole, config)

@@ -12,16 +12,19 @@ from rungwise.cli.options import EvalCommand
 from rungwise.config import ListConfig
 from rungwise.data import words
 from rungwise.errors import UserError
-from rungwise.experiment.folders import run_of
+from rungwise.experiment.folders import runs_of
 from rungwise.inference.evaluate import Assessment, assess
 from rungwise.inference.guesses import Guesses, finite, guess_numbers
-from rungwise.training.run_dir import load
+from rungwise.training.several import load_several
 from rungwise.util import hints
 
 
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
-    run = load(run_of(options.run_dir), options.weights)
+    folders = [folder for path in (options.run_dir, *options.mix) for folder in runs_of(path)]
+    run, model, about = load_several(folders, options.weights, options.ngram)
+    if about:
+        print(about, file=sys.stderr)
     source = configured(ListConfig, options, data=options.list, tokens="chars", condition=None)
     source = source.replace(lowercase=options.lowercase or run.lowercase)
     if (given := run.protocol.given) is not None:
@@ -32,12 +35,12 @@ def evaluate(options: EvalCommand) -> None:
             )
         source = source.replace(condition=given)
     listed = words.load(source, run.vocabulary.tokens)
-    found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
+    found = assess(model, run.vocabulary, run.word_start, listed, run.known)
     summary, guesses = found.summary(run.protocol, listed), None
     if options.guess_number and run.protocol.given:
         raise UserError(f"--guess-number: each word of this model is given its {run.protocol.given}; it takes others.")
     if options.guess_number:
-        guesses = guess_numbers(found, run.model, run.vocabulary, run.sampled_firsts)
+        guesses = guess_numbers(found, model, run.vocabulary, run.sampled_firsts)
         summary["guess_numbers"] = guesses.summary()
     if options.words:
         for line in _lines(found, guesses, options.json):

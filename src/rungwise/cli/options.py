@@ -107,6 +107,10 @@ class TrainCommand:
     """A JSON or TOML file of the fields below (a run's config.json, too); flags override it."""
     resume: bool = False
     """Go on with the run in --out, where it was stopped; everything else is read from there."""
+    ensemble: int = 1
+    """So many runs, of the seeds --seed, --seed + 1, ..., side by side on the cores, into OUT/seed-N."""
+    distill: bool = False
+    """Instead of --ensemble's runs, one model in OUT that learns from so many teachers: the same as --teachers."""
     tensorboard: bool = False
     """Write TensorBoard events to OUT/tensorboard (needs the package tensorboard)."""
     trackio: bool = False
@@ -122,9 +126,13 @@ class OfRun:
     """Options of commands that read a run directory."""
 
     run_dir: Positional[Path]
-    """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote."""
+    """Directory that `rungwise train` or `rungwise climb` (RUNG/seed-N) wrote; of an ensemble: the mean of its runs."""
     weights: Literal["best", "last"] = "best"
     """The best on the validation words, or the last that training reached."""
+    mix: tuple[Path, ...] = ()
+    """More runs of the same list: the mean of their distributions is taken."""
+    ngram: bool = False
+    """Mix with an n-gram model of the run's list, too; its share is chosen on the validation words."""
 
 
 @dataclass

@@ -11,14 +11,17 @@ from rungwise.cli.options import SampleCommand
 from rungwise.config import ListConfig
 from rungwise.data import words as lists
 from rungwise.errors import UserError
-from rungwise.experiment.folders import run_of
+from rungwise.experiment.folders import runs_of
 from rungwise.inference.automaton import combined, pattern
 from rungwise.inference.constrained import draw
+from rungwise.inference.mixture import Mixture
 from rungwise.inference.prefix_tree import Drawer
 from rungwise.inference.ranked import most_probable
 from rungwise.inference.sample import Sampling, Word, generate
 from rungwise.inference.wanted import Wanted, rules_of
-from rungwise.training.run_dir import Run, load
+from rungwise.model.transformer import Transformer
+from rungwise.training.run_dir import Run
+from rungwise.training.several import load_several
 from rungwise.util.files import portable
 
 
@@ -28,9 +31,12 @@ def sample(options: SampleCommand) -> None:
     for name in ("n", "top"):
         if (value := getattr(options, name)) < 0:
             raise UserError(f"{name} must be at least 0, but is {value}.")
-    run = load(run_of(options.run_dir), options.weights)
+    folders = [folder for path in (options.run_dir, *options.mix) for folder in runs_of(path)]
+    run, model, about = load_several(folders, options.weights, options.ngram)
+    if about:
+        print(about, file=sys.stderr)
     asked, printed = options.top or options.n, 0
-    for printed, word in enumerate(_words(options, sampling, run), 1):  # noqa: B007
+    for printed, word in enumerate(_words(options, sampling, run, model), 1):  # noqa: B007
         sys.stdout.write((_as_json(word) if options.json else word.text) + "\n")
     if printed < asked:
         kind = " and ".join(name for name, on in (("distinct", options.unique), ("new", options.new_only)) if on)
@@ -38,18 +44,18 @@ def sample(options: SampleCommand) -> None:
         print(f"Only {printed:,} of {asked:,} {kind} came; the model hardly gives any more.", file=sys.stderr)
 
 
-def _words(options: SampleCommand, sampling: Sampling, run: Run) -> Iterable[Word]:
+def _words(options: SampleCommand, sampling: Sampling, run: Run, model: Transformer | Mixture) -> Iterable[Word]:
     known = run.known if options.json or options.new_only else None
     if options.new_only and known is None:
         raise UserError("This run keeps no list of its words, so new ones cannot be told: leave out --new-only.")
     wanted, firsts, scored = _wanted(options, run.lowercase), run.sampled_firsts, run.word_start.first_scored
     if not options.top and wanted == Wanted(edits=options.edits):
-        return generate(run.model, run.vocabulary, options.n, firsts, sampling, options.seed, known, scored)
+        return generate(model, run.vocabulary, options.n, firsts, sampling, options.seed, known, scored)
     if given := run.protocol.given:
         raise UserError(
             f"Each word of this model is given its {given}: it takes no --top, and nothing of what words are."
         )
-    drawer = Drawer(run.model, run.vocabulary, firsts, sampling, options.seed, scored)
+    drawer = Drawer(model, run.vocabulary, firsts, sampling, options.seed, scored)
     if wanted.pattern is not None and combined([pattern(wanted.pattern)], run.vocabulary.characters).accepts_all:
         print(f"--pattern {wanted.pattern!r} matches every word: it asks for nothing.", file=sys.stderr)
     if not options.top:

@@ -9,7 +9,7 @@ from rungwise.config.fields import Config
 from rungwise.config.model import MLP, Family, ModelConfig, Norm, Position, dropout_steps
 from rungwise.config.protocol import PROTOCOLS, Protocol, WordStart, get_protocol
 from rungwise.config.run import Compile, Device, EngineConfig, ListConfig, Precision, RunConfig
-from rungwise.config.train import Batching, Schedule, TrainConfig
+from rungwise.config.train import Batching, Optimizer, Schedule, Targets, TrainConfig
 
 __all__ = [
     "MLP",
@@ -23,11 +23,13 @@ __all__ = [
     "ListConfig",
     "ModelConfig",
     "Norm",
+    "Optimizer",
     "Position",
     "Precision",
     "Protocol",
     "RunConfig",
     "Schedule",
+    "Targets",
     "TrainConfig",
     "WordStart",
     "dropout_steps",

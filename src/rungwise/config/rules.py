@@ -60,6 +60,7 @@ def remarks(
         "warmup_steps": ("schedule=cosine", train.schedule == "cosine"),
         "min_learning_rate": ("schedule=cosine", train.schedule == "cosine"),
         "window": ("batching=stream", train.batching == "stream"),
+        "teacher_weight": ("targets=smoothed", train.targets == "smoothed"),
         "mlp_ratio": ("an mlp", model.mlp != "none"),
     }
     values = ModelConfig().to_dict() | TrainConfig().to_dict()  # a configuration file may give all fields

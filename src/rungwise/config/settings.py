@@ -21,10 +21,12 @@ from rungwise.config import (
     ListConfig,
     ModelConfig,
     Norm,
+    Optimizer,
     Position,
     Precision,
     RunConfig,
     Schedule,
+    Targets,
     TrainConfig,
     rules,
 )
@@ -165,3 +167,7 @@ class Fields(TypedDict, total=False):
     beta2: float
     batching: Batching
     window: int
+    optimizer: Optimizer
+    targets: Targets
+    teacher_weight: float
+    teachers: int

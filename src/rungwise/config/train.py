@@ -6,21 +6,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rungwise.config.fields import Config
+from rungwise.errors import UserError
 
 Batching = Literal["words", "stream"]
 Schedule = Literal["constant", "cosine"]
+Optimizer = Literal["adamw", "muon"]
+Targets = Literal["words", "smoothed"]
 
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
-    """How a model is trained: AdamW on the masked cross-entropy. The defaults are the article's final recipe."""
+    """How a model is trained: an optimiser on the masked cross-entropy. The defaults are the article's final recipe."""
 
     steps: int = 20_000
     """Optimiser steps."""
     batch_size: int = 32
     """Words (or windows of the stream) a step, drawn with replacement."""
     learning_rate: float = 1e-3
-    """AdamW's step; with the cosine schedule, its peak."""
+    """The optimiser's step; with the cosine schedule, its peak."""
     schedule: Schedule = "cosine"
     """constant, or linear warm-up and then cosine decay (Loshchilov & Hutter 2017) to min_learning_rate."""
     warmup_steps: int = 200
@@ -39,6 +42,17 @@ class TrainConfig(Config):
     """words: each word padded to the batch's longest, loss masked. stream: windows cut anywhere from all words."""
     window: int = 16
     """Length of a window (stream only)."""
+    optimizer: Optimizer = "adamw"
+    """adamw, or muon for the matrices of attention and MLP and AdamW for the rest: momentum made orthogonal (Jordan et
+    al. 2024)."""
+    targets: Targets = "words"
+    """words: the character that follows. smoothed: mixed with what a 6-gram model (Kneser-Ney) of the other training
+    words says there."""
+    teacher_weight: float = 0.5
+    """Share of the 6-gram model in the mix (smoothed targets only)."""
+    teachers: int = 0
+    """So many models like this one are trained first. It learns what they and the 6-gram model say, in the mean, of the
+    training words and of words that they draw (Hinton et al. 2015); 0: it learns from the words alone."""
 
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size", "window"):
@@ -52,6 +66,14 @@ class TrainConfig(Config):
             self._require(field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
         self._require_choice("schedule", Schedule)
         self._require_choice("batching", Batching)
+        self._require_choice("optimizer", Optimizer)
+        self._require_choice("targets", Targets)
+        self._require("teacher_weight", 0 <= self.teacher_weight <= 1, "0 to 1")
+        self._require("teachers", 0 <= self.teachers <= 64, "0 to 64")
+        if (self.targets == "smoothed" or self.teachers) and self.batching == "stream":
+            raise UserError(
+                "Smoothed targets and teachers need batching=words: a window of the stream has no word to begin with."
+            )
 
     def tokens_per_step(self, mean_length: float) -> float:
         """Real tokens that one replica reads in a step, in the mean; `mean_length`: tokens of a word."""

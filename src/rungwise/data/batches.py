@@ -74,10 +74,15 @@ class Tape:
 
     def packed(self, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets (tokens,) int32 of the sequences one after the other, nothing between them."""
+        at = self.targets(starts, lengths)
+        return self.tokens[at - 1].astype(np.int32), self.tokens[at].astype(np.int32)
+
+    @staticmethod
+    def targets(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Where packed targets lie on the tape, (tokens,)."""
         starts, lengths = starts.ravel(), lengths.ravel()
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        at = np.repeat(starts, lengths) + within
-        return self.tokens[at].astype(np.int32), self.tokens[at + 1].astype(np.int32)
+        return np.repeat(starts, lengths) + within + 1
 
 
 def check_windows(tape: Tape, config: TrainConfig) -> None:

@@ -25,11 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from rungwise.data.batches import Tape
-from rungwise.data.words import END
+from rungwise.data.words import END, PAD
 
 MAX_ORDER = 7
 """Of the baselines that a network is compared with."""
@@ -50,6 +51,28 @@ class Level:
     """(2, contexts) counts summed over what follows the context."""
     followers: np.ndarray
     """(contexts,) how many different symbols follow."""
+    context_of: np.ndarray
+    """(grams,) the number of the gram's context."""
+
+
+@dataclass(frozen=True, eq=False)
+class Followers:
+    """What follows each context of a level, context by context."""
+
+    ends: np.ndarray
+    """(contexts,) where the followers of each context end."""
+    symbols: np.ndarray
+    """(grams,)"""
+    counts: np.ndarray
+    """(2, grams) plain and continuation counts less the discount, at least 0, float32."""
+
+    def table(self, contexts: np.ndarray, kind: int, vocab_size: int) -> np.ndarray:
+        """(contexts, V) float32: the counts by symbol."""
+        n = self.ends[contexts] - np.where(contexts, self.ends[contexts - 1], 0)
+        places = np.arange(n.sum()) + np.repeat(self.ends[contexts] - np.cumsum(n), n)
+        found = np.zeros((len(contexts), vocab_size), dtype=np.float32)
+        found[np.repeat(np.arange(len(contexts)), n), self.symbols[places]] = self.counts[kind, places]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +119,33 @@ class KneserNey:
         losses = self.losses(held_out)
         return min(losses, key=losses.__getitem__)
 
+    @cached_property
+    def followers(self) -> list[Followers]:
+        """Of each level's contexts."""
+        found, predicted = [], np.zeros(0, dtype=np.int64)
+        for j, level in enumerate(self.levels):
+            predicted = predicted[level.grams // self.vocab_size] if j else level.grams
+            order = np.argsort(level.context_of, kind="stable")
+            counts = np.maximum(level.counts[:, order] - self.discount, 0).astype(np.float32)
+            found.append(Followers(np.cumsum(level.followers), predicted[order], counts))
+        return found
+
+    def after(self, history: np.ndarray) -> np.ndarray:
+        """What follows each of n histories, (n, V) float64. history: (n, T) tokens from the start symbol on."""
+        p = np.full((len(history), self.vocab_size), 1 / (self.vocab_size - 1))
+        p[:, PAD] = 0
+        index, context = np.arange(len(history)), np.zeros(len(history), dtype=np.int64)
+        for j, level in enumerate(self.levels[: history.shape[1] + 1]):
+            if j:
+                context = _find(level.contexts, context * self.vocab_size + history[index, -j])
+                index, context = index[context >= 0], context[context >= 0]
+            kind = int(j + 1 < self.order)  # plain counts at the model's order, below continuation counts
+            share = 1 / level.totals[kind, context]
+            distinct, which = np.unique(context, return_inverse=True)
+            below = (self.discount * level.followers[context] * share)[:, None] * p[index]
+            p[index] = below + self.followers[j].table(distinct, kind, self.vocab_size)[which] * share[:, None]
+        return p
+
     def _probabilities(self, tape: Tape) -> Iterator[np.ndarray]:
         """What the model of order 1, 2, ... gives each scored token, (tokens,) each."""
         events = _Events.of(tape, self.vocab_size)
@@ -122,6 +172,12 @@ class KneserNey:
 
 def fit(tape: Tape, vocab_size: int, order: int = MAX_ORDER, discount: float = 0.75) -> KneserNey:
     """Count the tape's sequences. `vocab_size` is len(vocabulary): the characters, END and PAD."""
+    return fit_and_number(tape, vocab_size, order, discount)[0]
+
+
+def fit_and_number(tape: Tape, vocab_size: int, order: int, discount: float) -> tuple[KneserNey, np.ndarray]:
+    """What fit() gives, and the longest gram of each prediction, (tokens,) as Tape.packed: its place among the grams of
+    its level, after all grams of the levels below."""
     if order < 1:
         raise ValueError(f"order must be at least 1, but is {order}.")
     if not 0 < discount <= 1:  # at 0 nothing is left for what was never met; above 1 counts would be negative
@@ -133,12 +189,14 @@ def fit(tape: Tape, vocab_size: int, order: int = MAX_ORDER, discount: float = 0
     index = np.arange(len(events.at), dtype=number)
     grams, gram, plain = np.unique(events.predicted, return_inverse=True, return_counts=True)
     contexts, context_of = np.zeros(1, dtype=np.int64), np.zeros(len(grams), dtype=np.int64)
-    levels = []
+    levels, longest, below = [], gram.astype(number), 0
     for j in range(1, order):
         deep = events.depth[index] >= j
         index, gram = index[deep], gram[deep].astype(number)
         keys = np.multiply(gram, vocab_size, dtype=np.int64) + events.symbol(index, j)
         longer, gram, n_longer = np.unique(keys, return_inverse=True, return_counts=True)
+        below += len(grams)
+        longest[index] = below + gram
         parent, symbol = np.divmod(longer, vocab_size)
         continued = np.bincount(parent, minlength=len(grams))
         # What nothing stands before begins with the start symbol, always: it keeps its plain count.
@@ -147,7 +205,7 @@ def fit(tape: Tape, vocab_size: int, order: int = MAX_ORDER, discount: float = 0
         contexts, context_of = np.unique(context_of[parent] * vocab_size + symbol, return_inverse=True)
         grams, plain = longer, n_longer
     levels.append(_level(grams, contexts, context_of, plain, plain))  # nothing reads continuations of the top
-    return KneserNey(tuple(levels), vocab_size, discount)
+    return KneserNey(tuple(levels), vocab_size, discount), longest
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +246,7 @@ def _level(
     """Sum what follows each context; `context_of` is the context's number of each gram."""
     counts, n = np.stack([plain, continued], dtype=np.int32, casting="same_kind"), len(contexts)
     totals = np.stack([np.bincount(context_of, weights, n) for weights in counts])
-    return Level(grams, contexts, counts, totals, np.bincount(context_of, minlength=n))
+    return Level(grams, contexts, counts, totals, np.bincount(context_of, minlength=n), context_of)
 
 
 def _parts(tape: Tape) -> Iterator[Tape]:

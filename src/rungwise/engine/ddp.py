@@ -30,15 +30,18 @@ from rungwise.config import ModelConfig, RunConfig, TrainConfig
 from rungwise.data.batches import Source
 from rungwise.data.words import PAD
 from rungwise.engine.device import choose_device
-from rungwise.engine.loop import adamw_state, load_adamw_state, make_adamw
+from rungwise.engine.optimiser import Optimiser
 from rungwise.engine.process_group import RankLost, World, missed
 from rungwise.errors import UserError
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer
 
 
-def check_batch(config: TrainConfig, run: RunConfig, size: int) -> None:
-    """Every process needs a word for each of its parts of a batch."""
+def check(config: TrainConfig, run: RunConfig, size: int) -> None:
+    """Every process needs a word for each of its parts of a batch, and a teacher is of one list in memory."""
+    if config.targets != "words" or config.teachers:
+        what = f"teachers={config.teachers}" if config.teachers else f"targets={config.targets}"
+        raise UserError(f"Engine distributed learns from words alone: leave out {what}.")
     if config.batch_size < size * run.accumulate:
         raise UserError(
             f"batch_size must be at least {size * run.accumulate} for {size} processes and "
@@ -62,7 +65,7 @@ class DistributedEngine:
         self.config, self.source, self.run_config = config, source, run
         self.tokens_per_step = config.tokens_per_step(source.mean_length)
         self.rank, self.size = (world.rank, world.size) if world else (0, 1)
-        check_batch(config, run, self.size)
+        check(config, run, self.size)
         cuda = choose_device(run.device) == "cuda"
         self.device = torch.device("cuda", world.local_rank if world else 0) if cuda else torch.device("cpu")
         self.model = Transformer(model_config, run.seed).to(self.device).train()
@@ -81,7 +84,7 @@ class DistributedEngine:
                     broadcast_buffers=False,  # they are the dropout masks, which differ from rank to rank
                 )
         self.params = dict(self.model.named_parameters())
-        self.optimiser = make_adamw(self.params, config)
+        self.optimiser = Optimiser(self.params, model_config, config)
 
     def _hear_no_signals(self) -> None:
         """A step must not be cut on one rank alone. Ctrl-C reaches all ranks, and rank 0 alone acts on it; SIGTERM
@@ -98,7 +101,7 @@ class DistributedEngine:
             return self._steps(first_step, self._shared(torch.tensor(rates, dtype=torch.float64)))
 
     def state(self) -> dict[str, np.ndarray]:
-        return {key: value[None] for key, value in adamw_state(self.params, self.optimiser).items()}
+        return {key: value[None] for key, value in self.optimiser.state().items()}
 
     def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
         with self._all(LOAD, step):
@@ -170,9 +173,8 @@ class DistributedEngine:
             nats[i] = self._backward(first_step + i, parts, float(counts[i]))
             if self.config.grad_clip:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-            self.optimiser.param_groups[0]["lr"] = rate
-            self.optimiser.step()
-            self.optimiser.zero_grad()
+            self.optimiser.step(rate)
+            self.model.zero_grad()
         return (self._total(nats).cpu() / counts)[:, None].numpy()
 
     def _parts(self, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -204,7 +206,6 @@ class DistributedEngine:
     @torch.no_grad()
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
         """Rank 0's state, on all."""
-        load_adamw_state(self.params, self.optimiser, {key: value[0] for key, value in state.items()}, step)
-        for p, moments in self.optimiser.state.items():
-            for tensor in (p, moments["exp_avg"], moments["exp_avg_sq"]):
-                self._shared(tensor)
+        self.optimiser.load_state({key: value[0] for key, value in state.items()}, step)
+        for tensor in self.optimiser.tensors().values():
+            self._shared(tensor)

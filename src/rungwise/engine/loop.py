@@ -8,13 +8,11 @@ several processes. All meet the same batches, masks and learning rates. Dimensio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.optim import AdamW
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK
@@ -87,32 +85,6 @@ def train(
             )
         step += n
         after_block(step, losses)
-
-
-def make_adamw(params: Mapping[str, Tensor], config: TrainConfig) -> AdamW:
-    """torch's optimiser of parameters by name, as every engine steps."""
-    betas = config.beta1, config.beta2
-    return AdamW(params.values(), betas=betas, weight_decay=config.weight_decay, fused=True)
-
-
-def adamw_state(params: Mapping[str, Tensor], optimiser: AdamW) -> dict[str, np.ndarray]:
-    """Engine.state() of parameters in torch and their optimiser."""
-    found = {f"param/{name}": p for name, p in params.items()}
-    for name, p in params.items():
-        moments = optimiser.state[p]
-        found |= {f"{key}/{name}": moments.get(key, torch.zeros_like(p)) for key in ("exp_avg", "exp_avg_sq")}
-    return {key: value.detach().cpu().numpy().copy() for key, value in found.items()}
-
-
-@torch.no_grad()
-def load_adamw_state(
-    params: Mapping[str, Tensor], optimiser: AdamW, state: Mapping[str, np.ndarray], step: int
-) -> None:
-    """Go back to what adamw_state() gave after `step` steps."""
-    for name, p in params.items():
-        p.copy_(torch.from_numpy(state[f"param/{name}"]))
-        moments = {key: torch.from_numpy(state[f"{key}/{name}"]).to(p.device) for key in ("exp_avg", "exp_avg_sq")}
-        optimiser.state[p] = {"step": torch.tensor(float(step), device=p.device), **moments}
 
 
 def models(engine: Engine, config: ModelConfig, n: int) -> list[Transformer]:

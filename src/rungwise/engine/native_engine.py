@@ -10,6 +10,7 @@ import torch
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
+from rungwise.data.teacher import Teacher
 from rungwise.engine import native
 from rungwise.model.transformer import Transformer
 from rungwise.util.machine import cores
@@ -32,11 +33,13 @@ class NativeEngine:
         seeds: Sequence[int],
         precision: str = "fp32",
         threads: int = 0,
+        teacher: Teacher | None = None,
     ) -> None:
         self.bf16 = precision == "bf16"
         self.name = f"native {precision}" if self.bf16 else self.name
         self.pace = _Pace({threads} if threads else {1, min(torch.get_num_threads(), cores())})
         self.model_config, self.config, self.tape, self.seeds = model_config, train_config, tape, seeds
+        self.teacher = teacher
         self.tokens_per_step = train_config.tokens_per_step(tape.mean_length)
         self.library = native.load()
         drawn = [dict(Transformer(model_config, seed).named_parameters()) for seed in seeds]
@@ -50,11 +53,14 @@ class NativeEngine:
         for r, seed in enumerate(self.seeds):
             starts, lengths = (x[within : within + len(rates)] for x in draw(self.tape, self.config, seed, block))
             inputs, targets = self.tape.packed(starts, lengths)
+            taught = None
+            if t := self.teacher:
+                taught = t.rows, t.at[self.tape.targets(starts, lengths)], t.weight
             replica = {key: array[r] for key, array in self.arrays.items()}
             threads, began = self.pace.choose(), time.perf_counter()
             losses[:, r] = self.library.train_block(
                 *(self.model_config, self.config, replica, inputs, targets, lengths, first_step, seed, rates),
-                *(threads, self.bf16),
+                *(taught, threads, self.bf16),
             )
             self.pace.took(threads, (time.perf_counter() - began) / len(rates))
         return losses

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, check_windows
+from rungwise.data.teacher import Teacher, leave_one_out
 from rungwise.engine import native
 from rungwise.engine.compile import Log
 from rungwise.engine.ddp import DistributedEngine
@@ -71,10 +73,10 @@ def describe_engine(how: EngineConfig, family: str = "transformer") -> str:
 def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig, processes: int) -> int:
     """How many replicas one of so many processes had best train as one program.
 
-    In the native engine replicas share nothing, so one. Under PyTorch they share the dispatch of every operation, so as
-    many as half of this process's memory holds.
+    In the native engine replicas share nothing, so one; nor do students, of which each has teachers of its own. Under
+    PyTorch they share the dispatch of every operation, so as many as half of this process's memory holds.
     """
-    if choose_engine(how, family=model.family) == "native":
+    if choose_engine(how, family=model.family) == "native" or config.teachers:
         return 1
     memory = device_memory(choose_device(how.device))
     return max(1, int(memory / 2 / processes / peak_bytes(model, config, STEPS_A_BLOCK)))
@@ -99,9 +101,10 @@ def make_engine(
     how: EngineConfig | None = None,
     log: Log = lambda line: None,
     threads: int = 0,
+    teacher: Teacher | None = None,
 ) -> Engine:
     """What trains `seeds` on a tape; what it cannot train is a UserError. `log`: whether steps are compiled. `threads`:
-    of engine native (NativeEngine)."""
+    of engine native (NativeEngine). `teacher`: of smoothed targets, if not the tape's own words."""
     how = how or EngineConfig()
     check_windows(tape, train_config)
     windows = train_config.batching == "stream" and train_config.window
@@ -113,6 +116,8 @@ def make_engine(
     name = choose_engine(how, family=model_config.family)
     device = "cpu" if name == "native" else choose_device(how.device)
     _refuse_too_large(model_config, train_config, tape, len(seeds), device)
+    if train_config.targets == "smoothed":
+        teacher = teacher or replace(leave_one_out(tape, model_config.vocab_size), weight=train_config.teacher_weight)
     if name == "native":
-        return NativeEngine(model_config, train_config, tape, seeds, how.precision, threads)
-    return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, log)
+        return NativeEngine(model_config, train_config, tape, seeds, how.precision, threads, teacher)
+    return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, log, teacher)

@@ -1,4 +1,4 @@
-"""The reference engine: the model's own forward pass, stacked over replicas with torch.func, and torch.optim.AdamW.
+"""The reference engine: the model's own forward pass, stacked over replicas with torch.func, and optimiser.py.
 
 A step is one function of tensors that lie on the device: its batches are cut there from the tape, and its masks
 computed. So the host does nothing but ask for it, and torch.compile takes it whole (compile.py).
@@ -20,10 +20,11 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape, draw
+from rungwise.data.teacher import Teacher
 from rungwise.data.words import PAD
 from rungwise.engine import compile as compiling
 from rungwise.engine.compile import TRIAL_STEPS, Log, Step
-from rungwise.engine.loop import adamw_state, load_adamw_state, make_adamw
+from rungwise.engine.optimiser import Optimiser
 from rungwise.model.dropout import masks, prefix_hashes, seed_keys
 from rungwise.model.transformer import Transformer
 
@@ -41,6 +42,8 @@ class Block(NamedTuple):
     prefixes: Tensor | None
     """(steps, R, B, T) hashes of what has been read, for dropout (model/dropout.py). Here and not in the step: a
     chain of T hashes makes the compiler slow."""
+    taught: Tensor | None
+    """(steps, R, B, T) the teacher's row of each target."""
     widths: list[int]
     """(steps,) the longest of each step."""
 
@@ -59,6 +62,7 @@ class TorchEngine:
         precision: str = "fp32",
         compile: str = "off",
         log: Log = lambda line: None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.config, self.tape, self.seeds, self.device = train_config, tape, seeds, device
         # Products in bf16, parameters, sums, softmax and norms in fp32: torch's own rules (torch.autocast).
@@ -67,14 +71,17 @@ class TorchEngine:
         self.model = replicas[0].train().to(device)
         stacked, _ = stack_module_state(list[torch.nn.Module](replicas))
         self.params = {name: p.detach().clone().to(device) for name, p in stacked.items()}
-        self.optimiser = make_adamw(self.params, train_config)
+        self.optimiser = Optimiser(self.params, model_config, train_config)
         self.keys = seed_keys(list(seeds)).to(device)
         tokens = tape.tokens if tape.tokens.itemsize == 1 else tape.tokens.astype(np.int32)
         self.tokens = torch.from_numpy(tokens).to(device)
+        self.teacher_weight = 0.0 if teacher is None else teacher.weight
+        self.teacher = None if teacher is None else [torch.from_numpy(x).to(device) for x in (teacher.rows, teacher.at)]
         self.longest = int(tape.lengths.max()) if train_config.batching == "words" else train_config.window
         self.block: Block | None = None
         what = (model_config, train_config.batching, train_config.batch_size, bool(train_config.grad_clip))
         what = (*what, len(seeds), self.longest, len(tokens), precision, torch.get_num_threads())
+        what = what if teacher is None else (*what, teacher.rows.shape, teacher.weight)
         self.compiled_step = compiling.compiled(
             self._gradients, self._trial, train_config.steps, compile, device, what, log
         )
@@ -83,11 +90,16 @@ class TorchEngine:
         marks = (device, device != "cpu"), (precision, precision != "fp32"), ("compiled", self.compiled)
         self.name = " ".join(["torch", *(mark for mark, shown in marks if shown)])
 
-    def _loss(self, params: Tensors, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy over the real tokens of one replica's batch (B, T)."""
+    def _loss(self, params: Tensors, inputs: Tensor, targets: Tensor, taught: Tensors) -> Tensor:
+        """Mean cross-entropy over the real tokens of one replica's batch (B, T). taught: {"rows": (B, T, V)} of the
+        teacher, zero at PAD; or nothing."""
         with self.autocast:
             logits = functional_call(self.model, params, (inputs,)).float()
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+        if taught:
+            nats = -(taught["rows"] * logits.log_softmax(-1)).sum()
+            loss = torch.lerp(loss, nats / (targets != PAD).sum(), self.teacher_weight)
+        return loss
 
     def _gradients(
         self,
@@ -96,21 +108,23 @@ class TorchEngine:
         starts: Tensor,
         lengths: Tensor,
         prefixes: Tensor | None,
+        taught: Tensor | None,
         step: Tensor,
         width: int,
     ) -> tuple[Tensors, Tensor]:
         """Clipped gradients, as params, and losses (R,) of the words at starts (R, B) of the tape."""
         inputs, targets = _cut(tokens, starts, lengths, width)
         keep = {} if prefixes is None else masks(self.model, self.keys, step, prefixes)
+        rows = {} if taught is None or self.teacher is None else {"rows": self.teacher[0][taught]}
 
-        def loss(params: Tensors, keep: Tensors, inputs: Tensor, targets: Tensor) -> Tensor:
-            return self._loss({**params, **keep}, inputs, targets)
+        def loss(params: Tensors, keep: Tensors, inputs: Tensor, targets: Tensor, rows: Tensors) -> Tensor:
+            return self._loss({**params, **keep}, inputs, targets, rows)
 
         if torch.compiler.is_compiling():  # takes whole functions only
-            grads, losses = vmap(grad_and_value(loss))(params, keep, inputs, targets)
+            grads, losses = vmap(grad_and_value(loss))(params, keep, inputs, targets, rows)
         else:  # the same, and a sixth faster where every operation is dispatched by itself
             leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-            losses = vmap(loss)(leaves, keep, inputs, targets)
+            losses = vmap(loss)(leaves, keep, inputs, targets, rows)
             grads = dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
             losses = losses.detach()
         return self._clipped(grads) if self.config.grad_clip else grads, losses
@@ -125,10 +139,12 @@ class TorchEngine:
             drawn = [draw(self.tape, self.config, seed, number) for seed in self.seeds]
             found = [np.stack(x, axis=1) for x in zip(*drawn, strict=True)]
             starts, lengths = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in found)
-            prefixes = None
+            prefixes = taught = None
             if self.model.config.dropout:
                 prefixes = prefix_hashes(_cut(self.tokens, starts, lengths, self.longest)[0])
-            self.block = Block(number, starts, lengths, prefixes, found[1].max(axis=(1, 2)).tolist())
+            if self.teacher:
+                taught = _cut(self.teacher[1], starts, lengths, self.longest)[1]  # row 0 where a target is PAD
+            self.block = Block(number, starts, lengths, prefixes, taught, found[1].max(axis=(1, 2)).tolist())
         return self.block
 
     def _call(self, gradients: Step, step: int) -> tuple[Tensors, Tensor]:
@@ -138,10 +154,10 @@ class TorchEngine:
         width = block.widths[i] if plain else self.longest
         if not plain:
             torch.compiler.cudagraph_mark_step_begin()  # the last step's gradients are needed no more
-        prefixes = None if block.prefixes is None else block.prefixes[i, ..., :width]
+        prefixes, taught = (None if all_ is None else all_[i, ..., :width] for all_ in (block.prefixes, block.taught))
         # A number of the host's would be compiled in, and every step compiled anew.
         at = torch.full((), step, device=self.device)
-        return gradients(self.params, self.tokens, block.starts[i], block.lengths[i], prefixes, at, width)
+        return gradients(self.params, self.tokens, block.starts[i], block.lengths[i], prefixes, taught, at, width)
 
     def _trial(self, gradients: Step) -> float:
         """Seconds a step, the first left out; nothing is changed."""
@@ -161,15 +177,14 @@ class TorchEngine:
             grads, losses[i] = self._call(self.compiled_step or self._gradients, first_step + i)
             for name, p in self.params.items():
                 p.grad = grads[name].contiguous()  # fused AdamW reads memory in order
-            self.optimiser.param_groups[0]["lr"] = rate
-            self.optimiser.step()
+            self.optimiser.step(rate)
         return losses.cpu().numpy()
 
     def state(self) -> dict[str, np.ndarray]:
-        return adamw_state(self.params, self.optimiser)
+        return self.optimiser.state()
 
     def load_state(self, state: dict[str, np.ndarray], step: int) -> None:
-        load_adamw_state(self.params, self.optimiser, state, step)
+        self.optimiser.load_state(state, step)
 
     def close(self) -> None: ...
 

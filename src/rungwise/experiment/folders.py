@@ -19,8 +19,25 @@ def latest(parent: Path = Path("runs")) -> Path:
     return max(climbs, key=lambda path: (path / RESULTS).stat().st_mtime)
 
 
+def members(folder: Path) -> list[Path]:
+    """The runs of a directory that `rungwise train --ensemble` wrote, by seed; of any other directory none."""
+    if (folder / CONFIG).exists() or (folder / SETTINGS).exists():
+        return []
+    return sorted((path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=lambda path: (len(path.name), path))
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """A run's own directory, or all of an ensemble."""
+    return members(folder) or [run_of(folder)]
+
+
 def run_of(folder: Path) -> Path:
     """A run's own directory; of a climb's, that of the first seed of its highest rung, and a word about it."""
+    if several := members(folder):
+        raise UserError(
+            f"{folder} holds {len(several)} runs, and their mean is not a single model: give one of them, or distil "
+            f"them into one model: rungwise train --ensemble {len(several)} --distill"
+        )
     if not (folder / SETTINGS).exists():
         return folder
     there = {path.parent.parent.name for path in folder.glob(f"*/seed-*/{CONFIG}")}

@@ -15,6 +15,7 @@ import polars as pl
 from rungwise.config import TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
 from rungwise.data.known_words import KnownWords
+from rungwise.data.teacher import Teacher
 from rungwise.engine.loop import Engine, models, train
 from rungwise.engine.select import make_engine
 from rungwise.experiment.collect import SCORES, write_frame
@@ -25,7 +26,7 @@ from rungwise.inference.score import Scores, score
 from rungwise.judge.judgement import brief
 from rungwise.ladder import Rung
 from rungwise.model.transformer import Transformer, count_parameters
-from rungwise.training import run_dir
+from rungwise.training import distil, run_dir
 from rungwise.training.run_dir import Run
 from rungwise.util import files
 from rungwise.util.provenance import now
@@ -47,10 +48,10 @@ def measure(
     word. `report` is called with the share of the training that is done, 0 to 1. `threads` score as many replicas at
     once: where one process drives a GPU, its other cores have nothing to do.
     """
-    words, parts, rung = experiment.words, experiment.parts, task.rung
+    words, rung = experiment.words, task.rung
     model_config, config = experiment.configs(rung)
-    tape = Tape.of(words, parts.train, experiment.protocol)
-    engine = make_engine(model_config, config, tape, task.seeds, experiment.how)
+    tape, teacher = _lesson(experiment, task, threads)
+    engine = make_engine(model_config, config, tape, task.seeds, experiment.how, teacher=teacher)
     first_seed, snapshots = min(experiment.seeds), list[dict[str, Any]]()
 
     def take_snapshot(step: int) -> None:
@@ -90,6 +91,22 @@ def measure(
     engine.close()
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(result, range(len(task.seeds)), trained))
+
+
+def _lesson(experiment: Experiment, task: Task, threads: int) -> tuple[Tape, Teacher | None]:
+    """The training words; of a student, what its teachers make of them. A student is alone in its task
+    (engine.select.replicas_together)."""
+    words, parts = experiment.words, experiment.parts
+    model, config = experiment.configs(task.rung)
+    tape, start = Tape.of(words, parts.train, experiment.protocol), experiment.protocol.word_start
+    if not config.teachers:
+        return tape, None
+    (seed,) = task.seeds
+    held_out = Tape.of(words, parts.validation, start) if len(parts.validation) else None
+    firsts = None if start.end_fed else words.first_counts(parts.train)
+    how = experiment.how
+    lesson = distil.prepare(model, config, tape, held_out, words.vocabulary, firsts, seed, how, threads)
+    return lesson.tape, lesson.teacher
 
 
 def _train(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rungwise.data.batches import Tape
 from rungwise.data.known_words import KnownWords
 from rungwise.data.words import FIRST_CHARACTER, Vocabulary, WordList
 from rungwise.errors import UserError
+from rungwise.inference.mixture import Mixture
 from rungwise.inference.score import Scores, score
 from rungwise.model.transformer import Transformer
 from rungwise.util.hashing import hash_words
@@ -107,7 +109,11 @@ def _exp(nats: float) -> float | None:
 
 
 def assess(
-    model: Transformer, vocabulary: Vocabulary, start: WordStart, listed: WordList, own: KnownWords | None = None
+    model: Transformer | Mixture,
+    vocabulary: Vocabulary,
+    start: WordStart,
+    listed: WordList,
+    own: KnownWords | None = None,
 ) -> Assessment:
     """Score the words of a list, each begun as the model's words begin; repeated words count each time. `own`: the
     words of the model's own list."""
@@ -141,10 +147,11 @@ def assess(
     return Assessment(known, scores, start, dict(strange), int(holds_unknown.sum()), n_known - len(known), own)
 
 
-def scored(model: Transformer, words: WordList, start: WordStart) -> Scores:
+def scored(model: Transformer | Mixture, words: WordList, start: WordStart) -> Scores:
     """Of words in the model's vocabulary, in parts: memory stays flat."""
+    how = model.score if isinstance(model, Mixture) else partial(score, model)
     parts = [
-        score(model, Tape.of(words, np.arange(first, min(first + WORDS_AT_ONCE, len(words))), start))
+        how(Tape.of(words, np.arange(first, min(first + WORDS_AT_ONCE, len(words))), start))
         for first in range(0, len(words), WORDS_AT_ONCE)
     ]
     return Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lengths", "nats", "correct")))

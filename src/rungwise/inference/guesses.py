@@ -13,6 +13,7 @@ from rungwise.config import WordStart
 from rungwise.data.sources import comparable
 from rungwise.data.words import Vocabulary
 from rungwise.inference.evaluate import Assessment, scored
+from rungwise.inference.mixture import Mixture
 from rungwise.inference.prefix_tree import Drawer, Sampling
 from rungwise.model.transformer import Transformer
 
@@ -49,7 +50,7 @@ def finite(value: float, digits: int = 2) -> float | None:
 
 
 def guess_numbers(
-    found: Assessment, model: Transformer, vocabulary: Vocabulary, firsts: np.ndarray | None, seed: int = 0
+    found: Assessment, model: Transformer | Mixture, vocabulary: Vocabulary, firsts: np.ndarray | None, seed: int = 0
 ) -> Guesses:
     """Of the words that could be scored. `firsts` as for sample.generate(); the words in order are those that
     generate() can give, at most as long as the longest that the model was made for.

@@ -10,13 +10,14 @@ import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol as Interface
 from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rungwise.config import Config
+from rungwise.config import Config, ModelConfig
 from rungwise.data.sources import comparable
 from rungwise.data.words import END, PAD, Vocabulary
 from rungwise.engine import native
@@ -84,6 +85,25 @@ def grown(paths: np.ndarray, parents: np.ndarray) -> np.ndarray:
     return np.concatenate([paths[parents], new[:, None]], axis=1)
 
 
+class Grower(Interface):
+    """A tree of prefixes."""
+
+    def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
+        """Logits, (n, V), after n new nodes, the last column of paths (n, T), that read tokens (n,)."""
+        ...
+
+
+class Several(Interface):
+    """More than one model, drawn from as if it were one: mixture.py."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    def tree(self, rows: int, length: int) -> Grower:
+        """As make_tree."""
+        ...
+
+
 class TorchTree:
     """What native.Tree does, by the model's own forward pass; what a layer asks to keep lies one row a node (and head)
     (layers.Memory)."""
@@ -94,7 +114,6 @@ class TorchTree:
 
     @torch.inference_mode()
     def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
-        """Logits, (n, V), after n new nodes, the last column of paths (n, T), that read tokens (n,)."""
         self.nodes = torch.from_numpy(paths).long()
         return self.model(torch.from_numpy(tokens)[:, None], self, self.nodes.shape[1] - 1)[:, 0].numpy()
 
@@ -120,12 +139,14 @@ class TorchTree:
         return held
 
 
-def make_tree(model: Transformer, rows: int, length: int) -> native.Tree | TorchTree:
+def make_tree(model: Transformer | Several, rows: int, length: int) -> Grower:
     """A tree of prefixes of at most `length` tokens, `rows` at most side by side, with their keys and values.
 
     Nodes are numbered in the order in which they come. The tree is walked in depth, part by part: what comes after a
     place to which the walk goes back is overwritten.
     """
+    if not isinstance(model, Transformer):
+        return model.tree(rows, length)
     if native.why_not(model.config.family):
         return TorchTree(model, rows, length)
     parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
@@ -162,7 +183,7 @@ class Drawer:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Transformer | Several,
         vocabulary: Vocabulary,
         firsts: np.ndarray | None,
         sampling: Sampling,
@@ -170,7 +191,7 @@ class Drawer:
         first_scored: bool = True,
     ) -> None:
         config = model.config
-        self.model, self.vocabulary, self.firsts, self.sampling = model.eval(), vocabulary, firsts, sampling
+        self.model, self.vocabulary, self.firsts, self.sampling = model, vocabulary, firsts, sampling
         self.seed = derive_seed(seed, "sampling")
         self.start = firsts is None  # END is fed before the first character
         self.scored_from = 2 if self.start and not first_scored else 1  # tokens read before the first one that counts

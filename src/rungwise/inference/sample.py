@@ -17,7 +17,7 @@ import torch
 from rungwise.data.known_words import KnownWords, Part
 from rungwise.data.words import Vocabulary
 from rungwise.errors import UserError
-from rungwise.inference.prefix_tree import Drawer, Sampling
+from rungwise.inference.prefix_tree import Drawer, Sampling, Several
 from rungwise.model.transformer import Transformer
 from rungwise.util.machine import cores
 
@@ -50,7 +50,7 @@ class Word:
 
 
 def generate(
-    model: Transformer,
+    model: Transformer | Several,
     vocabulary: Vocabulary,
     n: int,
     firsts: np.ndarray | None,

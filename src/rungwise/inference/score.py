@@ -72,8 +72,13 @@ def score(model: Transformer, tape: Tape, engine: str = "auto") -> Scores:
     on_cpu = next(model.parameters()).device.type == "cpu"
     use_native = engine == "native" or (engine == "auto" and on_cpu and not native.why_not(model.config.family))
     nats, correct = (_score_native if use_native else _score_torch)(model, tape)
-    scored = Scores(tape.lengths, nats, correct).position >= tape.unscored
-    return Scores(tape.lengths - tape.unscored, nats[scored], correct[scored])
+    return scored(tape, nats, correct)
+
+
+def scored(tape: Tape, nats: np.ndarray, correct: np.ndarray) -> Scores:
+    """Of all tokens of a tape, those that count."""
+    counts = Scores(tape.lengths, nats, correct).position >= tape.unscored
+    return Scores(tape.lengths - tape.unscored, nats[counts], correct[counts])
 
 
 def _score_native(model: Transformer, tape: Tape) -> tuple[np.ndarray, np.ndarray]:

@@ -70,6 +70,14 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def hidden_matrices(config: ModelConfig) -> dict[str, int]:
+    """Names of the matrices between embedding and head, and how many each one holds: queries, keys and values are
+    three, one below the other, and so are a family's gates."""
+    several = {name: outputs // config.attention_width for name, (outputs, _) in mixing(config).items()}
+    hidden = (name for name, shape in shapes(config).items() if name.startswith("blocks.") and len(shape) == 2)
+    return {name: several.get(name.split(".")[-2], 1) for name in hidden}
+
+
 def n_parameters(config: ModelConfig) -> int:
     return sum(math.prod(shape) for shape in shapes(config).values())
 

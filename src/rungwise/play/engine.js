@@ -25,6 +25,7 @@ export class Engine {
     this.step = 0;
     this.shape = this.put(shapeOf(config));
     this.optimiser = this.put(Float64Array.of(train.beta1, train.beta2, train.weight_decay, train.grad_clip));
+    this.recipe = this.put(Int32Array.of(Number(train.optimizer === "muon"), 0, 0, 0)); // Recipe in engine.cpp: no teacher
     const empty = new Float32Array(this.size);
     this.bases = [parameters, empty, empty].map((array) => this.put(array));
     const sizes = shapes(config).map(([, shape]) => shape.reduce((a, b) => a * b, 1));
@@ -54,7 +55,7 @@ export class Engine {
   steps({ inputs, targets, lengths }, rates) {
     const [losses] = this.with([inputs, targets, lengths, Float64Array.from(rates)], [new Float64Array(rates.length)],
       (i, t, l, r, out) => this.x.rungwise_train(this.shape, this.optimiser, ...this.tables, i, t, l, this.train.batch_size,
-        this.step, rates.length, r, this.key, out));
+        this.step, rates.length, r, this.key, out, this.recipe));
     this.step += rates.length;
     return losses;
   }

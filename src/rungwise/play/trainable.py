@@ -11,7 +11,7 @@ from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.data.tokens import CHARS
 from rungwise.data.words import WordList
-from rungwise.ladder import TRANSFORMERS
+from rungwise.ladder import TRANSFORMERS, Rung
 from rungwise.play import inside
 from rungwise.play.collect import changes, code, describe, settings
 
@@ -21,12 +21,17 @@ EMPTY_PROTOCOL = "strict"
 """What a page without models begins with: it holds validation words out, which the curves show."""
 
 
+def trains(rung: Rung) -> bool:
+    """Can a page train it? It has the words, and no teacher."""
+    return rung.train.targets == "words" and not rung.train.teachers
+
+
 def trainable(listed: WordList | None) -> dict[str, Any]:
     """JSON values: the rungs, the list's words where it is at hand and short enough, and the engine, packed."""
     engine = resources.files("rungwise.engine.native").joinpath("engine.wasm").read_bytes()
     sources: list[dict[str, str]] = []  # each once, however many rungs it belongs to
     rungs = []
-    for rung in TRANSFORMERS.values():
+    for rung in filter(trains, TRANSFORMERS.values()):
         found = code(rung)
         sources += [source for source in found if source not in sources]
         rungs.append(

@@ -15,7 +15,7 @@ export const POSITIONS = ["none", "learned", "rope"];
  * TrainConfig.
  * @typedef {{ steps: number, batch_size: number, learning_rate: number, schedule: string, warmup_steps: number,
  *   min_learning_rate: number, weight_decay: number, grad_clip: number, beta1: number, beta2: number, batching: string,
- *   window: number }} Training
+ *   window: number, optimizer: string }} Training
  * @typedef {[string, number[]][]} Layout names and shapes of parameters
  */
 

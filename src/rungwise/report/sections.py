@@ -158,7 +158,7 @@ def step_tables(measured: Measured) -> list[Block]:
     families: list[tuple[str, tuple[Group, ...]]] = [
         ("What each step of the ladder is worth", LADDER),
         ("What today's transformers have, too", ("beyond",)),
-        ("And every other change", ("side", "confound", "ablation")),
+        ("And every other change", ("side", "confound", "ablation", "recipe")),
     ]
     tables = [_step_table(measured, title, found) for title, groups in families if (found := steps(measured, *groups))]
     note = (

@@ -6,6 +6,7 @@ order: a directory with config.json can be resumed. samples.txt comes last of al
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import time
@@ -18,12 +19,12 @@ import torch
 from rungwise.config import ListConfig, RunConfig, get_protocol, rules
 from rungwise.config.settings import KINDS, Settings
 from rungwise.data import dataset as datasets
-from rungwise.data.dataset import SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
+from rungwise.data.dataset import EVALUATION_WORDS, SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
 from rungwise.data.known_words import LEGEND, marked
 from rungwise.data.shards import are_meant
 from rungwise.data.words import WordList
 from rungwise.engine.compile import Log, NotCompiled
-from rungwise.engine.ddp import DistributedEngine, check_batch
+from rungwise.engine.ddp import DistributedEngine, check
 from rungwise.engine.loop import Engine
 from rungwise.engine.native_engine import NativeEngine
 from rungwise.engine.process_group import World
@@ -34,7 +35,7 @@ from rungwise.inference.score import score
 from rungwise.judge.figures import Brief
 from rungwise.judge.judgement import brief
 from rungwise.ladder import Rung, get_rung
-from rungwise.training import follower, outcome, run_dir, trackers
+from rungwise.training import distil, follower, outcome, run_dir, trackers
 from rungwise.training.outcome import Counting
 from rungwise.training.run_dir import CONFIG, METRICS, SAMPLES, VOCABULARY, Configs, Run
 from rungwise.training.run_dir import load as load_run
@@ -94,6 +95,7 @@ def start(
     make_folder(out)
     with lock(out):
         _refuse_occupied(out)
+        (out / distil.LESSON).unlink(missing_ok=True)  # of a run that was killed as it began
         configs = Configs(model, config, dataset.protocol, info)
         setup = Setup(out, configs, asked.run, dataset, _several(world), track, log, observers)
         trainer = _make_trainer(setup)
@@ -212,7 +214,7 @@ def _make_engine(setup: Setup, name: str) -> Engine:
     configs, run, dataset = setup.configs, setup.run, setup.dataset
     if name == DistributedEngine.name:
         if setup.world:
-            check_batch(configs.train, run, setup.world.size)  # before the others could say it, too
+            check(configs.train, run, setup.world.size)  # before the others could say it, too
             setup.world.tell(follower.message(configs, run, dataset, setup.resume_hint))
         batches = dataset.batches(configs.train, run.seed)
         return DistributedEngine(configs.model, configs.train, batches, run, setup.world)
@@ -220,14 +222,34 @@ def _make_engine(setup: Setup, name: str) -> Engine:
         raise UserError(f"{setup.out / CONFIG}: engine {name!r} cannot train on a list in shards.")
     before = configs.info.get("compiled")
     how = run.replace(engine=name) if before is None else run.replace(engine=name, compile="on" if before else "off")
-    arguments = configs.model, configs.train, dataset.tape, [how.seed]
+    tape, teacher = dataset.tape, None
+    if configs.train.teachers:
+        lesson = _lesson(setup, how)
+        tape, teacher = lesson.tape, lesson.teacher
+    arguments = configs.model, configs.train, tape, [how.seed]
     try:
-        return make_engine(*arguments, how, setup.log, run.threads)
+        return make_engine(*arguments, how, setup.log, run.threads, teacher)
     except NotCompiled as error:
         if not before:
             raise
         setup.log(f"{error} The run was begun with compiled steps: the last bits may differ.")
-        return make_engine(*arguments, how.replace(compile="off"))
+        return make_engine(*arguments, how.replace(compile="off"), teacher=teacher)
+
+
+def _lesson(setup: Setup, how: RunConfig) -> distil.Lesson:
+    """What a student learns: as it was written down, or from teachers who are trained now."""
+    path, configs, dataset = setup.out / distil.LESSON, setup.configs, setup.dataset
+    with contextlib.suppress(FileNotFoundError):
+        return distil.Lesson.load(path)
+    assert dataset.tape is not None
+    held_out = dataset.scored_tape("validation", configs.word_start, EVALUATION_WORDS)
+    firsts = None if configs.word_start.end_fed else dataset.firsts
+    made = distil.prepare(
+        configs.model, configs.train, dataset.tape, held_out, dataset.vocabulary, firsts, how.seed, how,
+        machine.cores(), setup.log,
+    )  # fmt: skip
+    made.save(path)
+    return made
 
 
 # ----------------------------------------------------------------------------- the stages: train, score, samples
@@ -264,6 +286,7 @@ def _run(trainer: Trainer) -> Run:
         if judged:
             setup.log(outcome.words(judged))
         run_dir.save_samples(setup.out, [word.text for word in drawn[:N_SAMPLES]])
+        (setup.out / distil.LESSON).unlink(missing_ok=True)
         legend = f" ({LEGEND})" if run.known else ""
         setup.log(f"Some words{legend}: " + " ".join(marked(word.text, word.part) for word in drawn[:10]))
         setup.log(
@@ -342,7 +365,7 @@ def _refuse_occupied(out: Path) -> None:
     there = contents(out)
     if SAMPLES not in there and CONFIG in there:
         raise UserError(f"{out} holds a run that was stopped: go on with --resume, or give another --out.")
-    if there - {VOCABULARY} - datasets.FILES:  # these are left where a run was killed as it began
+    if there - {VOCABULARY, distil.LESSON} - datasets.FILES:  # these are left where a run was killed as it began
         raise UserError(f"{out} is not empty; give another --out for this run, or remove it.")
 
 

@@ -2,17 +2,19 @@
 //
 // All tensors of a kind lie in one padded array. Members take turns at its pieces: of gradients, to sum their squares
 // piece by piece, always in the same order; of weights, WIDTH rows at a time, whose copies for the products
-// (transposed, or in pairs) are renewed while they are in the cache.
+// (transposed, or in pairs) are renewed while they are in the cache. Where Muon is on, it steps the hidden matrices.
 #pragma once
 
 #include <cmath>
 
+#include "muon.h"
 #include "rows.h"
 #include "threads.h"
 
 class AdamW {
 public:
-    explicit AdamW(Parameters& parameters) : parameters_(parameters), squares_(parameters.size / PIECE + 1) {}
+    AdamW(Parameters& parameters, Muon& muon)
+        : parameters_(parameters), muon_(muon), squares_(parameters.size / PIECE + 1) {}
 
     // `step` counts from 1. All members have finished their gradients.
     void update(Member& me, const Optimiser& o, double learning_rate, long step) {
@@ -24,7 +26,7 @@ public:
         const float correction = float(1 / std::sqrt(1 - std::pow(o.beta2, double(step))));
         long turn = 0;
         for (const Tensor& tensor : parameters_.tensors)
-            for (int row = 0; row < tensor.rows; row += WIDTH) {
+            for (int row = 0; row < tensor.rows && !(muon_.on() && tensor.matrices); row += WIDTH) {
                 if (!me.has(turn++)) continue;
                 const Part rows{row, std::min(tensor.rows, row + WIDTH)};
                 const long at = tensor.at + rows.begin * tensor.ld, n = (rows.end - rows.begin) * tensor.ld;
@@ -40,6 +42,7 @@ public:
                 }
                 parameters_.renew(tensor, rows);
             }
+        if (muon_.on()) muon_.update(me, coefficient, learning_rate, o.weight_decay);
     }
 
 private:
@@ -63,5 +66,6 @@ private:
     }
 
     Parameters& parameters_;
+    Muon& muon_;
     std::vector<float> squares_;  // of each piece
 };

@@ -2,8 +2,9 @@
 
 The user's flags, a compiler or a processor may change what comes out. So small models that hold every component of
 ModelConfig are run by both: loss and gradients, with dropout and without, each token's likelihood, two steps of AdamW,
-and the logits of a tree of prefixes. The library runs in a process of its own, so that one which crashes, hangs or
-changes the processor's rounding harms nobody. PyTorch is imported when a library is checked, not before.
+one of Muon with smoothed targets, and the logits of a tree of prefixes. The library runs in a process of its own, so
+that one which crashes, hangs or changes the processor's rounding harms nobody. PyTorch is imported when a library is
+checked, not before.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.engine.native.library import KINDS, Library
-from rungwise.model.cost import shapes
+from rungwise.model.cost import hidden_matrices, shapes
 
 CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
     ModelConfig(29, 17, 2, 3, 37, 14, mlp_ratio=3, dropout=0.3),
@@ -31,6 +33,7 @@ CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
     ModelConfig(7, 17, 1, 1, 11, 5, projection=False, residual=False, mlp="none", norm="none", position="none"),
 )
 TRAIN = TrainConfig(grad_clip=0.5, weight_decay=0.1, beta1=0.8, beta2=0.95)
+MUON = TRAIN.replace(optimizer="muon")
 STEP, RATES, SEED = 7, (1e-2, 3e-2), 3
 LONGEST, WORDS = 17, 11
 
@@ -112,6 +115,13 @@ def _batch(config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     return words[:, :-1], words[:, 1:], lengths, np.arange(LONGEST) < lengths[:, None]
 
 
+def _taught(config: ModelConfig) -> tuple[np.ndarray, np.ndarray, float]:
+    """A teacher's rows, which of them each token of the batch has, and its share."""
+    rng = np.random.default_rng(SEED)
+    rows = rng.dirichlet(np.full(config.vocab_size, 0.3), size=5).astype(np.float32)
+    return rows, rng.integers(5, size=int(_batch(config)[2].sum())), 0.3
+
+
 # ------------------------------------------------------------------------------------------------ what the library says
 
 
@@ -153,6 +163,13 @@ def _answers(engine: Library, config: ModelConfig) -> Iterator[tuple[str, np.nda
         yield f"change by AdamW/{name}", state[f"param/{name}"] - parameters[name]
         yield f"first moment/{name}", state[f"exp_avg/{name}"]
         yield f"second moment/{name}", state[f"exp_avg_sq/{name}"]
+    state = {f"{kind}/{name}": x for i, kind in enumerate(KINDS) for name, x in _tensors(config, i).items()}
+    losses = engine.train_block(config, MUON, state, *batch[:2], lengths[None], STEP, SEED, RATES[:1], _taught(config))
+    yield "loss in training/smoothed targets", losses
+    for name in parameters:
+        yield f"first moment with Muon/{name}", state[f"exp_avg/{name}"]
+    for name in hidden_matrices(config):
+        yield f"change by Muon/{name}", state[f"param/{name}"] - parameters[name]
     tree, nodes = engine.tree(config, parameters, WORDS, LONGEST), np.arange(WORDS * LONGEST).reshape(LONGEST, WORDS)
     grown = [tree.grow(inputs[:, t], nodes[: t + 1].T) for t in range(LONGEST)]
     yield "logits/a tree", np.stack(grown, axis=1)
@@ -218,4 +235,35 @@ def _reference(config: ModelConfig) -> Answers:
     for name, p, p_before, m, v in zip(names, parameters, before, first, second, strict=True):
         found[f"change by AdamW/{name}"] = (p - p_before).detach().numpy()
         found[f"first moment/{name}"], found[f"second moment/{name}"] = m.numpy(), v.numpy()
+    return found | _reference_of_muon(config, model, tokens, following, torch.from_numpy(inside))
+
+
+def _reference_of_muon(config: ModelConfig, model: Any, tokens: Any, following: Any, inside: Any) -> Answers:
+    """One step of Muon, on targets of which a teacher has a share, from where the steps of AdamW began."""
+    import torch
+
+    from rungwise.engine.optimiser import MOMENTUM, RMS, orthogonal
+    from rungwise.model.dropout import set_masks
+
+    model.load_state_dict({name: torch.from_numpy(x) for name, x in _tensors(config, 0).items()})
+    model.train().zero_grad()
+    set_masks(model, SEED, STEP, tokens)
+    rows, at, share = _taught(config)
+    log_p = model(tokens)[inside].log_softmax(-1)
+    mix = share * torch.from_numpy(rows[at]).double()
+    mix[torch.arange(len(mix)), following] += 1 - share
+    loss = -(mix * log_p).sum(-1).mean()
+    loss.backward()
+    parameters, parts = dict(model.named_parameters()), hidden_matrices(config)
+    torch.nn.utils.clip_grad_norm_(parameters.values(), MUON.grad_clip)
+    found: Answers = {"loss in training/smoothed targets": np.array([loss.item()])}
+    for name, moment in _tensors(config, 1).items():
+        p, m = parameters[name].detach(), torch.from_numpy(moment).double()
+        gradient = parameters[name].grad
+        m.lerp_(gradient, 1 - (MOMENTUM if name in parts else MUON.beta1))
+        found[f"first moment with Muon/{name}"] = m.numpy()
+        if name in parts:
+            step = orthogonal(gradient.lerp(m, MOMENTUM).unflatten(0, (parts[name], -1)))
+            size = RMS * max(step.shape[1:]) ** 0.5
+            found[f"change by Muon/{name}"] = -RATES[0] * (MUON.weight_decay * p + size * step.flatten(0, 1)).numpy()
     return found

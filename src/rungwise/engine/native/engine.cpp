@@ -1,7 +1,7 @@
 // The training step of rungwise.model.Transformer as one native program: forward, backward, clipping and AdamW.
 // Here: what Python calls. vectors.h and matrix.h: arithmetic in registers and the matrix product; threads.h: several
-// threads a step; rows.h: words as rows; layers.h, linear.h, attention.h, adamw.h: the parts; model.h, passes.h: the
-// model. A file's first lines explain its technique.
+// threads a step; rows.h: words as rows; layers.h, linear.h, attention.h, teacher.h, adamw.h, muon.h: the parts; model.h,
+// passes.h: the model. A file's first lines explain its technique.
 //
 // The PyTorch model is the reference; tests hold every gradient to it. What is different here, and why it is fast:
 //   * Rows, not rectangles. A row is a token with its history; only real tokens have one. Position-wise parts are
@@ -46,6 +46,13 @@ APART static double mean(const std::vector<float>& values, size_t n) {
 
 extern "C" {
 
+struct Recipe {  // as in library.py
+    int32_t muon;
+    float teacher_weight;
+    const float* teacher_rows;  // nullptr: there is no teacher
+    const int* teacher_at;
+};
+
 // Can the products be in bf16 here?
 API int rungwise_has_bf16() { return HAS_BF16; }
 
@@ -63,19 +70,22 @@ API double rungwise_multiply_adds(long rounds, float* sums) {
     return 2.0 * WIDTH * CHAINS * double(rounds);
 }
 
-// Parameters and moments are read, trained for `steps` batches and written back; losses, (steps,). While a step is
-// computed, one of the threads prepares the next one's batch. False: no memory.
+// Parameters and moments are read, trained for `steps` batches and written back; losses, (steps,). No recipe: AdamW,
+// and words as targets. While a step is computed, one of the threads prepares the next one's batch. False: no memory.
 API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const* values, float* const* first,
                     float* const* second, const int* inputs, const int* targets, const int* lengths, int batch_size,
                     long first_step, long steps, const double* learning_rates, uint64_t dropout_key, double* losses,
-                    int threads, int bf16) TRY {
+                    const Recipe* recipe, int threads, int bf16) TRY {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, steps * batch_size);
     const Room room(*shape, words, batch_size);
     threads = std::max(1, threads);
     Model model(*shape, values, room, true, threads, bf16);
     model.parameters.read(first, model.parameters.first);
     model.parameters.read(second, model.parameters.second);
-    AdamW adamw(model.parameters);
+    Muon muon(model.parameters, recipe && recipe->muon ? threads : 0);
+    AdamW adamw(model.parameters, muon);
+    Teacher teacher;
+    if (recipe) teacher = {recipe->teacher_rows, recipe->teacher_at, targets, recipe->teacher_weight};
     Batch batches[2] = {Batch(*shape), Batch(*shape)};
     std::vector<float> nats(room.rows);
     auto prepare = [&](long i) {
@@ -89,7 +99,7 @@ API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* c
             const Batch& batch = batches[i % 2];
             const Dropout dropout(*shape, dropout_key, first_step + i);
             model.forward(me, batch, dropout);
-            model.loss(me, batch, nats.data(), nullptr);
+            model.loss(me, batch, nats.data(), nullptr, teacher);
             model.backward(me, batch, dropout, [&] {
                 losses[i] = mean(nats, batch.paths.size());
                 prepare(i + 1);

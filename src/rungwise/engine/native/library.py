@@ -55,6 +55,17 @@ def _had_memory(returned: Any, function: Any, arguments: Any) -> Any:
     return returned
 
 
+class _Recipe(ctypes.Structure):
+    """Recipe in engine.cpp."""
+
+    _fields_ = (
+        ("muon", ctypes.c_int32),
+        ("teacher_weight", ctypes.c_float),
+        ("teacher_rows", ctypes.c_void_p),
+        ("teacher_at", ctypes.c_void_p),
+    )
+
+
 class Library:
     """The compiled library. It has no state: every method may be called from several threads at once.
 
@@ -84,6 +95,7 @@ class Library:
         first_step: int,
         dropout_seed: int,
         learning_rates: Sequence[float] | np.ndarray,
+        taught: tuple[np.ndarray, np.ndarray, float] | None = None,
         threads: int = 1,
         bf16: bool = False,
     ) -> np.ndarray:
@@ -94,7 +106,8 @@ class Library:
 
         state: float32 arrays KIND/NAME, contiguous, NAME of Transformer.named_parameters(). inputs, targets: (tokens,)
         of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the whole run, and so do the dropout
-        masks and AdamW's bias correction. Losses are mean nats per token.
+        masks and AdamW's bias correction. Losses are mean nats per token. taught: of smoothed targets, the teacher's
+        rows (n, V) float32, which of them each target has, (tokens,) int32, and their share in it.
         """
         rates = np.ascontiguousarray(learning_rates, dtype=np.float64)
         lengths = np.ascontiguousarray(lengths, dtype=np.int32)
@@ -104,6 +117,10 @@ class Library:
         batch = _checked(model_config, inputs, targets, lengths)
         parts = ({name: state[f"{kind}/{name}"] for name in shapes(model_config)} for kind in KINDS)
         losses = np.empty(len(rates))
+        recipe = _Recipe(c.optimizer == "muon")
+        if taught:
+            rows, at = _checked_teacher(model_config, *taught[:2], len(targets))
+            recipe.teacher_rows, recipe.teacher_at, recipe.teacher_weight = rows.ctypes.data, at.ctypes.data, taught[2]
         self._library.rungwise_train(
             _shape(model_config),
             (ctypes.c_double * 4)(c.beta1, c.beta2, c.weight_decay, c.grad_clip),
@@ -115,6 +132,7 @@ class Library:
             rates.ctypes,
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
             losses.ctypes,
+            ctypes.byref(recipe),
             threads,
             self._checked_bf16(bf16),
         )
@@ -229,6 +247,16 @@ def _pointers(config: ModelConfig, tensors: Tensors) -> ctypes.Array:
         if tensor.shape != shape or tensor.dtype != np.float32 or not tensor.flags.c_contiguous:
             raise ValueError(f"{name} must be contiguous float32 {shape}, but is {tensor.dtype} {tensor.shape}.")
     return (ctypes.c_void_p * len(expected))(*(tensors[name].ctypes.data for name in expected))
+
+
+def _checked_teacher(config: ModelConfig, rows: np.ndarray, at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The teacher's rows, never copied, and the row of each of n targets."""
+    if rows.shape[1:] != (config.vocab_size,) or rows.dtype != np.float32 or not rows.flags.c_contiguous:
+        raise ValueError(f"A teacher's rows must be contiguous float32 (n, {config.vocab_size}), but are {rows.shape}.")
+    at = np.ascontiguousarray(at, dtype=np.int32)
+    if at.shape != (n,) or at.min() < 0 or at.max() >= len(rows):
+        raise ValueError(f"Each of {n} targets must have one of the teacher's {len(rows)} rows.")
+    return rows, at
 
 
 def _checked(config: ModelConfig, *given: np.ndarray) -> list[Any]:

@@ -9,6 +9,7 @@
 #include "attention.h"
 #include "layers.h"
 #include "linear.h"
+#include "teacher.h"
 
 class Model {
 public:
@@ -17,8 +18,9 @@ public:
     APART ~Model() {}
 
     void forward(Member& me, const Batch& batch, const Dropout& dropout);
-    // -ln p of each token of the batch, and (where wanted) whether it was the likeliest.
-    void loss(Member& me, const Batch& batch, float* nats, unsigned char* correct);
+    // -ln p of each token of the batch (where there is a teacher: the loss), and (where wanted) whether it was the
+    // likeliest.
+    void loss(Member& me, const Batch& batch, float* nats, unsigned char* correct, const Teacher& teacher = {});
     // `meanwhile` is a task that has nothing to do with it; all nats are there.
     void backward(Member& me, const Batch& batch, const Dropout& dropout, const Task& meanwhile);
 
@@ -87,9 +89,10 @@ inline void Model::add_parameters() {
         if (c.norm == Normalisation::layernorm) n.shift = parameters.add(1, D);
         return n;
     };
-    auto linear = [&](int out, int in, bool bias) {
+    auto linear = [&](int out, int in, bool bias, int matrices = 1) {
         Linear l;
         l.weight = parameters.add(out, in, memory_, bf16);
+        parameters.tensors.back().matrices = matrices;
         if (bias) l.bias = parameters.add(1, out);
         return l;
     };
@@ -98,7 +101,7 @@ inline void Model::add_parameters() {
     for (int i = 0; i < c.n_layer; ++i) {
         Layer layer;
         layer.norm1 = norm();
-        layer.qkv = linear(3 * A, D, false);
+        layer.qkv = linear(3 * A, D, false, 3);
         if (c.projection) layer.projection = linear(D, A, true);
         if (M) {
             layer.norm2 = norm();

@@ -63,7 +63,7 @@ inline void Model::after_attention(const Batch& b, const Dropout& dropout, int i
 
 // A row's gradient of the logits is p for each word that uses it, less 1 at what follows there. Each member has the
 // tokens of its rows.
-inline void Model::loss(Member& me, const Batch& b, float* nats, unsigned char* correct) {
+inline void Model::loss(Member& me, const Batch& b, float* nats, unsigned char* correct, const Teacher& teacher) {
     const int V = shape_.vocab_size;
     const Part rows = me.rows(b.rows());
     const float share = 1.0f / float(b.paths.size());
@@ -90,6 +90,7 @@ inline void Model::loss(Member& me, const Batch& b, float* nats, unsigned char* 
         if (correct) correct[k] = logits_.row(row)[target] == top_[row];
         dlogits_.row(row)[target] -= share;
     }
+    if (teacher.rows) teacher.mix(b, rows, V, logits_, dlogits_, normaliser_, nats);
 }
 
 inline void Model::backward(Member& me, const Batch& b, const Dropout& dropout, const Task& meanwhile) {

@@ -43,6 +43,7 @@ struct Tensor {
     long ld = 0;
     Matrix transposed = {};                     // of a linear layer's weight: (columns, rows)
     Matrix pairs = {}, transposed_pairs = {};   // in bf16 instead: pairs of its rows, and of its columns
+    int matrices = 0;  // hidden matrices, one below the other, that Muon may step; 0: always AdamW
     bool empty() const { return rows == 0; }
 };
 
@@ -166,6 +167,7 @@ struct Word {
     int length;    // T
     int first;     // its rows before this one belong to an earlier word with the same beginning
     long weights;  // where its attention weights begin
+    const int* targets;  // what was handed in
 };
 
 struct Batch {
@@ -206,7 +208,7 @@ struct Batch {
                 add_row(now.inputs[t], t, t ? prefix[paths[path + t - 1]] : 0);
             }
             targets.insert(targets.end(), now.targets, now.targets + now.length);
-            words.push_back({path, now.length, first, weights});
+            words.push_back({path, now.length, first, weights, now.targets});
             weights += long(n_head_) * now.length * padded(now.length - first);
         }
     }
@@ -220,7 +222,7 @@ struct Batch {
         paths.assign(nodes, nodes + long(n) * T);
         for (int i = 0; i < n; ++i) {
             add_row(tokens[i], T - 1, 0);
-            words.push_back({i * T, T, T - 1, 0});
+            words.push_back({i * T, T, T - 1, 0, nullptr});
         }
     }
 

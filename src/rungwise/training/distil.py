@@ -1,0 +1,145 @@
+"""A student's lesson (Hinton et al. 2015): what several teachers, trained first, say of the list's words and of words
+that they draw together.
+
+A teacher is a model like the student, of another seed. Their mean distribution, mixed with Kneser-Ney of order 6, knows
+more than any of them, and words drawn from it are words enough to learn all of it. On training words, the n-gram
+model leaves out the position itself (data/teacher.py), and the character that follows keeps a part of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from rungwise.config import EngineConfig, ModelConfig, TrainConfig
+from rungwise.data.batches import Tape
+from rungwise.data.ngram import fit
+from rungwise.data.teacher import DISCOUNT, ORDER, Teacher, leave_one_out
+from rungwise.data.words import END, Vocabulary
+from rungwise.engine.loop import models, train
+from rungwise.engine.select import choose_engine, make_engine
+from rungwise.inference.mixture import Mixture, best_share, distributions
+from rungwise.inference.sample import generate
+from rungwise.model.transformer import Transformer
+from rungwise.util.files import read_tensors, write_tensors
+from rungwise.util.hashing import derive_seed
+
+DRAWN_WORDS = 60_000
+"""Words of the lesson beside the list's own."""
+OWN, SHARE = 0.2, 0.25
+"""Of a target on a training word, the share of the character that follows; and of what is said there, that of the
+n-gram model where there are no validation words to choose it by."""
+LESSON = "lesson.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a student is trained on: words, and the targets at each of their positions."""
+
+    tape: Tape
+    teacher: Teacher
+
+    def save(self, path: Path) -> None:
+        arrays = {name: getattr(self.tape, name) for name in ("tokens", "starts", "lengths")}
+        write_tensors(
+            path, {**arrays, "rows": self.teacher.rows, "at": self.teacher.at}, {"unscored": self.tape.unscored}
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Lesson:
+        """What save() wrote; FileNotFoundError where it did not."""
+        arrays, about = read_tensors(path)
+        rows, at = arrays.pop("rows"), arrays.pop("at")
+        return cls(Tape(**arrays, unscored=int(about["unscored"])), Teacher(rows, at))
+
+
+def prepare(
+    model: ModelConfig,
+    config: TrainConfig,
+    tape: Tape,
+    held_out: Tape | None,
+    vocabulary: Vocabulary,
+    firsts: np.ndarray | None,
+    seed: int,
+    how: EngineConfig,
+    threads: int = 1,
+    log: Callable[[str], None] = lambda line: None,
+) -> Lesson:
+    """Train the teachers of a student with this seed, and write down what they say.
+
+    tape: the training words; held_out: validation words, by which the n-gram model's share is chosen; firsts: as
+    sample.generate takes them. `threads` teachers are trained side by side.
+    """
+    log(f"Training {config.teachers} teacher{'s' * (config.teachers > 1)}, {config.steps:,} steps each.")
+    found = _teachers(model, config.replace(teachers=0), tape, seed, how, config.teachers, threads)
+    counted = fit(tape, len(vocabulary), ORDER, DISCOUNT)
+    mixture = Mixture(found, counted, SHARE, end_fed=firsts is None)
+    if held_out is not None:
+        said, ngram = _probabilities(replace(mixture, ngram=None), held_out), np.exp(-counted.score(held_out))
+        mixture = replace(mixture, share=best_share(said, ngram))
+        alone, together = (float(-np.log(p).mean()) for p in (said, said + mixture.share * (ngram - said)))
+        log(
+            f"The teachers' mean has a validation loss of {alone:.4f}; with {mixture.share:.0%} of a {ORDER}-gram "
+            f"model, {together:.4f}."
+        )
+    drawn = _drawn(mixture, vocabulary, firsts, seed, tape)
+    return _lesson(tape, drawn, mixture)
+
+
+def _teachers(
+    model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, how: EngineConfig, n: int, threads: int
+) -> list[Transformer]:
+    """n models: one after the other or side by side where the engine is native, as one program under PyTorch."""
+    first = derive_seed(seed, "teachers") % 2**31
+    seeds = list(range(first, first + n))
+    together = [[s] for s in seeds] if choose_engine(how, family=model.family) == "native" else [seeds]
+    each = 1 if min(threads, len(together)) > 1 else 0  # side by side, none takes another's core
+
+    def trained(some: list[int]) -> list[Transformer]:
+        engine = make_engine(model, config, tape, some, how, threads=each)
+        train(engine, config)
+        return models(engine, model, len(some))
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [one for some in pool.map(trained, together) for one in some]
+
+
+def _probabilities(mixture: Mixture, tape: Tape) -> np.ndarray:
+    """Of each target, (tokens,)."""
+    rows, at = distributions(mixture, tape)
+    return rows[at, tape.packed(tape.starts, tape.lengths)[1]].astype(np.float64)
+
+
+def _drawn(mixture: Mixture, vocabulary: Vocabulary, firsts: np.ndarray | None, seed: int, tape: Tape) -> Tape:
+    """Words that the mixture draws, on a tape of their own."""
+    drawn = generate(mixture, vocabulary, DRAWN_WORDS, firsts, seed=derive_seed(seed, "lesson") % 2**31)
+    words = [vocabulary.encode(word.text) for word in drawn]
+    n = np.array([len(word) for word in words], dtype=tape.lengths.dtype)
+    ends = np.cumsum(n + 1)
+    tokens = np.full(int(ends[-1]) + 1, END, dtype=tape.tokens.dtype)
+    tokens[np.repeat(ends - np.cumsum(n), n) + np.arange(n.sum())] = np.concatenate(words)
+    return Tape(tokens, ends - n - mixture.end_fed, n + mixture.end_fed, tape.unscored)
+
+
+def _lesson(tape: Tape, drawn: Tape, mixture: Mixture) -> Lesson:
+    """The list's words and then those drawn: a row for each position of the former, for each prefix of the latter."""
+    size, (_, follows) = mixture.config.vocab_size, tape.packed(tape.starts, tape.lengths)
+    said, prefix = distributions(replace(mixture, ngram=None), tape)
+    left_out, places = leave_one_out(tape, size), tape.targets(tape.starts, tape.lengths)
+    own = said[prefix]
+    own += np.float32(mixture.share) * (left_out.rows[left_out.at[places]] - own)
+    own *= np.float32(1 - OWN)
+    own[np.arange(len(own)), follows] += np.float32(OWN)
+    others, which = distributions(mixture, drawn)
+    rows = np.concatenate([np.zeros((1, size), np.float32), own, others])
+    n = len(tape.tokens)
+    at = np.zeros(n + len(drawn.tokens) - 1, dtype=np.int32)  # the END between the two is one
+    at[places] = 1 + np.arange(len(own))
+    at[drawn.targets(drawn.starts, drawn.lengths) + n - 1] = 1 + len(own) + which
+    tokens = np.concatenate([tape.tokens, drawn.tokens[1:]])
+    starts = np.concatenate([tape.starts, drawn.starts + n - 1])
+    return Lesson(Tape(tokens, starts, np.concatenate([tape.lengths, drawn.lengths]), tape.unscored), Teacher(rows, at))
