@@ -322,13 +322,17 @@ def test_threads_and_repetition_give_the_same_bits(engine):
             np.testing.assert_array_equal(value, other_state[key])
 
 
-def train_and_score(engine, config, threads, bf16=False):
-    """Losses, state and likelihoods after some steps in so many threads."""
-    train, batch, steps = TrainConfig(grad_clip=0.5, weight_decay=0.1), 9, 4
+def train_and_score(engine, config, threads, bf16=False, taught=False):
+    """Losses, state and likelihoods after some steps in so many threads; taught: by Muon, on smoothed targets."""
+    train, batch, steps = TrainConfig(grad_clip=0.5, weight_decay=0.1, optimizer="muon" if taught else "adamw"), 9, 4
     inputs, targets, lengths = draw_words(config, steps * batch, 15)
     state, rates = fresh(model_of(config)), np.linspace(1e-3, 3e-3, steps)
+    rng, teacher = np.random.default_rng(5), None
+    if taught:
+        rows = rng.dirichlet(np.full(config.vocab_size, 0.3), size=5).astype(np.float32)
+        teacher = rows, rng.integers(5, size=len(targets)), 0.3
     losses = engine.train_block(
-        config, train, state, inputs, targets, lengths.reshape(steps, batch), 0, 3, rates, threads, bf16
+        config, train, state, inputs, targets, lengths.reshape(steps, batch), 0, 3, rates, threads, bf16, teacher
     )
     parameters = {name: state[f"param/{name}"] for name in shapes(config)}
     nats, correct = engine.score(config, parameters, *draw_words(config, 400, 15, seed=1), threads)
@@ -336,11 +340,12 @@ def train_and_score(engine, config, threads, bf16=False):
 
 
 @pytest.mark.parametrize("config", [*RUNG_MODELS, *CONFIGS.values()], ids=[*RUNG_MODELS.values(), *CONFIGS])
-def test_any_number_of_threads_gives_the_same_bits(engine, config):
+@pytest.mark.parametrize("taught", [False, True], ids=["adamw", "muon-smoothed"])
+def test_any_number_of_threads_gives_the_same_bits(engine, config, taught):
     """More than cores, more than rows, heads or columns, too."""
-    alone = train_and_score(engine, config, 1)
+    alone = train_and_score(engine, config, 1, taught=taught)
     for threads in (2, 3, 8):
-        for name, value in train_and_score(engine, config, threads).items():
+        for name, value in train_and_score(engine, config, threads, taught=taught).items():
             np.testing.assert_array_equal(value, alone[name], err_msg=f"{name} in {threads} threads")
 
 

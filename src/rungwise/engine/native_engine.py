@@ -60,7 +60,7 @@ class NativeEngine:
             threads, began = self.pace.choose(), time.perf_counter()
             losses[:, r] = self.library.train_block(
                 *(self.model_config, self.config, replica, inputs, targets, lengths, first_step, seed, rates),
-                *(taught, threads, self.bf16),
+                *(threads, self.bf16, taught),
             )
             self.pace.took(threads, (time.perf_counter() - began) / len(rates))
         return losses

@@ -164,7 +164,8 @@ def _answers(engine: Library, config: ModelConfig) -> Iterator[tuple[str, np.nda
         yield f"first moment/{name}", state[f"exp_avg/{name}"]
         yield f"second moment/{name}", state[f"exp_avg_sq/{name}"]
     state = {f"{kind}/{name}": x for i, kind in enumerate(KINDS) for name, x in _tensors(config, i).items()}
-    losses = engine.train_block(config, MUON, state, *batch[:2], lengths[None], STEP, SEED, RATES[:1], _taught(config))
+    how = STEP, SEED, RATES[:1], 2, False, _taught(config)
+    losses = engine.train_block(config, MUON, state, *batch[:2], lengths[None], *how)
     yield "loss in training/smoothed targets", losses
     for name in parameters:
         yield f"first moment with Muon/{name}", state[f"exp_avg/{name}"]

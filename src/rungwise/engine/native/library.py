@@ -95,9 +95,9 @@ class Library:
         first_step: int,
         dropout_seed: int,
         learning_rates: Sequence[float] | np.ndarray,
-        taught: tuple[np.ndarray, np.ndarray, float] | None = None,
         threads: int = 1,
         bf16: bool = False,
+        taught: tuple[np.ndarray, np.ndarray, float] | None = None,
     ) -> np.ndarray:
         """Train one replica in place for len(learning_rates) steps; each step's loss before it, (steps,) float64.
 

@@ -56,20 +56,20 @@ private:
     static constexpr int ITERATIONS = 5;
 
     // c (M, M) = a b where that is symmetric: of its four quarters, one is the transpose of another.
-    static void symmetric(Left a, Matrix b, Matrix c, int depth, int M) {
+    APART static void symmetric(Left a, Matrix b, Matrix c, int depth, int M) {
         const int half = M / 2 / (2 * WIDTH) * (2 * WIDTH);
         multiply(a, b, c, {0, half}, depth, {0, half});
         multiply(a, b, c, Part::all(M), depth, {half, M});
         flip({c.data + half, c.ld}, half, M - half, {c.row(half), c.ld}, 1);
     }
 
-    static void scaled(Matrix from, int rows, int columns, Matrix to, float scale) {
+    APART static void scaled(Matrix from, int rows, int columns, Matrix to, float scale) {
         for (int i = 0; i < rows; ++i)
             for (int j = 0; j < columns; j += WIDTH) save(to.row(i) + j, scale * load(from.row(i) + j));
     }
 
     // to (columns, rows) = the transpose of from, scaled.
-    static void flip(Matrix from, int rows, int columns, Matrix to, float scale) {
+    APART static void flip(Matrix from, int rows, int columns, Matrix to, float scale) {
         for (int i = 0; i < rows; i += WIDTH)
             for (int j = 0; j < columns; j += WIDTH) {
                 Vec square[WIDTH];
