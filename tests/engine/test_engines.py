@@ -1,5 +1,8 @@
 import copy
 import math
+import re
+from functools import partial
+from typing import get_args
 from unittest import mock
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 
 from conftest import make_words
 from helpers import ENGINES, every_engine_and_rung
-from rungwise.config import PROTOCOLS, EngineConfig, TrainConfig, get_protocol
+from rungwise.config import PROTOCOLS, EngineConfig, Family, TrainConfig, get_protocol
 from rungwise.data.batches import Tape, draw
 from rungwise.data.teacher import leave_one_out
 from rungwise.data.words import split
@@ -23,8 +26,6 @@ from rungwise.ladder import RUNGS, get_rung
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer
 
-every_rung = pytest.mark.parametrize("rung", RUNGS.values(), ids=lambda rung: rung.name)
-
 
 def setting(rung, protocol_name="strict", **changes):
     """The rung's configurations on a small list, and the list's training tape."""
@@ -34,24 +35,28 @@ def setting(rung, protocol_name="strict", **changes):
 
 
 class PlainMuon:
-    """torch.optim.Muon for the matrices of the blocks, queries, keys and values apart; torch's AdamW for the rest."""
+    """torch.optim.Muon for the matrices of the blocks, queries, keys and values, or gates, apart; torch's AdamW for
+    the rest."""
 
     def __init__(self, model, config):
-        self.matrices = [p for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2]
-        self.n_parts = [3 if len(p) == 3 * model.config.attention_width else 1 for p in self.matrices]
+        found = [(name, p) for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2]
+        self.matrices = [p for _, p in found]
+        in_parts = re.compile(r"attention\.f\.(qkv|input|hidden)")
+        self.n_parts = [len(p) // model.config.attention_width if in_parts.search(name) else 1 for name, p in found]
         split = zip(self.matrices, self.n_parts, strict=True)
         self.parts = [torch.nn.Parameter(part) for p, n in split for part in p.detach().chunk(n)]
         decay, betas = config.weight_decay, (config.beta1, config.beta2)
-        self.muon = torch.optim.Muon(self.parts, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        muon = partial(torch.optim.Muon, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
         others = [p for p in model.parameters() if not any(p is matrix for matrix in self.matrices)]
-        self.adamw = torch.optim.AdamW(others, betas=betas, weight_decay=decay)
+        adamw = torch.optim.AdamW(others, betas=betas, weight_decay=decay)
+        self.optimisers = [adamw, muon(self.parts)] if self.parts else [adamw]
 
     def step(self, rate):
         split = zip(self.matrices, self.n_parts, strict=True)
         grads = [part for p, n in split for part in p.grad.chunk(n)]
         for part, grad in zip(self.parts, grads, strict=True):
             part.grad = grad.contiguous()
-        for optimiser in (self.muon, self.adamw):
+        for optimiser in self.optimisers:
             optimiser.param_groups[0]["lr"] = rate
             with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):  # in float32, as ours
                 optimiser.step()
@@ -117,6 +122,14 @@ def test_so_does_each_part_of_the_recipe(engine, protocol, name, recipe):
     """Muon, and targets mixed with a teacher, whatever the matrices and however words begin."""
     changes = {"steps": 4, "batch_size": 5, "warmup_steps": 2, "grad_clip": 0.5, "weight_decay": 0.1}
     assert_as_a_plain_loop(*setting(get_rung(name), protocol, **changes, **recipe), engine)
+
+
+@pytest.mark.parametrize("family", get_args(Family))
+def test_so_does_each_family(family):
+    """Muon takes each gate for a matrix of its own."""
+    rung = next(rung for rung in RUNGS.values() if rung.model.family == family)
+    changes = {"steps": 4, "batch_size": 5, "warmup_steps": 2, "optimizer": "muon", "targets": "smoothed"}
+    assert_as_a_plain_loop(*setting(rung, **changes), "torch")
 
 
 def assert_as_a_plain_loop(model_config, config, tape, engine):
