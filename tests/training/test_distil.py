@@ -9,12 +9,12 @@ import torch
 from conftest import make_words
 from helpers import TINY, assert_same, command, ctrl_c, flags, listed, observed
 from ngram_oracle import GIVEN, WHOLE, oracle_of, sequences, tape
-from rungwise.config import EngineConfig, WordStart, get_protocol
+from rungwise.config import EngineConfig, ListConfig, WordStart, get_protocol
 from rungwise.config.settings import Settings
 from rungwise.data.batches import Tape
 from rungwise.data.ngram import fit
 from rungwise.data.teacher import leave_one_out
-from rungwise.data.words import split
+from rungwise.data.words import END, load, split
 from rungwise.inference.mixture import Mixture, best_share, distributions
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
@@ -176,3 +176,20 @@ def test_a_climb_measures_students(tmp_path):
     done = command("climb", "--data", tmp_path / "l", "--out", tmp_path / "c", *asked, "--protocol", "strict")
     assert done.status == 0, done.err
     assert len((tmp_path / "c" / "results.jsonl").read_text().splitlines()) == 4
+
+
+def test_drawn_words_are_given_what_the_list_s_words_are(tmp_path):
+    """Each value as often, and the word behind it."""
+    rows = [f"{word},{'y' if i % 4 == 0 else 'x'}" for i, word in enumerate(list(make_words())[:40])]
+    (tmp_path / "words.csv").write_text("\n".join(["word,kind", *rows]))
+    table = load(ListConfig(str(tmp_path / "words.csv"), column="word", condition="kind"))
+    vocabulary, everything = table.vocabulary, np.arange(len(table))
+    model = get_rung("recipe-student").model.replace(vocab_size=len(vocabulary), block_size=table.block_size, **SMALL)
+    some, firsts = Tape.of(table, everything, get_protocol("strict", "kind")), table.first_counts(everything)
+    mixture = Mixture([Transformer(model, 1)], end_fed=False)
+    drawn = distil._drawn(mixture, vocabulary, firsts, 3, some)
+    begins = drawn.tokens[drawn.starts]
+    assert [int((begins == vocabulary.condition(value)).sum()) for value in ("x", "y")] == [150, 50]
+    assert (drawn.tokens[drawn.starts + 1] < vocabulary.first_condition).all()
+    assert (drawn.tokens[drawn.starts + drawn.lengths] == END).all()
+    assert (drawn.lengths >= 2).all()

@@ -23,7 +23,7 @@ from rungwise.data.words import END, Vocabulary
 from rungwise.engine.loop import models, train
 from rungwise.engine.select import choose_engine, make_engine
 from rungwise.inference.mixture import Mixture, best_share, distributions
-from rungwise.inference.sample import generate
+from rungwise.inference.sample import Sampling, generate
 from rungwise.model.transformer import Transformer
 from rungwise.util.files import read_tensors, write_tensors
 from rungwise.util.hashing import derive_seed
@@ -115,9 +115,17 @@ def _probabilities(mixture: Mixture, tape: Tape) -> np.ndarray:
 
 
 def _drawn(mixture: Mixture, vocabulary: Vocabulary, firsts: np.ndarray | None, seed: int, tape: Tape) -> Tape:
-    """Words that the mixture draws, on a tape of their own."""
-    drawn = generate(mixture, vocabulary, DRAWN_WORDS, firsts, seed=derive_seed(seed, "lesson") % 2**31)
-    words = [vocabulary.encode(word.text) for word in drawn]
+    """Words that the mixture draws, on a tape of their own. Under a condition, each value's as often as the list's."""
+    shares = {None: DRAWN_WORDS}
+    if vocabulary.conditions:
+        assert firsts is not None
+        ends = np.rint(np.cumsum(firsts) / firsts.sum() * DRAWN_WORDS).astype(int)
+        shares = dict(zip(vocabulary.conditions, np.diff(ends)[-len(vocabulary.conditions) :].tolist(), strict=True))
+    words = []
+    for given, n in shares.items():
+        how, before = Sampling(given=given), [] if given is None else [vocabulary.condition(given)]
+        drawn = generate(mixture, vocabulary, n, firsts, how, seed=derive_seed(seed, "lesson") % 2**31)
+        words += [np.array([*before, *vocabulary.encode(word.text)]) for word in drawn]
     n = np.array([len(word) for word in words], dtype=tape.lengths.dtype)
     ends = np.cumsum(n + 1)
     tokens = np.full(int(ends[-1]) + 1, END, dtype=tape.tokens.dtype)
