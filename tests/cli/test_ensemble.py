@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -37,6 +38,8 @@ def test_the_mean_is_scored_however_it_is_named(made):
     words, two = made / "words.txt", made / "two"
     whole = told(two, words)
     assert whole == told(two / "seed-0", words, "--mix", two / "seed-1")
+    hint = command("eval", two / "seed-0", words, "--mix", two / "seed-1").out.splitlines()[-1]
+    assert f"--mix {two / 'seed-1'}" in hint and command(*shlex.split(hint.partition("rungwise ")[2])).status == 0
     each = [told(two / f"seed-{seed}", words)["nats_per_character"] for seed in (0, 1)]
     assert whole["nats_per_character"] < np.mean(each)  # the mean of probabilities, not of nats
     assert told(two, words, "--ngram")["nats_per_character"] < whole["nats_per_character"]  # it was counted there

@@ -93,5 +93,6 @@ def changed(options: Any, defaults: Any) -> list[str]:
     found: list[str] = []
     for name, value in vars(defaults).items():
         if (mine := getattr(options, name)) != value:
-            found += [f"--{name.replace('_', '-')}", *([] if mine is True else [str(mine)])]
+            values = mine if isinstance(mine, tuple) else () if mine is True else (mine,)
+            found += [f"--{name.replace('_', '-')}", *map(str, values)]
     return found
