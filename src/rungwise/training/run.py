@@ -70,8 +70,7 @@ def start(
         return resume(out, None, track, log, observers=observers)
     _take_threads(asked.run)
     rung = get_rung(asked.run.rung or "final")
-    family = asked.changes.get("family", rung.model.family)
-    engine_name = choose_engine(asked.run, _needs(asked, world), family)
+    engine_name = choose_engine(asked.run, _needs(asked, world), asked.changes.get("family", rung.model.family))
     trackers.require(track, out)
     dataset, source = _load_dataset(asked, rung, world, listed)
     log(dataset.describe())
@@ -95,7 +94,6 @@ def start(
     make_folder(out)
     with lock(out):
         _refuse_occupied(out)
-        (out / distil.LESSON).unlink(missing_ok=True)  # of a run that was killed as it began
         configs = Configs(model, config, dataset.protocol, info)
         setup = Setup(out, configs, asked.run, dataset, _several(world), track, log, observers)
         trainer = _make_trainer(setup)
@@ -362,11 +360,13 @@ def _is_ours(out: Path, world: World) -> bool:
 
 
 def _refuse_occupied(out: Path) -> None:
+    """A lesson that a killed run left is of other settings, perhaps: it goes."""
     there = contents(out)
     if SAMPLES not in there and CONFIG in there:
         raise UserError(f"{out} holds a run that was stopped: go on with --resume, or give another --out.")
     if there - {VOCABULARY, distil.LESSON} - datasets.FILES:  # these are left where a run was killed as it began
         raise UserError(f"{out} is not empty; give another --out for this run, or remove it.")
+    (out / distil.LESSON).unlink(missing_ok=True)
 
 
 def _section(out: Path, configs: Configs, name: str) -> Any:

@@ -117,10 +117,7 @@ class Library:
         batch = _checked(model_config, inputs, targets, lengths)
         parts = ({name: state[f"{kind}/{name}"] for name in shapes(model_config)} for kind in KINDS)
         losses = np.empty(len(rates))
-        recipe = _Recipe(c.optimizer == "muon")
-        if taught:
-            rows, at = _checked_teacher(model_config, *taught[:2], len(targets))
-            recipe.teacher_rows, recipe.teacher_at, recipe.teacher_weight = rows.ctypes.data, at.ctypes.data, taught[2]
+        rows, at, weight = _checked_teacher(model_config, *taught, len(targets)) if taught else (None, None, 0.0)
         self._library.rungwise_train(
             _shape(model_config),
             (ctypes.c_double * 4)(c.beta1, c.beta2, c.weight_decay, c.grad_clip),
@@ -132,7 +129,7 @@ class Library:
             rates.ctypes,
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
             losses.ctypes,
-            ctypes.byref(recipe),
+            ctypes.byref(_Recipe(c.optimizer == "muon", weight, _address(rows), _address(at))),
             threads,
             self._checked_bf16(bf16),
         )
@@ -249,14 +246,20 @@ def _pointers(config: ModelConfig, tensors: Tensors) -> ctypes.Array:
     return (ctypes.c_void_p * len(expected))(*(tensors[name].ctypes.data for name in expected))
 
 
-def _checked_teacher(config: ModelConfig, rows: np.ndarray, at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def _checked_teacher(
+    config: ModelConfig, rows: np.ndarray, at: np.ndarray, weight: float, n: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """The teacher's rows, never copied, and the row of each of n targets."""
     if rows.shape[1:] != (config.vocab_size,) or rows.dtype != np.float32 or not rows.flags.c_contiguous:
         raise ValueError(f"A teacher's rows must be contiguous float32 (n, {config.vocab_size}), but are {rows.shape}.")
     at = np.ascontiguousarray(at, dtype=np.int32)
     if at.shape != (n,) or at.min() < 0 or at.max() >= len(rows):
         raise ValueError(f"Each of {n} targets must have one of the teacher's {len(rows)} rows.")
-    return rows, at
+    return rows, at, weight
 
 
 def _checked(config: ModelConfig, *given: np.ndarray) -> list[Any]:
