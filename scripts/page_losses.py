@@ -22,10 +22,10 @@ from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.engine.loop import train
 from rungwise.engine.native_engine import NativeEngine
-from rungwise.ladder import RUNGS, TRANSFORMERS, Rung
+from rungwise.ladder import RUNGS, Rung
 from rungwise.play import speed
 from rungwise.play.page import build
-from rungwise.play.trainable import EMPTY_PROTOCOL, empty
+from rungwise.play.trainable import EMPTY_PROTOCOL, TRAINED, empty
 from rungwise.util.files import read_json
 from rungwise.util.provenance import describe_machine
 from scripts import common
@@ -124,7 +124,7 @@ def table() -> str:
 
 def main() -> None:
     out = common.parser(__doc__, FILE).parse_args().out
-    common.keep(out, measure(list(TRANSFORMERS), STEPS))
+    common.keep(out, measure(list(TRAINED), STEPS))
 
 
 if __name__ == "__main__":

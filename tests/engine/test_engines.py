@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_words
-from helpers import ENGINES, every_engine_and_rung
+from helpers import ENGINES, every_engine_and_rung, needs_compiler
 from rungwise.config import PROTOCOLS, EngineConfig, Family, TrainConfig, get_protocol
 from rungwise.data.batches import Tape, draw
 from rungwise.data.teacher import leave_one_out
@@ -192,8 +192,8 @@ def test_going_on_from_a_state_changes_nothing(engine, stop, recipe):
     assert all((value == expected[key]).all() for key, value in resumed.state().items())
 
 
-@pytest.mark.skipif("native" not in ENGINES, reason="no native engine")
-@pytest.mark.parametrize("name", ["baseline", "final"])
+@needs_compiler
+@pytest.mark.parametrize("name", ["baseline", "final", "recipe-smoothed"])
 def test_a_run_in_threads_is_the_same_run(name):
     """In a given number, in one, and where the engine finds out by itself what is faster."""
     model_config, config, tape = setting(get_rung(name), steps=40, batch_size=9)
@@ -207,7 +207,7 @@ def test_a_run_in_threads_is_the_same_run(name):
         assert all((state[key] == value).all() for key, value in states[0].items())
 
 
-@pytest.mark.skipif("native" not in ENGINES, reason="no native engine")
+@needs_compiler
 @pytest.mark.parametrize("rung", ["baseline", "gelu", "final"])
 def test_native_bf16_trains_as_fp32_does(rung):
     model_config, config, tape = setting(get_rung(rung), steps=60)

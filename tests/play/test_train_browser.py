@@ -24,7 +24,8 @@ from rungwise.data.batches import Tape
 from rungwise.data.words import load, read, split
 from rungwise.engine import native
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS, SELECTIONS, TRANSFORMERS
+from rungwise.ladder import RUNGS, SELECTIONS
+from rungwise.play.trainable import TRAINED
 from rungwise.training import run_dir
 from rungwise.util.files import read_json, read_lines
 
@@ -68,13 +69,13 @@ def train(page: Any, *rungs: str, steps: int, seeds: int = 1) -> None:
 def check(page: Any, name: str, losses: np.ndarray, seed: int = 0) -> None:
     found = np.array(page.evaluate("([name, seed]) => rungwise.losses(name, seed)", [name, seed]))
     assert found.shape == losses.shape
-    assert np.abs(found - losses).max() < (allowed(name) if name in TRANSFORMERS else TOLERANCE), name
+    assert np.abs(found - losses).max() < (allowed(name) if name in TRAINED else TOLERANCE), name
 
 
 @pytest.mark.long
 def test_every_rung_trains_for_a_thousand_steps_as_on_the_command_line() -> None:
     """To 1e-5; or, where builds of the native engine part from each other, as near as they come to each other."""
-    found = page_losses.measure(list(TRANSFORMERS), 1000)["apart"]
+    found = page_losses.measure(list(TRAINED), 1000)["apart"]
     for name, apart in found.items():
         assert apart["page"] < max(TOLERANCE, 2 * page_losses.parting(apart)), name
     assert sum(apart["page"] < TOLERANCE for apart in found.values()) > len(found) - 6
@@ -82,14 +83,14 @@ def test_every_rung_trains_for_a_thousand_steps_as_on_the_command_line() -> None
 
 def test_what_was_measured_of_the_losses_is_within_what_is_allowed() -> None:
     found = read_json(page_losses.FILE)
-    assert found["apart"].keys() <= TRANSFORMERS.keys() and found["steps"] == 1000, "run python -m scripts.page_losses"
+    assert found["apart"].keys() <= TRAINED.keys() and found["steps"] == 1000, "run python -m scripts.page_losses"
     assert all(apart["page"] < allowed(name) for name, apart in found["apart"].items())
 
 
 SOME = ("gelu", "dropout-5k", "stream")
 
 
-@pytest.mark.parametrize("rungs, steps", [(SOME, 60), pytest.param(tuple(TRANSFORMERS), 60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rungs, steps", [(SOME, 60), pytest.param(tuple(TRAINED), 60, marks=pytest.mark.long)])
 def test_words_are_those_that_a_climb_writes(
     page: Any, tmp_path: Path, rungs: tuple[str, ...], steps: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,15 +23,14 @@ from rungwise.engine.native_engine import NativeEngine
 from rungwise.experiment.baselines import count
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
-from rungwise.ladder import TRANSFORMERS, Rung
-from rungwise.play.trainable import trains
+from rungwise.ladder import Rung
+from rungwise.play.trainable import TRAINED
 
 NODE = shutil.which("node")
 HERE = Path(__file__).parent
 WASM = Path(native.__file__).parent / "engine.wasm"
 STEPS = 60
-TRAINED = [rung for rung in TRANSFORMERS.values() if trains(rung)]
-PARTING = {name for name in TRANSFORMERS if allowed(name) > TOLERANCE}
+PARTING = {name for name in TRAINED if allowed(name) > TOLERANCE}
 """Rungs whose runs part where a sum rounds otherwise, natively, too: page-losses.json has how far."""
 
 pytestmark = [
@@ -93,7 +92,7 @@ def compare(listed: WordList, protocol: str, rungs: list[Rung], steps: int, seed
 
 @pytest.mark.parametrize("protocol", ["article", "strict"])
 def test_every_rung_trains_as_on_the_command_line(protocol: str) -> None:
-    compare(made_up(), protocol, TRAINED, STEPS, seed=3)
+    compare(made_up(), protocol, list(TRAINED.values()), STEPS, seed=3)
 
 
 @pytest.mark.parametrize("protocol", ["article", "makemore", "strict"])

@@ -11,7 +11,7 @@ from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.data.tokens import CHARS
 from rungwise.data.words import WordList
-from rungwise.ladder import TRANSFORMERS, Rung
+from rungwise.ladder import TRANSFORMERS
 from rungwise.play import inside
 from rungwise.play.collect import changes, code, describe, settings
 
@@ -21,9 +21,10 @@ EMPTY_PROTOCOL = "strict"
 """What a page without models begins with: it holds validation words out, which the curves show."""
 
 
-def trains(rung: Rung) -> bool:
-    """Can a page train it? It has the words, and no teacher."""
-    return rung.train.targets == "words" and not rung.train.teachers
+TRAINED = {
+    name: rung for name, rung in TRANSFORMERS.items() if rung.train.targets == "words" and not rung.train.teachers
+}
+"""What a page can train: it has the words, and no teacher."""
 
 
 def trainable(listed: WordList | None) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def trainable(listed: WordList | None) -> dict[str, Any]:
     engine = resources.files("rungwise.engine.native").joinpath("engine.wasm").read_bytes()
     sources: list[dict[str, str]] = []  # each once, however many rungs it belongs to
     rungs = []
-    for rung in filter(trains, TRANSFORMERS.values()):
+    for rung in TRAINED.values():
         found = code(rung)
         sources += [source for source in found if source not in sources]
         rungs.append(

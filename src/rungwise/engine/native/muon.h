@@ -22,7 +22,8 @@ public:
         const float scale = 1 / std::max(std::sqrt(sum(squares)), 1e-7f);
         if (wide) flip(g, rows, columns, x_, scale);
         else scaled(g, rows, columns, x_, scale);
-        // X^T X of the next iteration is P (X^T X) P, too: cheaper where X is tall, and exact enough for a few in a row.
+        // X^T X of the next iteration is P (X^T X) P, too: cheaper where X is tall, and exact enough for a few in a
+        // row.
         const int in_a_row = 2 * M <= K ? 3 : 1;
         for (int n = 0; n < ITERATIONS; ++n) {
             const bool begins = n % in_a_row == 0, ends = n % in_a_row == in_a_row - 1 || n == ITERATIONS - 1;
