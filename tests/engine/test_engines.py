@@ -210,6 +210,7 @@ def test_a_run_in_threads_is_the_same_run(name):
 @needs_compiler
 @pytest.mark.parametrize("rung", ["baseline", "gelu", "final"])
 def test_native_bf16_trains_as_fp32_does(rung):
+    """At a rate at which runs whose weights differ in the fourth digit stay together."""
     model_config, config, tape = setting(get_rung(rung), steps=60)
     if not native.load().has_bf16:
         pytest.skip("this CPU has no bf16 products")
@@ -218,10 +219,10 @@ def test_native_bf16_trains_as_fp32_does(rung):
         for precision in ("fp32", "bf16")
     )
     assert (exact.name, rounded.name) == ("native", "native bf16")
-    found = [engine.run(0, [1e-2] * 60) for engine in (exact, rounded)]
-    np.testing.assert_allclose(found[1], found[0], rtol=2e-2)
+    found = [engine.run(0, [3e-3] * 60) for engine in (exact, rounded)]
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-3)
     assert (found[0] != found[1]).any()
-    assert abs(found[1][-20:].mean() - found[0][-20:].mean()) < 0.005  # nats
+    assert abs(found[1][-20:].mean() - found[0][-20:].mean()) < 0.0005  # nats
 
 
 def test_schedule_by_hand():
@@ -305,7 +306,7 @@ def test_bf16_stays_near_fp32(name):
     )
     assert exact.name == "torch"
     assert rounded.name == "torch bf16"
-    found = [engine.run(0, [1e-2] * 60) for engine in (exact, rounded)]
+    found = [engine.run(0, [3e-3] * 60) for engine in (exact, rounded)]
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2)
     assert (found[0] != found[1]).any()  # it does round
     fall = [losses[:5].mean() - losses[-5:].mean() for losses in found]
