@@ -43,10 +43,10 @@ points; a share, in per cent; a plain number."""
 
 @dataclass(frozen=True, eq=False)
 class Effect:
-    """A measured quantity by seed, and by test word where that was kept."""
+    """A measured quantity by seed, and by test word where that was kept; or by split."""
 
     values: np.ndarray
-    """(n_seeds,), or (1,) where exact."""
+    """(n,) of each seed, or of each split; (1,) where exact."""
     words: tuple[np.ndarray, np.ndarray] | None = None
     """The same in nats (n_seeds, n_words), with the words' tokens (n_words,): the interval then covers both."""
     scale: Scale = "nats"
@@ -59,6 +59,8 @@ class Effect:
     remark: str = ""
     published: float | None = None
     """The same quantity in the article."""
+    over: str = "seeds"
+    """What the values are of, in words."""
 
     @property
     def mean(self) -> float:
@@ -169,8 +171,8 @@ def describe(effect: Effect) -> str:
 def _interval(effect: Effect) -> str:
     n = len(effect.values)
     if n == 1:
-        return "one seed: no interval"
+        return f"one {effect.over.removesuffix('s')}: no interval"
     low, high = map(FORMATS[effect.scale][0], effect.interval())
     level = f"{100 - 5 / effect.tests:.4g} %"
-    over = f"{n} seeds" + (f" and {effect.words[1].size:,} test words" if effect.words else "")
+    over = f"{n} {effect.over}" + (f" and {effect.words[1].size:,} test words" if effect.words else "")
     return f"{level} interval {low} to {high}, over {over}"

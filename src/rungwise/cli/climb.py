@@ -29,8 +29,8 @@ from rungwise.errors import UserError
 from rungwise.experiment import baselines, tune
 from rungwise.experiment import climb as climbing
 from rungwise.experiment.climb import make_pool
-from rungwise.experiment.plan import Experiment, Progress
-from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
+from rungwise.experiment.plan import STRIDE, Experiment, Progress
+from rungwise.experiment.results import RESULTS, Result, by_rung, losses, paired_losses, replicate
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
 from rungwise.play import page
 from rungwise.play.collect import find
@@ -57,7 +57,7 @@ def climb(request: ClimbCommand) -> None:
     console.print(words.describe(plan.words, plan.parts), markup=False)
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
-        f"the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % CI; the step "
+        f"the whole split, {_mean_of(request.splits, request.seeds)} ± 95 % CI; the step "
         f"is the paired change in test loss. Engine {describe_engine(plan.how)}.",
         markup=False,
     )
@@ -70,7 +70,7 @@ def climb(request: ClimbCommand) -> None:
     with screen:
         everything = climbing.run(plan, out, make_pool(plan.how, request.processes, address), screen.report)
     wanted = {rung.name for rung in plan.rungs}
-    results = [r for r in everything if r.rung in wanted and r.seed < request.seeds]
+    results = [r for r in everything if r.rung in wanted and replicate(r) in plan.replicates]
     if not console.is_terminal:
         console.print(table(plan, out, results))
     if request.ablate:
@@ -84,6 +84,12 @@ def climb(request: ClimbCommand) -> None:
     if request.json:
         for result in results:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
+
+
+def _mean_of(splits: int, seeds: int) -> str:
+    """What a number is the mean of, and its interval over."""
+    each = f"{seeds} seed{'s' * (seeds > 1)}"
+    return f"mean of {each}" if splits == 1 else f"mean of {splits} splits ({each} each)"
 
 
 def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float, console: Console) -> None:
@@ -136,9 +142,14 @@ def short_list(measured: Measured) -> str | None:
 
 def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     """The rungs that are asked for; the experiment, which may measure more to compare them with; its directory."""
-    for field in ("seeds", "steps", "processes"):
+    for field in ("seeds", "splits", "steps", "processes"):
         if (value := getattr(request, field)) is not None and value < 1:
             raise UserError(f"{field} must be at least 1, but is {value}.")
+    if request.split_seed < 0:
+        raise UserError(f"split_seed must be at least 0, but is {request.split_seed}.")
+    first_seed = STRIDE * request.split_seed
+    if request.seeds > STRIDE and (request.splits > 1 or first_seed):
+        raise UserError(f"seeds must be at most {STRIDE} where there are several splits, but is {request.seeds}.")
     if request.on == "ray" and request.processes:
         raise UserError("--processes counts processes of this machine; a Ray cluster runs a task on each of its CPUs.")
     if request.on != "ray" and request.address:
@@ -159,8 +170,10 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         listed,
         protocol,
         list(measured.values()),
-        range(request.seeds),
+        range(first_seed, first_seed + request.seeds),
         request.steps,
+        request.split_seed,
+        request.splits,
         how=how,
         reading={name: mine for name, value in vars(OfList()).items() if (mine := getattr(request, name)) != value},
         snapshots=request.snapshots,
@@ -180,7 +193,7 @@ def remarks(plan: Experiment, n_words: int) -> list[str]:
 
 def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
     """The ladder, and below it the n-gram baselines; a rung that still trains says how many seeds are there."""
-    groups = by_rung(r for r in results if r.seed in plan.seeds)
+    groups = by_rung(r for r in results if replicate(r) in plan.replicates)
     shown = [rung for rung in plan.rungs if not tune.is_variant(rung.name)]
     ladder = rows(shown, [r for group in groups.values() for r in group])
     article = ["article"] * any(row.published for row in ladder)  # its figures, where they can be compared
@@ -189,10 +202,10 @@ def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
         n = len(groups.get(row.rung.name, []))
         title, _, parameters, published, *measured = row.cells()
         cells = [title, parameters, *([published] if article else [])]
-        style = "" if n == len(plan.seeds) else "dim"
-        found.add_row(*cells, *(measured if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
-    for order, losses in baselines.read(out).items():
-        loss = (f"{losses[part]:.3f}" for part in ("train_loss", "test_loss"))
+        style = "" if n == len(plan.replicates) else "dim"
+        found.add_row(*cells, *(measured if n else (f"0 of {len(plan.replicates)}", "", "")), style=style)
+    for order, counted in baselines.read(out).items():
+        loss = (f"{counted[part]:.3f}" for part in ("train_loss", "test_loss"))
         found.add_row(f"{order}-gram baseline", "", *("" for _ in article), *loss, "")
     return found
 
@@ -229,10 +242,10 @@ def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
             below = tuned.get(rung.on or "")
             before, after = paired_losses(below.tried[below.best] if below else [], mine)
             edge = " (edge)" if rate in (tune.GRID[0], tune.GRID[-1]) else ""
-            validation = [r.val_loss for r in mine if r.val_loss is not None]
+            validation = losses(mine, "val_loss")
             step = show(paired(before, after), signed=True) if before else ""
             on = RUNGS[rung.on].title if rung.on else ""
-            test = show(summary([r.test_loss for r in mine]))
+            test = show(summary(losses(mine)))
             found.add_row(rung.title, on, f"{rate:g}{edge}", show(summary(validation)), test, step)
     return found
 
@@ -274,9 +287,9 @@ class PlainScreen:
         return time.monotonic() - self.began
 
     def report(self, progress: Progress) -> None:
-        groups = by_rung(r for r in progress.done if r.seed in self.plan.seeds)
+        groups = by_rung(r for r in progress.done if replicate(r) in self.plan.replicates)
         for rung in self.plan.rungs:
-            if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
+            if len(groups.get(rung.name, [])) == len(self.plan.replicates) and rung.name not in self.shown:
                 self.shown.add(rung.name)
                 row = rows([rung], [r for group in groups.values() for r in group])[0]
                 train, test, step = row.cells()[-3:]

@@ -47,7 +47,11 @@ class ClimbCommand(OfList):
     rungs: str = "article"
     """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, everything."""
     seeds: int = 3
-    """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
+    """Seeds of each split, every one with its own initialisation, batches and dropout."""
+    splits: int = 1
+    """Ways to split the list. With several, intervals cover what another split would change, too."""
+    split_seed: int = 0
+    """Of the first split; the others count on from it."""
     steps: int | None = None
     """Training steps, instead of each rung's own (5,000 for the article's eight)."""
     protocol: Annotated[str | None, default("article; with --tune, strict")] = None

@@ -62,9 +62,10 @@ def run(
     it is there, so a climb that is stopped loses only the tasks that were running. At the end, words.parquet and
     curves.parquet are gathered from the runs; baselines.json is counted before the first task.
     """
-    tape = Tape.of(experiment.words, experiment.parts.train, experiment.protocol)
-    for rung in experiment.rungs:
-        check_windows(tape, rung.train)
+    for on in experiment.each:
+        tape = Tape.of(on.words, on.parts.train, on.protocol)
+        for rung in on.rungs:
+            check_windows(tape, rung.train)
     make_folder(out)
     with lock(out):
         done = open_directory(experiment, out)

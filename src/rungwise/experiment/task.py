@@ -38,6 +38,7 @@ def measure(
 
     `threads` score as many replicas at once: where one process drives a GPU, its other cores have nothing to do.
     """
+    experiment = experiment.each[task.split]
     words, parts, rung = experiment.words, experiment.parts, task.rung
     model_config, config = experiment.configs(rung)
     tape = Tape.of(words, parts.train, experiment.protocol)

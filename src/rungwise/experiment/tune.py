@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rungwise.errors import UserError
-from rungwise.experiment.results import Result, by_rung, matches
+from rungwise.experiment.results import Result, by_rung, matches, replicate
 from rungwise.ladder import RUNGS, Rung
 
 GRID = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -45,10 +45,10 @@ def trained_so(result: Result, steps: int | None) -> bool:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A rung at several learning rates, on the seeds that all of these have."""
+    """A rung at several learning rates, on the replicates that all of these have."""
 
     tried: dict[float, list[Result]]
-    """Rate -> its results, by seed."""
+    """Rate -> its results, by split and seed."""
 
     def validation(self, rate: float) -> float:
         """Mean validation loss at a rate, nats a scored character."""
@@ -61,16 +61,18 @@ class Tuned:
 
 
 def tuned(results: Sequence[Result]) -> dict[str, Tuned]:
-    """Rung -> what was tried, in the ladder's order: of the results of one list, protocol and split. A rung of which
-    no two rates share a seed with a validation loss is left out."""
+    """Rung -> what was tried, in the ladder's order: of the results of one list and protocol. A rung of which no two
+    rates share a replicate with a validation loss is left out."""
     groups = by_rung(r for r in results if r.val_loss is not None)
     found = {}
     for name in RUNGS:
         tried = {
-            mine[0].train["learning_rate"]: {r.seed: r for r in mine}
+            mine[0].train["learning_rate"]: {replicate(r): r for r in mine}
             for key, mine in groups.items()
             if key.partition("@")[0] == name
         }
-        if len(tried) > 1 and (seeds := sorted(set.intersection(*(set(mine) for mine in tried.values())))):
-            found[name] = Tuned({rate: [tried[rate][seed] for seed in seeds] for rate in sorted(tried)})
+        most = max(tried.values(), key=len, default={})
+        tried = {rate: mine for rate, mine in tried.items() if mine.keys() & most.keys()}
+        if len(tried) > 1 and (common := sorted(set.intersection(*(set(mine) for mine in tried.values())))):
+            found[name] = Tuned({rate: [tried[rate][key] for key in common] for rate in sorted(tried)})
     return found

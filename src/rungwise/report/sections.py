@@ -13,6 +13,7 @@ from rungwise.analysis import stats
 from rungwise.analysis.evidence import Measured
 from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show, worth
 from rungwise.analysis.verdicts import NEGLIGIBLE, signed
+from rungwise.experiment.results import losses as losses_of
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
 from rungwise.report.figures import (
@@ -82,13 +83,15 @@ def scored(measured: Measured) -> str:
     detail = measured.results[0].detail
     seen = detail.get("share_seen")
     copies = f" {100 * seen:.1f} % of the test words are in the training list, too." if seen else ""
-    n = len({r.seed for r in measured.results})
+    seeds = len({r.seed for r in measured.results})
+    n, over = (len(measured.splits) if measured.counted == "splits" else seeds), measured.counted
+    each = f" ({seeds // n} seed{'s' * (seeds >= 2 * n)} each)" if over == "splits" else ""
     tokens, words = (detail.get(key, 0) for key in ("n_test_tokens", "n_test_words"))
     of = f", {tokens:,} characters of {words:,} test words, exactly" if words else ""
     return (
         f"Scored: {measured.protocol.scored}{of}.{copies} Losses are nats a character; a bit is {log(2):.3f} nats. "
-        f"Figures are means over {n} seed{'s' * (n > 1)}, ± 95 % CI over seeds; sd is the standard deviation between "
-        "seeds."
+        f"Figures are means over {n} {over if n > 1 else 'seed'}{each}, ± 95 % CI over {over}; sd is the standard "
+        f"deviation between {over}."
     )
 
 
@@ -100,7 +103,9 @@ def loss_table(
     measured: Measured, title: str, rungs: Sequence[Rung], counts: Sequence[tuple[str, float, float]], peers: Peers
 ) -> Table:
     """Rungs, and below them what they are compared with: n-gram baselines and peers. An empty column is left out."""
-    table: list[tuple[str, ...]] = [(*HEADER[:-1], "test, bits", "sd of test", "seeds", "steps")]  # steps have tables
+    table: list[tuple[str, ...]] = [
+        (*HEADER[:-1], "test, bits", "sd of test", measured.counted, "steps")
+    ]  # steps have tables
     for row in rows(rungs, measured.results):
         test, steps_taken = row.test, measured.by_rung[row.rung.name][0].steps
         assert test  # a rung of `rungs` is measured
@@ -122,7 +127,7 @@ def loss_table(
 
 @dataclass(frozen=True)
 class Step:
-    """A rung against the one that it builds on: test loss, paired by seed, nats a character."""
+    """A rung against the one that it builds on: test loss, paired by seed or split, nats a character."""
 
     rung: Rung
     below: Rung
@@ -138,7 +143,7 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
     found = []
     for rung in measured_rungs(measured, *groups):
         below = RUNGS.get(rung.on or "")
-        if below is None or not measured.seeds([rung.name, below.name]):
+        if below is None or not measured.replicates([rung.name, below.name]):
             continue
         weights = {rung.name: 1.0, below.name: -1.0}
         values = measured.combine(weights)
@@ -158,18 +163,24 @@ def step_tables(measured: Measured) -> list[Block]:
         ("And every other change", ("side", "confound", "ablation")),
     ]
     tables = [_step_table(measured, title, found) for title, groups in families if (found := steps(measured, *groups))]
+    covers = (
+        "Its interval over seeds covers other seeds (t), that over words other test words (bootstrap), that over both "
+        "either."
+        if measured.counted == "seeds"
+        else "Its interval over splits (t over the mean of each) covers other seeds, test words and training words."
+    )
     note = (
-        "A change is paired by seed: one seed draws the same batches on both rungs. Its interval over seeds covers "
-        "other seeds (t), that over words other test words (bootstrap), that over both either. The p of the paired t "
+        f"A change is paired by seed: one seed draws the same batches on both rungs. {covers} The p of the paired t "
         "test is adjusted for all steps of its table (Holm). Negligible means shown to be smaller than "
-        f"{NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never merely a large p."
+        f"{NEGLIGIBLE:g} nats by an equivalence test over {measured.counted} at 5 %, never merely a large p."
     )
     return [*tables, Paragraph(note, quiet=True)] if tables else []
 
 
 def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
     adjusted = stats.holm([step.seeds.p for step in found])
-    header = ["step", "from", "change, over seeds", "over words", "over both", "p, Holm", "negligible", "seeds"]
+    over = measured.counted
+    header = ["step", "from", f"change, over {over}", "over words", "over both", "p, Holm", "negligible", over]
     with_published = measured.shows_published and any(s.rung.published and s.below.published for s in found)
     if with_published:
         header.insert(2, "published")
@@ -184,6 +195,9 @@ def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
         row.append(show(d, signed=True))
         rows.append((*row, between(step.words), between(step.both), p_value(p), negligible, str(d.n)))
     caption = f"{title}: change in test loss, nats a character (below zero is better), with 95 % intervals."
+    if over == "splits":  # which have no intervals over words
+        at = header.index("over words")
+        header, rows = header[:at] + header[at + 2 :], [row[:at] + row[at + 2 :] for row in rows]
     return Table(caption, tuple(header), rows, text_columns=2)
 
 
@@ -205,7 +219,7 @@ def tuning(measured: Measured) -> list[Block]:
             f"{found.validation(rate):.3f}" + " ←" * (rate == found.best) if rate in found.tried else ""
             for rate in rates
         ]
-        test = show(stats.summary([r.test_loss for r in found.tried[found.best]]))
+        test = show(stats.summary(losses_of(found.tried[found.best])))
         rows.append((RUNGS[name].title, *cells, f"{found.best:g}", test))
     caption = (
         "Every rung at the best of a small grid of learning rates, chosen on validation words (mean validation loss, "
