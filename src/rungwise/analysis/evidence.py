@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import CURVES, WORDS, read_frame
 from rungwise.experiment.results import RESULTS, Replicate, Result, by_rung, independent, matches, replicate
 from rungwise.experiment.tune import Tuned, trained_so, tuned
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, inferred, variant
 from rungwise.util.files import read_json
 
 PEERS = "peers.json"
@@ -66,6 +66,8 @@ METRICS: dict[str, Callable[[Result], float | None]] = {
     "loss of bare words": lambda r: r.detail.get("test_loss_alone"),
     "share of test words in training": lambda r: r.detail.get("share_seen"),
     "parameters": lambda r: r.n_params,
+    "loss behind shuffled characters": lambda r: r.detail.get("shuffled_loss"),
+    "loss of the same characters in order": lambda r: r.detail.get("in_order_loss"),
 }
 """What one result gives: losses in nats a scored character, probabilities and shares as such."""
 
@@ -93,6 +95,24 @@ class Measured:
     @cached_property
     def by_rung(self) -> dict[str, list[Result]]:
         return by_rung(self.results)
+
+    def at(self, setting: str, value: float) -> Measured | None:
+        """The same rungs with a setting that is inferred at another value; None if no rung was measured so. A rung
+        whose setting is not inferred keeps its results."""
+        found, names = [], dict[tuple[str, int], str]()
+        for result in (*self.results, *self.variants):
+            name = result.rung.partition("@")[0]
+            free = setting in inferred(name)
+            if result.rung == (variant(RUNGS[name], setting, value).name if free else name):
+                found.append(replace(result, rung=name))
+                names[name, result.seed] = result.rung
+        if not any("@" in measured_as for measured_as in names.values()):
+            return None
+        kept = self.word_losses
+        if kept:
+            nats = {key: kept.nats[name, key[1]] for key, name in names.items() if (name, key[1]) in kept.nats}
+            kept = replace(kept, nats=nats)
+        return replace(self, results=found, variants=(), word_losses=kept, curves=None)
 
     @cached_property
     def tuned(self) -> dict[str, Tuned]:
@@ -199,6 +219,13 @@ class Evidence:
         """The group whose list the findings are about: the article's list where it was measured."""
         return min(self.groups, key=lambda g: (not g.articles_list, g.steps is not None))
 
+    def at(self, setting: str, value: float) -> Evidence | None:
+        """With every group at another value of an inferred setting; None if the main one was not measured there."""
+        groups = [(group, group.at(setting, value)) for group in self.groups]
+        if not any(there for group, there in groups if group is self.main):
+            return None
+        return Evidence(tuple(there for _, there in groups if there), self.peers)
+
     def on(self, protocol: str) -> Measured:
         """The results of a protocol that claims may be judged by: one list, trained as the ladder says."""
         for group in self.groups:
@@ -269,7 +296,7 @@ def _group(found: Sequence[tuple[Path, Result]]) -> Measured:
         first.data_sha256,
         results,
         steps,
-        _word_losses(folders, [r for r in results if r.split_seed == first.split_seed], notes),
+        _word_losses(folders, results, tuple(variants.values()), first.split_seed, notes),
         _curves(folders),
         _baselines(folders, first, notes),
         tuple(variants.values()),
@@ -284,9 +311,11 @@ def _common_steps(results: Sequence[Result]) -> int | None:
     return Counter(r.steps for r in results).most_common(1)[0][0]
 
 
-def _word_losses(folders: Sequence[Path], results: Sequence[Result], notes: list[str]) -> WordLosses | None:
-    """Per-word losses that agree with the results: a column that a later run has made stale is left out."""
-    losses = {(r.rung, r.seed): r.test_loss for r in results}
+def _word_losses(
+    folders: Sequence[Path], results: Sequence[Result], variants: Sequence[Result], split: int, notes: list[str]
+) -> WordLosses | None:
+    """Per-word losses that agree with the results of a split: a column that a later run has made stale is left out."""
+    losses = {(r.rung, r.seed): r.test_loss for r in (*results, *variants) if r.split_seed == split}
     found: WordLosses | None = None
     for folder in folders:
         if not (folder / WORDS).exists():
@@ -302,7 +331,8 @@ def _word_losses(folders: Sequence[Path], results: Sequence[Result], notes: list
                 nats = frame[name].to_numpy().astype(float)
                 if abs(nats.sum() / tokens.sum() - loss) < STALE:
                     found.nats[rung, seed] = nats
-    if found and (stale := sorted({rung for rung, seed in losses.keys() - found.nats.keys()})):
+    of_rungs = {rung for rung, _ in losses.keys() - found.nats.keys() if rung in RUNGS} if found else set[str]()
+    if stale := sorted(of_rungs):
         notes.append(f"no per-word losses that agree with the results: {', '.join(stale)}")
     return found
 

@@ -176,14 +176,14 @@ def share_in_training(rung: str) -> Question:
     return Question((rung,), lambda _, measured: Effect(measured.combine({rung: 1}, metric), scale="share", exact=True))
 
 
-def difference(rung: str, metric: str, less: str, protocol: str = "article") -> Question:
+def difference(rung: str, metric: str, less: str, protocol: str = "article", remark: str = "") -> Question:
     """Of two metrics of the same runs of one rung."""
 
     def answer(_: Evidence, measured: Measured) -> Effect:
         values, other = (measured.combine({rung: 1}, name) for name in (metric, less))
         if len(values) != len(other):
             raise NotMeasured(f"{metric} and {less} of the same seeds of {rung}")
-        remark = f"{metric[0].upper()}{metric[1:]} {values.mean():.3f}, {less} {other.mean():.3f}."
-        return Effect(values - other, remark=remark, over=measured.counted)
+        numbers = f"{metric[0].upper()}{metric[1:]} {values.mean():.3f}, {less} {other.mean():.3f}."
+        return Effect(values - other, remark=f"{numbers} {remark}".strip(), over=measured.counted)
 
     return Question((rung,), answer, protocol)

@@ -8,6 +8,7 @@ from math import isnan
 
 from rungwise.analysis import verdicts
 from rungwise.analysis.stats import Difference, Summary, paired, summary
+from rungwise.analysis.thresholds import LITTLE, NEGLIGIBLE
 from rungwise.data.words import NAMES_SHA256
 from rungwise.experiment.results import Result, by_rung, losses, matches, paired_losses
 from rungwise.ladder import RUNGS, Rung
@@ -59,7 +60,7 @@ def worth(step: Difference | None) -> str:
         return "one seed: no interval"
     if step.low <= 0 <= step.high:
         return "no measurable gain"
-    large, negligible = abs(step.mean) > verdicts.LITTLE, abs(step.mean) < verdicts.NEGLIGIBLE
+    large, negligible = abs(step.mean) > LITTLE, abs(step.mean) < NEGLIGIBLE
     size = "hardly any" if negligible else "a large" if large else "a small"
     return f"{size} {'gain' if step.mean < 0 else 'loss'}"
 

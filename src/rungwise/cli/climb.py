@@ -19,7 +19,7 @@ from rich.text import Text
 from rungwise.analysis.evidence import Measured, read
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import rows, show
-from rungwise.analysis.verdicts import LITTLE
+from rungwise.analysis.thresholds import LITTLE
 from rungwise.cli.flags import reading
 from rungwise.cli.options import ClimbCommand, OfList
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules

@@ -92,6 +92,10 @@ class Detail:
     loss_without_first: float | None = None
     stream_test_loss: float | None = None
     test_loss_alone: float | None = None
+    shuffled_loss: float | None = None
+    """Of characters whose last one before stands, and all others before are shuffled."""
+    in_order_loss: float | None = None
+    """Of the same characters, nothing shuffled."""
     compiled: bool | None = None
     """Were the training steps compiled by torch.compile? None: not known (results of version 0.1.0)."""
 

@@ -28,6 +28,8 @@ from rungwise.util import files
 from rungwise.util.provenance import now
 
 N_SAMPLES = 10
+SHUFFLED_WORDS = 1000
+"""Test words, at most, whose beginnings are read shuffled."""
 
 
 def measure(
@@ -146,6 +148,7 @@ def _score_and_keep(
         alone = Tape.of(words, parts.test, experiment.protocol)
         detail["test_loss_alone"] = score(model, alone).loss
         detail["stream_test_loss"] = score(model, alone.windows(config.window)).loss
+    detail |= _read_shuffled(model, Tape.of(words, parts.test[:SHUFFLED_WORDS], run.word_start))
     samples = _draw(run)
     detail["samples"] = [[text, tag(experiment, text)] for text in samples]
     run_dir.save(folder, run, samples)
@@ -160,6 +163,17 @@ def _score_and_keep(
         "test_loss": test.loss,
         "detail": detail,
     }
+
+
+def _read_shuffled(model: Transformer, tape: Tape) -> dict[str, float]:
+    """Loss of characters before which all but the last are shuffled, and in order: does the model read order?"""
+    found = {}
+    for name, rng in (("in_order_loss", None), ("shuffled_loss", np.random.default_rng(0))):
+        beginnings = tape.beginnings(rng)
+        if len(beginnings.starts):
+            last = np.cumsum(beginnings.lengths) - 1
+            found[name] = float(score(model, beginnings).nats[last].mean())
+    return found
 
 
 def _detail(experiment: Experiment, test: Scores) -> dict[str, Any]:

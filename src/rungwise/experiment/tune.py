@@ -13,21 +13,15 @@ import numpy as np
 
 from rungwise.errors import UserError
 from rungwise.experiment.results import Result, by_rung, matches, replicate
-from rungwise.ladder import RUNGS, Rung
+from rungwise.ladder import RUNGS, Rung, get_rung, variant
 
 GRID = (3e-4, 1e-3, 3e-3, 1e-2)
 """Each about three times the last; a rung's own rate is tried too."""
 
 
-def variant(rung: Rung, rate: float) -> Rung:
-    """A rung at another rate: RUNG@RATE, a diff of the rung like any other."""
-    name, title = f"{rung.name}@{rate:g}", f"{rung.title}, {rate:g}"
-    return Rung(name, title, rung.group, rung.name, {"learning_rate": rate}, rung.why, "rungwise")
-
-
 def variants(rungs: Sequence[Rung]) -> list[Rung]:
     """Each rung at every rate of the grid but its own."""
-    return [variant(rung, rate) for rung in rungs for rate in GRID if rate != rung.train.learning_rate]
+    return [variant(rung, "learning_rate", rate) for rung in rungs for rate in GRID if rate != rung.train.learning_rate]
 
 
 def is_variant(name: str) -> bool:
@@ -35,11 +29,10 @@ def is_variant(name: str) -> bool:
 
 
 def trained_so(result: Result, steps: int | None) -> bool:
-    """Was this result of RUNG@RATE trained as the ladder now says, except for the rate in its name?"""
-    name, _, rate = result.rung.partition("@")
+    """Was this result of RUNG@VALUE trained as the ladder now says, except for the value in its name?"""
     try:
-        return name in RUNGS and matches(result, variant(RUNGS[name], float(rate)), steps)
-    except (ValueError, UserError):  # no number, or no rate
+        return is_variant(result.rung) and matches(result, get_rung(result.rung), steps)
+    except UserError:  # no number, or no rate
         return False
 
 
@@ -69,7 +62,7 @@ def tuned(results: Sequence[Result]) -> dict[str, Tuned]:
         tried = {
             mine[0].train["learning_rate"]: {replicate(r): r for r in mine}
             for key, mine in groups.items()
-            if key.partition("@")[0] == name
+            if key.partition("@")[0] == name and "=" not in key
         }
         most = max(tried.values(), key=len, default={})
         tried = {rate: mine for rate, mine in tried.items() if mine.keys() & most.keys()}

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from rungwise.analysis.claims import Finding, confounds, findings
+from rungwise.analysis.claims import Finding, confounds, findings, judge_all, sensitivity
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
+from rungwise.analysis.thresholds import ROUNDING
 from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.data.known_words import OF_A_SPLIT
 from rungwise.errors import UserError
@@ -25,8 +26,10 @@ from rungwise.report.document import (
     Paragraph,
     Section,
     Strip,
+    Table,
     Verdicts,
     Words,
+    answered,
     markdown,
     missing_all,
     shown,
@@ -88,7 +91,9 @@ def html(sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = typeset
-    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all, kind=lambda block: type(block).__name__)
+    environment.globals.update(
+        symbols=SYMBOLS, missing_all=missing_all, answered=answered, kind=lambda block: type(block).__name__
+    )
     script = resources.files("rungwise.report").joinpath("report.js").read_text(encoding="utf-8")
     page = environment.get_template("report.html.j2")
     return page.render(title=sections[0].title, sections=sections, script=script, policy=policy_hash(script)) + "\n"
@@ -108,13 +113,15 @@ def findings_markdown(paths: Sequence[Path], peers: Path | None = None) -> str:
 
 
 RULES = (
-    "How a verdict is reached: a claim is split into what it asserts, and each assertion has a range of values that it "
-    "allows. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it lies outside. "
-    "Inconclusive: it reaches across a border, or there is one seed only and no interval. Not measured: the evidence "
-    "is missing. That something has no effect is confirmed by an equivalence test, never by a large p; that something "
-    "helps is refuted by an effect shown to be negligible. A claim is refuted with any of its parts and confirmed with "
-    "all. Intervals cover seeds, and test words where losses by word were kept; with several splits, all that a split "
-    "decides."
+    "How a verdict is reached, by one rule: a claim is split into what it asserts, and each assertion is a range of "
+    "values, from one table. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it "
+    "lies outside. Inconclusive: it reaches across a border, or there is one seed only and no interval. Not "
+    "measured: the evidence is missing. p is adjusted for all assertions (Holm), and a verdict stands only below 5 "
+    "%. A claim is refuted with any of its parts and confirmed with all. Printed size: understated or overstated, "
+    f"where the reported figure, give or take {ROUNDING:g} for rounding, lies outside the interval. Attribution: is "
+    "it the named part, with nothing else changed? A verdict that another value of an unpublished setting turns into "
+    "its contrary hangs on an inferred setting. Intervals cover seeds, and test words where losses by word were "
+    "kept; with several splits, all that a split decides."
 )
 
 
@@ -127,12 +134,30 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
     blocks: list[Block] = [Paragraph(f"Measured on {about.data}."), Verdicts(found)]
     if rules:
         blocks.insert(1, Paragraph(RULES, quiet=True))
+    blocks += sensitivity_table(evidence, found)
     unjudged = Verdicts(confounds(evidence), judged=False)
     lead = Paragraph("The parameter counts and losses reveal what came along with what was named. Each, on its own:")
     return [
         Section("findings", "The article's claims, measured again", blocks),
         Section("confounds", "What changed at the same time", [lead, unjudged]),
     ]
+
+
+def sensitivity_table(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
+    """Each claim's verdict at other values of what the article does not publish."""
+    elsewhere = sensitivity(evidence)
+    settings = list(dict.fromkeys(setting for there in elsewhere.values() for setting in there))
+    if not settings:
+        return []
+    header = ("claim", "as the ladder has it", *(f"{name.replace('_', ' ')} {value:g}" for name, value in settings))
+    base = {finding.claim.id: finding for finding in judge_all(evidence)}
+    cells = [
+        (f.claim.title, base[f.claim.id].verdict, *(elsewhere[f.claim.id].get(setting, "") for setting in settings))
+        for f in found
+        if f.claim.id in elsewhere
+    ]
+    caption = "The verdicts at other values of the settings that the article does not publish and we inferred."
+    return [Table(caption, header, cells, text_columns=len(header))]
 
 
 def tally(found: Sequence[Finding]) -> str:

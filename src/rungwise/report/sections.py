@@ -12,7 +12,8 @@ import numpy as np
 from rungwise.analysis import stats
 from rungwise.analysis.evidence import Measured
 from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show, worth
-from rungwise.analysis.verdicts import NEGLIGIBLE, signed
+from rungwise.analysis.thresholds import NEGLIGIBLE
+from rungwise.analysis.verdicts import signed
 from rungwise.experiment.results import losses as losses_of
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
