@@ -15,7 +15,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.config.rules import fitted
 from rungwise.errors import UserError, closest
 
-Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation"]
+Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation", "own"]
 
 
 @dataclass(frozen=True)

@@ -247,10 +247,8 @@ def verdicts(evidence: Evidence) -> dict[str, str]:
 
 def test_claims_that_hold_are_confirmed(tmp_path):
     found = verdicts(world(tmp_path))
-    assert (
-        found.pop("meaning") == "refuted"
-    )  # made up with an arithmetic mean of 25 %, as real ones are above exp(-loss)
-    sized = {"mlp": "understated", "scale": "overstated", "layernorm": "overstated", "gelu": "overstated"}
+    assert found.pop("meaning") == "refuted"  # its arithmetic mean is made up, and above exp(-loss), as real ones are
+    sized = {"rope": "understated", "scale": "understated", "recipe": "understated", "gelu": "overstated"}
     assert {claim: word for claim, word in found.items() if word != "confirmed"} == sized
 
 

@@ -22,9 +22,10 @@ from rungwise.config import Protocol, get_protocol
 from rungwise.config.fields import FINITE, check
 from rungwise.data.words import NAMES_SHA256
 from rungwise.errors import UserError
-from rungwise.experiment import baselines
+from rungwise.experiment import baselines, ladder_file
 from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import CURVES, WORDS, read_frame
+from rungwise.experiment.ladder_file import Question
 from rungwise.experiment.results import RESULTS, Replicate, Result, by_rung, independent, matches, replicate
 from rungwise.experiment.tune import Tuned, trained_so, tuned
 from rungwise.ladder import RUNGS, inferred, variant
@@ -156,6 +157,8 @@ class Measured:
         """(n,) the weighted sum of a metric over rungs, for the replicates that all of them have, as `independent`
         values: a seed each on one split, else a split each."""
         if missing := [rung for rung in weights if not self.values(rung, metric)]:
+            if missing[0] in self.by_rung:
+                raise NotMeasured(f"{metric} of {', '.join(missing)} in protocol {self.protocol.name}")
             what = "rungs " if len(missing) > 1 else "rung "
             raise NotMeasured(f"{what}{', '.join(missing)} in protocol {self.protocol.name}")
         found = {rung: self.values(rung, metric) for rung in weights}
@@ -213,6 +216,8 @@ class Evidence:
     groups: tuple[Measured, ...]
     peers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> a Peer."""
+    questions: tuple[Question, ...] = ()
+    """Of the ladder files that the climbs' directories keep."""
 
     @cached_property
     def main(self) -> Measured:
@@ -224,7 +229,7 @@ class Evidence:
         groups = [(group, group.at(setting, value)) for group in self.groups]
         if not any(there for group, there in groups if group is self.main):
             return None
-        return Evidence(tuple(there for _, there in groups if there), self.peers)
+        return replace(self, groups=tuple(there for _, there in groups if there))
 
     def on(self, protocol: str) -> Measured:
         """The results of a protocol that claims may be judged by: one list, trained as the ladder says."""
@@ -243,6 +248,8 @@ PROTOCOL_ORDER = ("article", "makemore", "strict")
 def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
     """Results from files or climbs' directories, with the other files there; peers.json from there or one level up."""
     parts: dict[tuple[str, str], list[tuple[Path, Result]]] = {}
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    questions = dict.fromkeys(q for folder in folders for q in ladder_file.of_climb(folder).questions)
     for path in paths:
         file = path / RESULTS if path.is_dir() else path
         results = results_module.read(file)
@@ -255,13 +262,12 @@ def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
         raise UserError(f"No results of the ladder's rungs in {', '.join(map(str, paths))}.")
     order = {name: i for i, name in enumerate(PROTOCOL_ORDER)}
     groups.sort(key=lambda g: (not g.articles_list, g.data_sha256, order.get(g.protocol.name, 9)))
-    return Evidence(tuple(groups), _peers(paths, peers))
+    return Evidence(tuple(groups), _peers(folders, peers), tuple(questions))
 
 
-def _peers(paths: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any]]:
+def _peers(folders: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any]]:
     if given is not None and not given.is_file():
         raise UserError(f"No file at {given}.")
-    folders = [path if path.is_dir() else path.parent for path in paths]
     nearby = [folder / PEERS for folder in folders] + [folder.resolve().parent / PEERS for folder in folders]
     for file in [given] if given else nearby:
         if file.is_file():

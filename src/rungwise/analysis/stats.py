@@ -145,6 +145,21 @@ class Spread:
         return 2 * float(stdtr(self.df, -gap / self.se)) if self.df > 0 else nan
 
 
+def replicates_needed(gap: float, sd: float, fixed: float = 0.0, level: float = 0.95, most: int = 10_000) -> int | None:
+    """The fewest replicates with which an interval around the same mean would end before a border that is `gap` away.
+
+    sd between replicates; `fixed`: the part of the standard error that more of them do not lower (the test words of a
+    fixed split). None: not with `most`.
+    """
+    for n in range(2, most + 1):
+        se = sqrt(sd**2 / n + fixed**2)
+        if _half_width(se, n - 1, level) < gap:
+            return n
+        if n > 30 and _half_width(fixed, n - 1, level) >= gap:
+            return None
+    return None
+
+
 def spread(values: ArrayLike) -> Spread:
     """Of the mean of values (n,)."""
     x = _finite("values", values)

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import exp, inf, isinf, isnan, nan
+from math import exp, inf, isinf, isnan, nan, sqrt
 from typing import Literal
 
 import numpy as np
 
-from rungwise.analysis.stats import Spread, holm, spread, spread_of_words
+from rungwise.analysis.stats import Spread, holm, replicates_needed, spread, spread_of_words
 from rungwise.analysis.thresholds import ERROR, ROUNDING, THRESHOLDS, Range, Scale
 
 Word = Literal[
@@ -127,7 +127,25 @@ class Judgement:
         p = self.p if self.adjusted is None else self.adjusted
         if self.effect.exact or isnan(p):
             return describe(self.effect)
-        return describe(self.effect, f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}{', Holm' * bool(self.adjusted)}")
+        shown = f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}{', Holm' * (self.adjusted is not None)}"
+        return describe(self.effect, shown + needed(self))
+
+
+def needed(judgement: Judgement) -> str:
+    """For what is inconclusive: how many seeds or splits would settle it, if mean and spread stay as they are."""
+    effect, allowed = judgement.effect, judgement.allowed
+    n = len(effect.values)
+    if judgement.word != "inconclusive" or n < 2:
+        return ""
+    sd, alone = float(np.std(effect.values, ddof=1)), spread(effect.values).se
+    fixed = sqrt(max(0.0, effect.spread.se**2 - alone**2))
+    p = judgement.p if judgement.adjusted is None else judgement.adjusted
+    level = 1 - ERROR * (judgement.p / p if p < 1 else 1) / effect.tests
+    gap = min(abs(effect.mean - border) for border in (allowed.low, allowed.high) if not isinf(border))
+    found = replicates_needed(gap, sd, fixed, level)
+    if found is None:
+        return f"; more {effect.over} alone would not settle it" + "; more splits would" * (effect.over == "seeds")
+    return f"; about {max(found, n + 1):,} {effect.over} would settle it"
 
 
 def judge(effect: Effect, word: str) -> Judgement:
@@ -143,8 +161,8 @@ def size(effect: Effect) -> Judgement | None:
 
 
 def size_word(judgement: Judgement, asserted: Range) -> Word:
-    """Of a printed size: within the interval, or too small, or too large, in the direction that the claim asserts; where
-    it asserts none, in that of the figure."""
+    """Of a printed size: within the interval, or too small, or too large, in the direction that the claim asserts;
+    where it asserts none, in that of the figure."""
     if judgement.word != "refuted":
         return "inconclusive" if isnan(judgement.p) else "confirmed"
     printed, mean = judgement.effect.published or 0.0, judgement.effect.mean
@@ -185,7 +203,7 @@ FORMATS: dict[Scale, tuple[Callable[[float], str], str]] = {
 }
 """Scale -> how a number is written, and its unit."""
 BORDERS: dict[Scale, Callable[[float], str]] = {
-    "nats": lambda x: signed(x, 2),
+    "nats": lambda x: signed(x, 2) if x else "0",
     "factor": lambda x: f"×{exp(x):.3g}",
     "points": lambda x: signed(100 * x, 2),
     "share": lambda x: f"{100 * x:g} %",

@@ -26,7 +26,7 @@ from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
 from rungwise.data.known_words import LEGEND, OF_A_SPLIT, marked
 from rungwise.errors import UserError
-from rungwise.experiment import baselines, tune
+from rungwise.experiment import baselines, ladder_file, tune
 from rungwise.experiment import climb as climbing
 from rungwise.experiment.climb import make_pool
 from rungwise.experiment.plan import STRIDE, Experiment, Progress
@@ -44,6 +44,8 @@ from rungwise.util.progress import PLAIN_EVERY, duration
 PLAIN_WIDTH = 80
 """Of tables that go to a file or a pipe."""
 N_WORDS = 20
+ARTICLE = ClimbCommand.rungs
+"""What --rungs is by default: with a ladder of one's own, that alone is measured."""
 
 
 def climb(request: ClimbCommand) -> None:
@@ -154,7 +156,8 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         raise UserError("--processes counts processes of this machine; a Ray cluster runs a task on each of its CPUs.")
     if request.on != "ray" and request.address:
         raise UserError("--address is of a Ray cluster: say --on ray, too.")
-    rungs = select(request.rungs)
+    own = ladder_file.load(request.ladder) if request.ladder else None
+    rungs = select([request.rungs] * (own is None or request.rungs != ARTICLE) + (own.measured if own else []))
     protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"))
     if request.tune and not protocol.val_fraction:
         raise UserError(f"--tune chooses on validation words, and protocol {protocol.name} has none; use strict.")
@@ -177,6 +180,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         how=how,
         reading={name: mine for name, value in vars(OfList()).items() if (mine := getattr(request, name)) != value},
         snapshots=request.snapshots,
+        ladder_file=request.ladder.read_text("utf-8-sig") if request.ladder else "",
     )
     return rungs, plan, out
 

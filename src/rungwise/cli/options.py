@@ -46,6 +46,8 @@ class ClimbCommand(OfList):
     """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had)."""
     rungs: str = "article"
     """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, everything."""
+    ladder: Path | None = None
+    """A TOML file of rungs of your own, [[rung]], and of questions, [[question]]; measured instead of article's."""
     seeds: int = 3
     """Seeds of each split, every one with its own initialisation, batches and dropout."""
     splits: int = 1

@@ -43,6 +43,8 @@ class Experiment:
     """Options with which the list was read, where they are not the defaults: column, lowercase, ..."""
     snapshots: bool = False
     """Keep words that the first seed of each rung draws at log-spaced steps, too."""
+    ladder_file: str = ""
+    """The text of a ladder of one's own (ladder_file.py), which the directory keeps."""
     parts: Split = field(init=False)
     """The first split."""
     others: tuple[Experiment, ...] = field(init=False)

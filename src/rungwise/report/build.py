@@ -8,14 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib import resources
+from math import nan
 from pathlib import Path
 
+from rungwise.analysis.asked import ask
 from rungwise.analysis.claims import Finding, confounds, findings, judge_all, sensitivity
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
+from rungwise.analysis.stats import Interval
 from rungwise.analysis.thresholds import ROUNDING
 from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.data.known_words import OF_A_SPLIT
 from rungwise.errors import UserError
+from rungwise.experiment import tune
+from rungwise.experiment.ladder_file import LADDER_FILE
 from rungwise.experiment.plan import STRIDE, cost
 from rungwise.experiment.results import replicate
 from rungwise.ladder import RUNGS, SELECTIONS
@@ -35,7 +40,7 @@ from rungwise.report.document import (
     shown,
 )
 from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
-from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
+from rungwise.report.sections import between, of_protocol, p_value, protocol_sections, short_table, steps
 from rungwise.training.run_dir import CONFIG
 from rungwise.util import hints
 from rungwise.util.files import make_folder, write_text
@@ -72,6 +77,7 @@ def build(evidence: Evidence) -> list[Section]:
         answer.append(Strip(found, tally(found)))
     return [
         Section("top", TITLE, answer, level=1),
+        *questions_section(evidence),
         *findings_sections(evidence, found),
         *(part for group in evidence.groups for part in protocol_sections(group, evidence.peers, group is main)),
         *words_section(main),
@@ -141,6 +147,26 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
         Section("findings", "The article's claims, measured again", blocks),
         Section("confounds", "What changed at the same time", [lead, unjudged]),
     ]
+
+
+def questions_section(evidence: Evidence) -> list[Section]:
+    """The questions of one's own ladder, and their answers."""
+    if not evidence.questions:
+        return []
+    main, rows = evidence.main, []
+    for asked in ask(main, evidence.questions):
+        q, judged = asked.question, asked.judgement
+        low, high = judged.effect.interval() if judged else (nan, nan)
+        numbers = (signed(judged.effect.mean), between(Interval(0, low, high))) if judged else ("", "")
+        p = p_value(nan if judged is None or judged.adjusted is None else judged.adjusted)
+        rows.append((q.before, q.after, asked.answer, *numbers, f"±{q.margin:g}", p))
+    caption = (
+        "Your questions: change in test loss, nats a character, paired, with 95 % intervals. The same: the interval "
+        "lies within the margin; better or worse: it lies outside; p is adjusted for all questions (Holm) and decides "
+        "at 5 %."
+    )
+    header = ("from", "to", "the second is", "change", "interval", "margin", "p, Holm")
+    return [Section("questions", "Your questions", [Table(caption, header, rows, text_columns=3)])]
 
 
 def sensitivity_table(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
@@ -308,10 +334,15 @@ def command(group: Measured, rungs: str | None = None, seeds: int | None = None)
     names = [name for name in SELECTIONS if name in names] + [rung for rung in RUNGS if rung in left]
     first = group.splits[0]
     seeds = seeds or max(r.seed - STRIDE * first for r in group.results if r.split_seed == first) + 1
-    more: list[object] = ["--steps", group.steps] if group.steps is not None else []
+    own = any(RUNGS[name].group == "own" for name in group.by_rung)
+    more: list[object] = ["--ladder", LADDER_FILE] if own else []
+    more += ["--steps", group.steps] if group.steps is not None else []
     more += ["--splits", len(group.splits)] if len(group.splits) > 1 else []
     more += ["--split-seed", first] if first else []
-    more += ["--tune"] * bool(group.variants)
+    tried = {r.rung for r in group.variants}
+    grid = {rung.name for rung in tune.variants([RUNGS[name] for name in group.by_rung])}
+    more += ["--tune"] * bool(tried & grid)
+    names += sorted(tried - grid)
     data = "-" if group.data == "standard input" else group.data
     about = ("--data", data, "--protocol", group.protocol.name, "--rungs", rungs or ",".join(names), "--seeds", seeds)
     for name, value in group.results[0].detail.get("reading", {}).items():

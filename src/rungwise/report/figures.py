@@ -23,6 +23,7 @@ TITLES: dict[Group, str] = {
     "beyond": "Beyond the article",
     "confound": "One change at a time",
     "ablation": "One part taken away",
+    "own": "Your own rungs",
 }
 FEWEST = 30
 """Words that a place or a length must have for its loss to be drawn."""

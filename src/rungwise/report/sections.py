@@ -161,6 +161,7 @@ def step_tables(measured: Measured) -> list[Block]:
     families: list[tuple[str, tuple[Group, ...]]] = [
         ("What each step of the ladder is worth", LADDER),
         ("What today's transformers have, too", ("beyond",)),
+        ("What your own rungs are worth", ("own",)),
         ("And every other change", ("side", "confound", "ablation")),
     ]
     tables = [_step_table(measured, title, found) for title, groups in families if (found := steps(measured, *groups))]
