@@ -74,7 +74,7 @@ def test_the_printed_range_and_interval_decide(word, data):
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(THRESHOLDS)), st.floats(-0.2, 0.2), st.floats(1e-4, 0.1)), min_size=1))
 def test_in_a_family_the_printed_p_decides(tests):
-    """A verdict among others is the mean's side of the printed range, and stands where the printed p is below 5 %."""
+    """A verdict among others is the mean's side of the printed range, and holds where the printed p is below 5 %."""
     family = adjust([judge(sharp(mean, spread), word) for word, mean, spread in tests])
     alone = [judge(sharp(mean, spread), word) for word, mean, spread in tests]
     for judged, before in zip(family, alone, strict=True):

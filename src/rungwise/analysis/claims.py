@@ -329,7 +329,7 @@ def _ask(evidence: Evidence, claims: tuple[Claim, ...]) -> Measure:
 
 
 def _family(found: Measure, claims: tuple[Claim, ...]) -> dict[tuple[str, int, bool], Judgement]:
-    """Every test of the claims, adjusted for each other; the last of a key: is it the printed size's?"""
+    """Every test of the claims, adjusted for each other; the last of a key: is it the reported size's?"""
     tests = {}
     for claim in claims:
         sized = False
@@ -361,7 +361,7 @@ def _judged(claim: Claim, found: Measure, tests: Mapping[tuple[str, int, bool], 
             words.setdefault(part.asks, []).append(word)
     answers: dict[Answer, Word] = {asks: overall(given) for asks, given in words.items()}
     if printed:
-        answers["printed size"] = printed
+        answers["reported size"] = printed
     every: list[Word] = [word for given in words.values() for word in given]
     return Finding(claim, overall(every, printed), tuple(parts), answers)
 

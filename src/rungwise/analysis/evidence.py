@@ -172,10 +172,13 @@ class Measured:
         values = self.combine({after: 1, before: -1}, metric)
         return paired(np.zeros_like(values), values)
 
-    def combine_words(self, weights: Mapping[str, float]) -> tuple[Floats, Floats] | None:
+    def combine_words(self, weights: Mapping[str, float], first_split: bool = False) -> tuple[Floats, Floats] | None:
         """The same for each test word of the one split: nats (n_seeds, n_words) and tokens (n_words,); None if a run's
-        are missing, or where there are several splits, whose spread is that of their words, too."""
+        are missing, or where there are several splits, whose spread is that of their words, too. `first_split`: of the
+        runs on that split alone."""
         losses, common = self.word_losses, self.replicates(weights)
+        if first_split:
+            common = [key for key in common if key[0] == self.splits[0]]
         seeds = [seed for _, seed in common]
         if losses is None or not seeds or len({split for split, _ in common}) > 1:
             return None

@@ -13,9 +13,10 @@ One run has no interval: where n = 1, spread, interval and p are nan. "Negligibl
 noisy experiment gives as well: it is a small p from `equivalence`.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, nan, sqrt
+from math import ceil, inf, isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -145,19 +146,30 @@ class Spread:
         return 2 * float(stdtr(self.df, -gap / self.se)) if self.df > 0 else nan
 
 
+def words_to_tell(nats: ArrayLike, tokens: ArrayLike) -> int | None:
+    """Of how many words like these somebody would have to see both losses to tell a difference from none (95 %).
+
+    nats (n_words,): b - a, summed over each word's scored tokens; tokens (n_words,). None: there is no difference.
+    """
+    diff, tokens = _by_word(nats, tokens, ndim=1)
+    mean = float(diff.sum() / tokens.sum())
+    sd = _mean_sd((diff - mean * tokens) / tokens.mean())[1]
+    return ceil(max(1.0, (1.96 * sd / mean) ** 2)) if mean and not isnan(sd) else None
+
+
 def replicates_needed(gap: float, sd: float, fixed: float = 0.0, level: float = 0.95, most: int = 10_000) -> int | None:
     """The fewest replicates with which an interval around the same mean would end before a border that is `gap` away.
 
     sd between replicates; `fixed`: the part of the standard error that more of them do not lower (the test words of a
     fixed split). None: not with `most`.
     """
-    for n in range(2, most + 1):
-        se = sqrt(sd**2 / n + fixed**2)
-        if _half_width(se, n - 1, level) < gap:
-            return n
-        if n > 30 and _half_width(fixed, n - 1, level) >= gap:
-            return None
-    return None
+
+    def ends_before(n: int) -> bool:
+        return _half_width(sqrt(sd**2 / n + fixed**2), n - 1, level) < gap
+
+    if not ends_before(most):
+        return None
+    return bisect_left(range(most), True, lo=2, key=ends_before)
 
 
 def spread(values: ArrayLike) -> Spread:

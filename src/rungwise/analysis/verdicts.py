@@ -6,13 +6,14 @@ A claim allows a range of values (thresholds.py). With I the 95 % interval of th
 - refuted: I lies outside it;
 - inconclusive: I reaches across its border, or there is no I (one seed).
 
-That holds for a single assertion. As many are judged at once, each p is adjusted (Holm 1979), and a verdict stands only
+That holds for a single assertion. As many are judged at once, each p is adjusted (Holm 1979), and a verdict holds only
 where the adjusted p is below 5 %. p is the smallest error level at which the interval still leaves the same verdict.
 "Nothing" is a range around zero, so a large p never confirms it. What lacks evidence is not measured.
 
-A claim answers three questions apart: direction (does it do what is said?), printed size (is the reported effect within
-the interval, rounding granted?) and attribution (is it the named part, and nothing that came with it?). A verdict that
-turns into its contrary at another value of a setting that the article does not publish hangs on an inferred setting.
+A claim answers three questions apart: direction (does it do what is said?), reported size (is the reported effect
+within the interval, rounding granted?) and attribution (is it the named part, and nothing that came with it?). A
+verdict that turns into its contrary at another value of a setting that the article does not publish hangs on an
+inferred setting.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SYMBOLS: dict[Word, str] = {
     "not measured": "–",
     "hangs on an inferred setting": "±",
 }
-Answer = Literal["direction", "printed size", "attribution"]
+Answer = Literal["direction", "reported size", "attribution"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +162,7 @@ def size(effect: Effect) -> Judgement | None:
 
 
 def size_word(judgement: Judgement, asserted: Range) -> Word:
-    """Of a printed size: within the interval, or too small, or too large, in the direction that the claim asserts;
+    """Of a reported size: within the interval, or too small, or too large, in the direction that the claim asserts;
     where it asserts none, in that of the figure."""
     if judgement.word != "refuted":
         return "inconclusive" if isnan(judgement.p) else "confirmed"

@@ -22,6 +22,7 @@ from rungwise.analysis.tables import rows, show
 from rungwise.analysis.thresholds import LITTLE
 from rungwise.cli.flags import reading
 from rungwise.cli.options import ClimbCommand, OfList
+from rungwise.cli.settle import HEADER, run_until_settled, settled_rows, to_settle
 from rungwise.config import EngineConfig, WordStart, get_protocol, rules
 from rungwise.data import words
 from rungwise.data.known_words import LEGEND, OF_A_SPLIT, marked
@@ -29,7 +30,8 @@ from rungwise.errors import UserError
 from rungwise.experiment import baselines, ladder_file, tune
 from rungwise.experiment import climb as climbing
 from rungwise.experiment.climb import make_pool
-from rungwise.experiment.plan import STRIDE, Experiment, Progress
+from rungwise.experiment.ladder_file import Question
+from rungwise.experiment.plan import STRIDE, Experiment, Pool, Progress
 from rungwise.experiment.results import RESULTS, Result, by_rung, losses, paired_losses, replicate
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
 from rungwise.play import page
@@ -55,7 +57,7 @@ def climb(request: ClimbCommand) -> None:
         console.width = PLAIN_WIDTH
     from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
 
-    rungs, plan, out = prepare(request)
+    rungs, plan, out, questions = prepare(request)
     console.print(words.describe(plan.words, plan.parts), markup=False)
     console.print(
         f"Protocol {plan.protocol.name}: {plan.protocol.scored} are scored. Losses are nats a character, exact over "
@@ -69,12 +71,24 @@ def climb(request: ClimbCommand) -> None:
         console.print(line, markup=False)
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan, out)
     address = (request.address or "auto") if request.on == "ray" else None
+
+    def pool() -> Pool:
+        return make_pool(plan.how, request.processes, address)
+
     with screen:
-        everything = climbing.run(plan, out, make_pool(plan.how, request.processes, address), screen.report)
+        if questions:
+            everything = run_until_settled(request, plan, out, questions, pool, screen.report)
+        else:
+            everything = climbing.run(plan, out, pool(), screen.report)
     wanted = {rung.name for rung in plan.rungs}
     results = [r for r in everything if r.rung in wanted and replicate(r) in plan.replicates]
     if not console.is_terminal:
         console.print(table(plan, out, results))
+    if questions:
+        found = _table(*HEADER, left=3)
+        for row in settled_rows(request, plan, questions, everything):
+            found.add_row(*row)
+        console.print(found)
     if request.ablate:
         console.print(ablation_table(results))
     if request.tune:
@@ -142,8 +156,9 @@ def short_list(measured: Measured) -> str | None:
     )
 
 
-def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
-    """The rungs that are asked for; the experiment, which may measure more to compare them with; its directory."""
+def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path, list[Question]]:
+    """The rungs that are asked for; the experiment, which may measure more to compare them with; its directory; and
+    what is to be settled, where that is asked for."""
     for field in ("seeds", "splits", "steps", "processes"):
         if (value := getattr(request, field)) is not None and value < 1:
             raise UserError(f"{field} must be at least 1, but is {value}.")
@@ -157,7 +172,8 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     if request.on != "ray" and request.address:
         raise UserError("--address is of a Ray cluster: say --on ray, too.")
     own = ladder_file.load(request.ladder) if request.ladder else None
-    rungs = select([request.rungs] * (own is None or request.rungs != ARTICLE) + (own.measured if own else []))
+    asked = [request.rungs] * (own is None or request.rungs != ARTICLE)
+    rungs = select(",".join([*asked, *(own.measured if own else ())]))
     protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"))
     if request.tune and not protocol.val_fraction:
         raise UserError(f"--tune chooses on validation words, and protocol {protocol.name} has none; use strict.")
@@ -182,7 +198,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         snapshots=request.snapshots,
         ladder_file=request.ladder.read_text("utf-8-sig") if request.ladder else "",
     )
-    return rungs, plan, out
+    return rungs, plan, out, to_settle(request, plan, own.questions if own else ())
 
 
 def remarks(plan: Experiment, n_words: int) -> list[str]:

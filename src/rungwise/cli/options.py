@@ -52,6 +52,12 @@ class ClimbCommand(OfList):
     """Seeds of each split, every one with its own initialisation, batches and dropout."""
     splits: int = 1
     """Ways to split the list. With several, intervals cover what another split would change, too."""
+    until: Literal["done", "settled"] = "done"
+    """settled: add splits, --splits at most, until each question is answered; else the ladder's steps are asked."""
+    margin: float = 0.01
+    """Of --until settled: what is less, in nats a character, makes no difference. A question's own goes first."""
+    error: float = 0.05
+    """Of --until settled: probability that any of its answers is wrong, however often one looks."""
     split_seed: int = 0
     """Of the first split; the others count on from it."""
     steps: int | None = None

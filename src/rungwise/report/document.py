@@ -98,7 +98,7 @@ def missing_all(finding: Finding) -> str | None:
 
 
 def answered(finding: Finding) -> str:
-    """Each question apart, where there is more than one: "Direction: confirmed. Printed size: understated." """
+    """Each question apart, where there is more than one: "Direction: confirmed. Reported size: understated." """
     if len(finding.answers) < 2 and not finding.hangs:
         return ""
     said = [f"{asks.capitalize()}: {word}." for asks, word in finding.answers.items()]

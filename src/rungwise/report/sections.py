@@ -137,6 +137,13 @@ class Step:
     """Over test words, nan where their losses were not kept."""
     both: stats.Interval
     negligible: bool
+    to_tell: int | None
+    """Of how many words one would have to see both losses to tell them apart; None: losses by word were not kept."""
+
+    @property
+    def perplexity(self) -> str:
+        """The change of the perplexity, exp(loss), in per cent: 0.01 nats are 1 %."""
+        return f"{signed(100 * (exp(self.seeds.mean) - 1), 1)} %"
 
 
 @cache  # the bootstrap takes a tenth of a second a step, and two sections ask
@@ -153,7 +160,10 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
         if kept := measured.combine_words(weights):
             nats, tokens = kept
             words, both = stats.bootstrap_words(nats.mean(axis=0), tokens), stats.both_sources(nats, tokens)
-        found.append(Step(rung, below, difference, words, both, stats.equivalence(values, NEGLIGIBLE).equivalent))
+        seen = measured.combine_words(weights, first_split=True)
+        to_tell = stats.words_to_tell(seen[0].mean(axis=0), seen[1]) if seen else None
+        negligible = stats.equivalence(values, NEGLIGIBLE).equivalent
+        found.append(Step(rung, below, difference, words, both, negligible, to_tell))
     return tuple(found)
 
 
@@ -176,6 +186,10 @@ def step_tables(measured: Measured) -> list[Block]:
         "test is adjusted for all steps of its table (Holm). Negligible means shown to be smaller than "
         f"{NEGLIGIBLE:g} nats by an equivalence test over {measured.counted} at 5 %, never merely a large p."
     )
+    note += (
+        " Perplexity is exp(loss): 0.01 nats are 1 % of it. Words to tell: of so many words one would have to see the "
+        "losses under both models to tell their difference from none (95 %)."
+    )
     return [*tables, Paragraph(note, quiet=True)] if tables else []
 
 
@@ -183,6 +197,7 @@ def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
     adjusted = stats.holm([step.seeds.p for step in found])
     over = measured.counted
     header = ["step", "from", f"change, over {over}", "over words", "over both", "p, Holm", "negligible", over]
+    header[3:3] = ["perplexity", "words to tell"]
     with_published = measured.shows_published and any(s.rung.published and s.below.published for s in found)
     if with_published:
         header.insert(2, "published")
@@ -194,7 +209,7 @@ def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
             mine, theirs = step.rung.published, step.below.published
             row.append(signed(mine.test - theirs.test, 2) if mine and theirs else "")
         negligible = "" if isnan(d.p) else "yes" if step.negligible else "no"
-        row.append(show(d, signed=True))
+        row += [show(d, signed=True), step.perplexity, f"{step.to_tell:,}" if step.to_tell else ""]
         rows.append((*row, between(step.words), between(step.both), p_value(p), negligible, str(d.n)))
     caption = f"{title}: change in test loss, nats a character (below zero is better), with 95 % intervals."
     if over == "splits":  # which have no intervals over words
