@@ -102,6 +102,8 @@ def _named_variant(name: str) -> Rung:
         if (setting := setting or "learning_rate") not in INFERRED:
             raise ValueError
         return variant(get_rung(rung), setting, float(value))
+    except UserError:
+        raise
     except (ValueError, OverflowError):
         raise UserError(f"Unknown variant {name!r}; say RUNG@RATE, as in gelu@3e-4, or RUNG@window=8.") from None
 

@@ -28,6 +28,7 @@ from rungwise.analysis.verdicts import (
     size_word,
 )
 from rungwise.ladder import RUNGS, variant
+from rungwise.report.build import findings_markdown
 
 
 def sharp(mean: float, spread: float = 0.0005, **more) -> Effect:
@@ -344,6 +345,16 @@ def test_a_verdict_that_another_rate_turns_hangs_on_it(tmp_path):
     assert finding.answers["direction"] == "confirmed"  # as the ladder has it
     assert sensitivity(evidence)["width"]["learning_rate", 5e-4] == "inconclusive"
     assert "gelu" not in sensitivity(evidence)  # its rungs were not measured there
+
+
+def test_how_well_each_rate_fits_the_reported_losses_is_told(tmp_path):
+    reported = {name: rung.published.test for name, rung in RUNGS.items() if rung.group == "article" and rung.published}
+    folder = made_up.write_climb(tmp_path / "article")
+    assert "Which learning rate" not in findings_markdown([folder])
+    at(folder, "learning_rate", 5e-4, {name: loss + 0.1 for name, loss in reported.items()})
+    text = findings_markdown([folder])
+    row = next(line for line in text.splitlines() if line.startswith("| 0.0005 | 0."))
+    assert row.endswith(" 16 |") and 0.08 < float(row.split(" | ")[1]) < 0.13
 
 
 def test_a_verdict_of_the_stream_is_asked_at_other_windows(tmp_path):

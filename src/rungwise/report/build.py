@@ -8,13 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib import resources
-from math import nan
 from pathlib import Path
 
-from rungwise.analysis.asked import ask
-from rungwise.analysis.claims import Finding, confounds, findings, judge_all, sensitivity
+from rungwise.analysis.claims import Finding, confounds, findings
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
-from rungwise.analysis.stats import Interval
 from rungwise.analysis.thresholds import ROUNDING
 from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.data.known_words import OF_A_SPLIT
@@ -25,13 +22,13 @@ from rungwise.experiment.plan import STRIDE, cost
 from rungwise.experiment.results import replicate
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report import of_run
+from rungwise.report.asked import fit_table, questions_section, sensitivity_table
 from rungwise.report.document import (
     Block,
     Facts,
     Paragraph,
     Section,
     Strip,
-    Table,
     Verdicts,
     Words,
     answered,
@@ -40,7 +37,7 @@ from rungwise.report.document import (
     shown,
 )
 from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
-from rungwise.report.sections import between, of_protocol, p_value, protocol_sections, short_table, steps
+from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.training.run_dir import CONFIG
 from rungwise.util import hints
 from rungwise.util.files import make_folder, write_text
@@ -140,50 +137,13 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
     blocks: list[Block] = [Paragraph(f"Measured on {about.data}."), Verdicts(found)]
     if rules:
         blocks.insert(1, Paragraph(RULES, quiet=True))
-    blocks += sensitivity_table(evidence, found)
+    blocks += [*sensitivity_table(evidence, found), *fit_table(about)]
     unjudged = Verdicts(confounds(evidence), judged=False)
     lead = Paragraph("The parameter counts and losses reveal what came along with what was named. Each, on its own:")
     return [
         Section("findings", "The article's claims, measured again", blocks),
         Section("confounds", "What changed at the same time", [lead, unjudged]),
     ]
-
-
-def questions_section(evidence: Evidence) -> list[Section]:
-    """The questions of one's own ladder, and their answers."""
-    if not evidence.questions:
-        return []
-    main, rows = evidence.main, []
-    for asked in ask(main, evidence.questions):
-        q, judged = asked.question, asked.judgement
-        low, high = judged.effect.interval() if judged else (nan, nan)
-        numbers = (signed(judged.effect.mean), between(Interval(0, low, high))) if judged else ("", "")
-        p = p_value(nan if judged is None or judged.adjusted is None else judged.adjusted)
-        rows.append((q.before, q.after, asked.answer, *numbers, f"±{q.margin:g}", p))
-    caption = (
-        "Your questions: change in test loss, nats a character, paired, with 95 % intervals. The same: the interval "
-        "lies within the margin; better or worse: it lies outside; p is adjusted for all questions (Holm) and decides "
-        "at 5 %."
-    )
-    header = ("from", "to", "the second is", "change", "interval", "margin", "p, Holm")
-    return [Section("questions", "Your questions", [Table(caption, header, rows, text_columns=3)])]
-
-
-def sensitivity_table(evidence: Evidence, found: Sequence[Finding]) -> list[Block]:
-    """Each claim's verdict at other values of what the article does not publish."""
-    elsewhere = sensitivity(evidence)
-    settings = list(dict.fromkeys(setting for there in elsewhere.values() for setting in there))
-    if not settings:
-        return []
-    header = ("claim", "as the ladder has it", *(f"{name.replace('_', ' ')} {value:g}" for name, value in settings))
-    base = {finding.claim.id: finding for finding in judge_all(evidence)}
-    cells = [
-        (f.claim.title, base[f.claim.id].verdict, *(elsewhere[f.claim.id].get(setting, "") for setting in settings))
-        for f in found
-        if f.claim.id in elsewhere
-    ]
-    caption = "The verdicts at other values of the settings that the article does not publish and we inferred."
-    return [Table(caption, header, cells, text_columns=len(header))]
 
 
 def tally(found: Sequence[Finding]) -> str:
