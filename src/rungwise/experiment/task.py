@@ -38,6 +38,8 @@ N_JUDGED = 1_000
 
 MOST_COMPARED = 100_000
 """Training words with which they are compared."""
+SHUFFLED_WORDS = 1000
+"""Test words, at most, whose beginnings are read shuffled."""
 
 
 def measure(
@@ -47,6 +49,7 @@ def measure(
     word. `report` is called with the share of the training that is done, 0 to 1. `threads` score as many replicas at
     once: where one process drives a GPU, its other cores have nothing to do.
     """
+    experiment = experiment.each[task.split]
     words, parts, rung = experiment.words, experiment.parts, task.rung
     model_config, config = experiment.configs(rung)
     tape = Tape.of(words, parts.train, experiment.protocol)
@@ -153,6 +156,7 @@ def _score_and_keep(
         alone = Tape.of(words, parts.test, experiment.protocol)
         detail["test_loss_alone"] = score(model, alone).loss
         detail["stream_test_loss"] = score(model, alone.windows(config.window)).loss
+    detail |= _read_shuffled(model, Tape.of(words, parts.test[:SHUFFLED_WORDS], run.word_start))
     drawn = _draw(run, N_JUDGED)
     samples = drawn[:N_SAMPLES]
     detail["samples"] = [[text, tag(experiment, text)] for text in samples]
@@ -173,6 +177,17 @@ def _score_and_keep(
         "test_loss": test.loss,
         "detail": detail,
     }
+
+
+def _read_shuffled(model: Transformer, tape: Tape) -> dict[str, float]:
+    """Loss of characters before which all but the last are shuffled, and in order: does the model read order?"""
+    found = {}
+    for name, rng in (("in_order_loss", None), ("shuffled_loss", np.random.default_rng(0))):
+        beginnings = tape.beginnings(rng)
+        if len(beginnings.starts):
+            last = np.cumsum(beginnings.lengths) - 1
+            found[name] = float(score(model, beginnings).nats[last].mean())
+    return found
 
 
 def _detail(experiment: Experiment, test: Scores) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
 from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
+from rungwise.experiment.ladder_file import of_climb
 from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS, Rung
@@ -111,6 +112,7 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
     found = []
     for folder in folders:
         if (folder / SETTINGS).exists():
+            of_climb(folder)  # its own rungs
             results = results_module.read(folder / RESULTS)
             by_rung: dict[Path, list[Path]] = {}
             for config in folder.glob(f"*/seed-*/{run_dir.CONFIG}"):
