@@ -4,7 +4,10 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: page climb test test-long check bench docs pictures wasm clean
+ENGINE := src/rungwise/engine/native
+CPP := $(wildcard $(ENGINE)/*.cpp $(ENGINE)/*.h tests/engine/*.cpp)
+
+.PHONY: page climb test test-long check bench docs pictures wasm wheels clean
 
 .venv/climb: pyproject.toml constraints.txt  # what the commands need
 	@$(PYTHON) -c 'import sys; sys.exit("rungwise needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -35,10 +38,12 @@ node_modules: package.json  # what checks the page's JavaScript; nothing else ne
 	npm install --no-package-lock --no-audit --no-fund
 	@touch $@
 
-check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and types
+check: .venv/installed $(if $(shell command -v npm),node_modules)  ## style and types, of C++ too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(if $(wildcard $(BIN)/clang-format),$(BIN)/clang-format --dry-run -Werror $(CPP),@echo "The style of C++ was not checked: clang-format is missing.")
+	$(if $(wildcard $(BIN)/clang-tidy),$(BIN)/clang-tidy --quiet $(ENGINE)/engine.cpp -- -std=c++17,@echo "C++ was not checked: clang-tidy is missing.")
 	$(if $(shell command -v npm),npm run --silent check,@echo "The page's JavaScript was not checked: npm is missing.")
 
 runs/site/results.jsonl: .venv/installed
@@ -58,6 +63,9 @@ bench: .venv/installed  ## how fast; compared with others: make bench MAKEMORE=i
 
 wasm: .venv/installed  ## engine.wasm, the native engine for browsers, from its sources
 	$(BIN)/python -m scripts.build_wasm
+
+wheels: .venv/installed  ## a wheel with the native engine for each system, and the sdist, in dist/
+	$(BIN)/python -m scripts.build_wheels
 
 clean:
 	rm -rf .venv runs dist build site .pytest_cache .ruff_cache

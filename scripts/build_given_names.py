@@ -35,7 +35,7 @@ def main() -> None:
             if re.fullmatch(r"first_names\w*", attribute) and isinstance(values, tuple | list | dict):
                 names.update(map(fold, values))
     kept = sorted(name for name in names if re.fullmatch(r"[a-z]{2,}", name))
-    TARGET.write_text("".join(f"{name}\n" for name in kept), encoding="utf-8")
+    TARGET.write_text("".join(f"{name}\n" for name in kept), encoding="utf-8", newline="\n")
     print(f"{TARGET.name}: {len(kept):,} names from Faker {faker.VERSION}")
 
 

@@ -13,15 +13,13 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ZIG = "0.16.0"
+from rungwise.engine.native.flags import FAST, FLAGS, ZIG
+
 HERE = Path(__file__).resolve().parents[1] / "src/rungwise/engine/native"
 WASM = HERE / "engine.wasm"
-SOURCES = ("wasm.cpp", "engine.cpp", "attention.h", "rows.h", "matrix.h")
+SOURCES = ("wasm.cpp", "engine.cpp", *sorted(path.name for path in HERE.glob("*.h")))
 TARGET = ("-target", "wasm32-wasi", "-mcpu=generic+simd128")  # no relaxed SIMD: not every browser has it
-COMPILE = (
-    *("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti", "-DNDEBUG"),
-    *("-Wno-pass-failed", "-fno-ident"),
-)
+COMPILE = (*FLAGS, *FAST, "-fno-exceptions", "-fno-rtti", "-DNDEBUG", "-Wno-pass-failed", "-fno-ident")
 EXPORTS = ("train", "gradients", "score", "tree", "grow", "fell", "take", "free")
 MOST_MEMORY = 1 << 30
 """Bytes that one model may take in a page; beyond, the module traps."""

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "model"),
     ("ladder",),
     ("engine",),
-    ("inference",),
+    ("inference", "judge"),
     ("training",),
     ("experiment",),
     ("analysis",),

@@ -257,4 +257,4 @@ def with_outputs() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(as_text(with_outputs()), encoding="utf-8")
+    FILE.write_text(as_text(with_outputs()), encoding="utf-8", newline="\n")

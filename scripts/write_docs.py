@@ -11,32 +11,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from rungwise.analysis import evidence
+from rungwise.analysis import claims, evidence
 from rungwise.analysis.stats import paired, summary
-from rungwise.analysis.tables import markdown, show
+from rungwise.analysis.tables import HEADER, rows, show
 from rungwise.bench import summary as bench_summary
 from rungwise.experiment import baselines
 from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses, read
-from rungwise.ladder import RUNGS, select
+from rungwise.ladder import RUNGS, Rung, select
 from rungwise.model.cost import n_parameters
 from rungwise.report import plots
-from rungwise.report.build import findings_markdown
-from rungwise.report.document import Figure
+from rungwise.report.build import RULES, findings_sections, provenance_section, tally
+from rungwise.report.document import Figure, Paragraph, Section, markdown
 from rungwise.report.figures import ladder_figures
 from rungwise.util.files import read_json
 from scripts import (
     bench_compile,
     bench_growth,
+    bench_pages,
     chapters,
     common,
     exportable,
     floors_picture,
+    page_losses,
     peer_loss,
     readme,
     real_lists,
     round_trips,
     scale_model,
     short_lists,
+    worked_examples,
 )
 from scripts.common import PERFORMANCE, ROOT
 
@@ -46,6 +49,20 @@ ARTICLE = common.RESULTS / "names-article"
 def measured_folders() -> list[Path]:
     """Every committed climb."""
     return sorted(path.parent for path in common.RESULTS.glob("*/results.jsonl"))
+
+
+def ladder_table(rungs: Sequence[Rung], results: list[Result]) -> str:
+    """A row for every rung, as everywhere."""
+    columns = dict(zip(HEADER, ("---", "---", "--:", *[":-:"] * 4), strict=True))
+    return common.table(columns, (row.cells() for row in rows(rungs, results)))
+
+
+def findings(paths: Sequence[Path], peers: Path | None = None) -> str:
+    """The findings alone, as docs/findings.md holds them."""
+    found = evidence.read(paths, peers)
+    judged = claims.findings(found)
+    intro = Section("top", "Findings", [Paragraph(tally(judged)), Paragraph(RULES, quiet=True)], level=1)
+    return markdown([intro, *findings_sections(found, judged, rules=False), provenance_section(found)])
 
 
 def about(results: list[Result]) -> str:
@@ -60,8 +77,8 @@ def about(results: list[Result]) -> str:
 def ngrams(folder: Path) -> str:
     """Kneser-Ney models, a row each."""
     losses = baselines.read(folder).items()
-    rows = ((f"{n}-gram", f"{loss['train_loss']:.3f}", f"{loss['test_loss']:.3f}") for n, loss in losses)
-    return common.table({"interpolated Kneser-Ney": "---", "train": ":-:", "test": ":-:"}, rows)
+    cells = ((f"{n}-gram", f"{loss['train_loss']:.3f}", f"{loss['test_loss']:.3f}") for n, loss in losses)
+    return common.table({"interpolated Kneser-Ney": "---", "train": ":-:", "test": ":-:"}, cells)
 
 
 def readme_blocks(results: list[Result]) -> dict[str, str]:
@@ -78,9 +95,9 @@ def readme_blocks(results: list[Result]) -> dict[str, str]:
 
 def results_blocks(results: list[Result]) -> dict[str, str]:
     return {
-        "article": markdown(select("article"), results) + about(results),
-        "scaling": markdown(select("scaling"), results),
-        "beyond": markdown(select("beyond"), results),
+        "article": ladder_table(select("article"), results) + about(results),
+        "scaling": ladder_table(select("scaling"), results),
+        "beyond": ladder_table(select("beyond"), results),
         "ngrams": ngrams(ARTICLE),
     }
 
@@ -180,13 +197,13 @@ def browser() -> str:
 
 def reproduced(results: list[Result]) -> str:
     """The dropout rungs, with independent masks as committed and with masks of prefixes, a row each."""
-    rows = []
+    found = []
     for name, after in by_rung(read(PERFORMANCE / "masks-of-prefixes.jsonl")).items():
         before = by_rung(results)[name]
         losses = [show(summary([r.test_loss for r in some])) for some in (before, after)]
-        rows.append((RUNGS[name].title, *losses, show(paired(*paired_losses(before, after)), signed=True)))
+        found.append((RUNGS[name].title, *losses, show(paired(*paired_losses(before, after)), signed=True)))
     columns = ("test, masks of places", "test, masks of prefixes", "difference, paired by seed")
-    return common.table({"rung": "---"} | dict.fromkeys(columns, ":-:"), rows)
+    return common.table({"rung": "---"} | dict.fromkeys(columns, ":-:"), found)
 
 
 def fill(text: str, generated: dict[str, str]) -> str:
@@ -210,7 +227,13 @@ def documents() -> dict[Path, str]:
     in_blocks = {
         "README.md": readme_blocks(results),
         "docs/results.md": results_blocks(results),
-        "docs/performance.md": {"browser": browser(), "bench": speed(), "compile": bench_compile.table()},
+        "docs/performance.md": {
+            "browser": browser(),
+            "page-losses": page_losses.table(),
+            "bench": speed(),
+            "compile": bench_compile.table(),
+            "in-browser": bench_pages.table(),
+        },
         "docs/lab-notes.md": {
             "lists": real_lists.table(),
             "masks": reproduced(results),
@@ -219,13 +242,15 @@ def documents() -> dict[Path, str]:
         },
         "docs/export.md": {"round-trips": round_trips.round_trips(), "homes": round_trips.homes()},
         "docs/scale.md": scale_model.blocks(),
+        **{f"docs/{name}.md": worked_examples.blocks(name) for name in worked_examples.EXAMPLES},
         "zensical.toml": {"rungs": site_pages()},
     }
     whole = {
         "docs/floors.svg": coloured(floors_picture.svg()),
         "docs/ladder.svg": ladder_picture(),
         "docs/growth.svg": growth_picture(),
-        "docs/findings.md": findings_markdown(measured_folders(), peer_loss.FILE),
+        **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
+        "docs/findings.md": findings(measured_folders(), peer_loss.FILE),
         "docs/rungs/index.md": chapters.index(),
     }
     rungs = [RUNGS[name] for name in chapters.CHAPTERS]
@@ -238,7 +263,7 @@ def documents() -> dict[Path, str]:
 def main() -> None:
     for path, text in documents().items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

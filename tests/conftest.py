@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests that run in the background of a script start commands
     signal.signal(signal.SIGINT, signal.default_int_handler)  # that are in nobody's
@@ -47,3 +51,31 @@ def words() -> WordList:
 @pytest.fixture(params=["article", "makemore", "strict"])
 def protocol(request: pytest.FixtureRequest) -> Protocol:
     return get_protocol(request.param)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser whose pages rest in the background as a reader's do."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'rungwise[dev]')")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    awake = ["--disable-background-timer-throttling", "--disable-renderer-backgrounding"]
+    awake += ["--disable-backgrounding-occluded-windows"]
+    with playwright.sync_playwright() as p:
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = p.chromium.launch(executable_path=path, args=arguments, ignore_default_args=awake)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def empty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page that has no model yet."""
+    from rungwise.play.page import build
+    from rungwise.play.trainable import empty
+
+    path = tmp_path_factory.mktemp("page") / "empty.html"
+    path.write_text(build(empty()), encoding="utf-8")
+    assert path.stat().st_size < 600_000
+    return path

@@ -26,7 +26,7 @@ from rungwise.data import words
 from rungwise.data.words import END, NAMES_SHA256, WordList
 from rungwise.engine import native
 from rungwise.experiment.results import Result
-from rungwise.ladder import get_rung
+from rungwise.ladder import RUNGS, TRANSFORMERS, get_rung
 from rungwise.training import run as training
 from rungwise.training import run_dir
 from rungwise.training.trainer import Event
@@ -106,6 +106,11 @@ def tiny_run(into: Path, protocol: str = "strict") -> Path:
 
 needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason=str(native.why_not()))
 ENGINES = ["torch", pytest.param("native", marks=needs_compiler)]
+every_engine_and_rung = pytest.mark.parametrize(
+    ("engine", "rung"),
+    [pytest.param("torch", rung, id=f"torch-{name}") for name, rung in RUNGS.items()]
+    + [pytest.param("native", rung, marks=needs_compiler, id=f"native-{name}") for name, rung in TRANSFORMERS.items()],
+)
 
 
 def tensors(folder: Path) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from rungwise.experiment.climb import open_directory
 from rungwise.experiment.plan import Experiment
 from rungwise.experiment.results import Result
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS, Rung, select
+from rungwise.ladder import TRANSFORMERS, Rung, select
 from rungwise.model.transformer import Transformer, count_parameters
 from rungwise.training import run_dir
 from rungwise.training.run_dir import Run
@@ -53,9 +53,9 @@ def untrained(words: WordList, rung: Rung, protocol: str = "article", seed: int 
 
 def save_untrained(folder: Path, words: WordList) -> list[Path]:
     """A run directory for every rung of the ladder."""
-    for rung in RUNGS.values():
+    for rung in TRANSFORMERS.values():
         run_dir.save(folder / rung.name, untrained(words, rung), [])
-    return [folder / name for name in RUNGS]
+    return [folder / name for name in TRANSFORMERS]
 
 
 def small_climb(

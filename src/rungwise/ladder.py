@@ -15,7 +15,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.config.rules import fitted
 from rungwise.errors import UserError, closest
 
-Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation"]
+Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation", "family"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ INFERRED_RATE = "The learning rate is not published; a constant 1e-3 is inferred
 def _rung(
     name: str, title: str, group: Group, on: str | None, changes: Mapping[str, Any], *args: Any, **kwargs: Any
 ) -> None:
+    assert name not in RUNGS, name
     RUNGS[name] = Rung(name, title, group, on, changes, *args, **kwargs)
 
 
@@ -192,8 +193,38 @@ _rung("without-mlp", "no MLP", "ablation", "gelu", dict(mlp="none"), "The full m
 _rung("without-layernorm", "no LayerNorm", "ablation", "gelu", dict(norm="none"),
       "The full model without LayerNorm.", "rungwise")
 _rung("without-rope", "no RoPE", "ablation", "gelu", dict(position="none"), "The full model without RoPE.", "rungwise")
+
+# ------------------------------------------------------------------ attention's rivals, at the size of the full model
+_ALONE = dict(n_layer=1, n_head=1, head_size=None, projection=False, residual=False, mlp="none", norm="none",
+              position="none")
+_INSTEAD = dict(n_head=1, head_size=None, position="none")
+_rung("bigram", "bigram", "family", "gelu", dict(_ALONE, family="bigram", n_embd=28),
+      "Which character follows which: a table, learned, without any memory.", "Shannon 1948; Karpathy, makemore")
+for _name, _title, _changes, _widths, _why, _source in (
+    ("bow", "bag of characters", dict(_INSTEAD, family="bow"), (37, 74),
+     "The full model where every character counts alike, instead of attention's weights.", "Karpathy, makemore"),
+    ("window", "window of 8", dict(_ALONE, family="mlp"), (77, 156),
+     "A hidden layer over the last eight characters, each at a fixed place.", "Bengio et al. 2003"),
+    ("rnn", "RNN", dict(_ALONE, family="rnn"), (148, 304),
+     "One state, read and written anew at every character.", "Elman 1990"),
+    ("gru", "GRU", dict(_ALONE, family="gru"), (88, 179),
+     "Gates say how much of the state each character may change.", "Cho et al. 2014"),
+    ("lstm", "LSTM", dict(_ALONE, family="lstm"), (77, 155),
+     "A second state that gates protect: written to, forgotten, and read.", "Hochreiter & Schmidhuber 1997"),
+    ("conv", "WaveNet", dict(_INSTEAD, family="conv", mlp="none", norm="none"), (49, 99),
+     "Pairs of characters, pairs of pairs: four gated convolutions see sixteen characters.",
+     "van den Oord et al. 2016"),
+    ("mingru", "minGRU", dict(_INSTEAD, family="mingru"), (33, 67),
+     "The full model with a linear recurrence instead of attention: gates that do not read the state.",
+     "Feng et al. 2024"),
+):
+    _rung(_name, _title, "family", "gelu", dict(_changes, n_embd=_widths[0]), _why, _source)
+    _rung(f"{_name}-large", f"{_title}, large", "family", _name, dict(n_embd=_widths[1]),
+          "The same at the size of makemore's transformer.", _source)
 # fmt: on
 
+TRANSFORMERS = {name: rung for name, rung in RUNGS.items() if rung.model.family == "transformer"}
+"""The rungs that the native engine and the page know."""
 FULL = "gelu"
 """The model that ablations take parts from."""
 LEAVE_ONE_OUT = {
@@ -220,6 +251,7 @@ SELECTIONS: dict[str, list[str]] = {
     "beyond": _group("beyond"),
     "confounds": _group("confound"),
     "ablations": [FULL, *dict.fromkeys(LEAVE_ONE_OUT.values())],
+    "families": ["gelu", "scaled-1e-3", *_group("family")],
     "everything": list(RUNGS),
 }
 """Names for sets of rungs, as --rungs takes them."""

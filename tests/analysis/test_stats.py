@@ -276,3 +276,13 @@ def test_bad_input_is_one_clear_line(call, says):
     with pytest.raises(ValueError, match=says) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=3, max_size=12))
+def test_rank_correlation_is_scipys(pairs):
+    a, b = np.array(pairs, dtype=float).T
+    found = stats.rank_correlation(a, b)
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(scipy.stats.spearmanr(a, b).statistic)

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from helpers import command
-from rungwise.bench import machine, peers, summary
+from rungwise.bench import limits, machine, peers, summary
 from rungwise.bench.limits import Work
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape
 from rungwise.data.words import END
+from rungwise.engine import native
 from rungwise.errors import UserError
 from rungwise.model.cost import flop
+from rungwise.util.machine import cores
 
 
 def test_it_runs_and_tells(tmp_path):
@@ -26,7 +28,7 @@ def test_it_runs_and_tells(tmp_path):
     found = json.loads((tmp_path / "bench.json").read_text())
     assert out == summary.text(found) + "\n"
     assert found["short"]
-    assert found["engine"] == "torch"
+    assert found["engine"].startswith("torch on ")
     assert {name for name, values in found["measured"]["rungwise"].items() if min(values) > 0} == {
         *("scaled_8", "scaled_1", "gelu_8", "gelu_1", "dropout_1", "names")
     }
@@ -34,8 +36,19 @@ def test_it_runs_and_tells(tmp_path):
     assert found[summary.CLIMB_RATIO] is None
     assert found["help_cpu_seconds"] > 0.01
     assert found["limits"]["sgemm_peak_gflops"] > 0.1
-    for said in ("real tokens a second", "names a second", "sgemm peak", "MB", "s of CPU", "torch 2."):
+    for said in ("real tokens a second", "names a second", "peak (", "MB", "s of CPU", "torch 2."):
         assert said in out
+
+
+@pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+def test_no_product_beats_the_peak_of_the_core():
+    """A matrix product by numpy is multiply-adds and loads."""
+    peak = limits.multiply_add_peak_gflops()
+    a = np.ones((256, 256), np.float32)
+    reached = 2 * 256**3 / limits.best_seconds(lambda: a @ a) / 1e9
+    assert peak is not None
+    assert peak > 4  # a vector of four floats, a multiplication and an addition, at 0.5 GHz
+    assert reached < 1.5 * cores() * peak
 
 
 @pytest.mark.parametrize(

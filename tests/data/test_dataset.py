@@ -62,7 +62,7 @@ def test_every_part_is_scored_and_the_parts_share_no_word(folder, kind):
     }
     assert all(found[part] for part in tapes)
     assert not found["train"] & found["test"] and not found["validation"] & found["test"]
-    evaluated = dataset.validation_tape(start)
+    evaluated = dataset.scored_tape("validation", start, datasets.EVALUATION_WORDS)
     assert evaluated is not None
     np.testing.assert_array_equal(evaluated.tokens, tapes["validation"].tokens)  # fewer than EVALUATION_WORDS
 
@@ -96,5 +96,4 @@ def test_a_run_directory_keeps_what_it_needs(folder, kind, tmp_path):
 def test_without_validation_words_there_are_none_to_evaluate():
     protocol = get_protocol("article")
     dataset = ListDataset(listed(), protocol)
-    assert dataset.validation_tape(WordStart.of(protocol, TrainConfig())) is None
     assert dataset.scored_tape("validation", WordStart.of(protocol, TrainConfig())) is None

@@ -228,7 +228,8 @@ def test_what_a_run_keeps_of_its_shards_is_read_with_care(folder, tmp_path, name
         path.write_bytes(path.read_bytes()[:-7])
     done = command("train", "--out", out, "--resume")
     assert done.status == 2
-    assert done.err.startswith(f"rungwise: error: {path} is damaged")
+    assert done.err.startswith(f"rungwise: error: {path}")
+    assert ("groups" if path.suffix == ".json" else "is damaged") in done.err
     read_tensors(out / run_dir.CHECKPOINT)
 
 

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_words
-from helpers import ENGINES
+from helpers import ENGINES, every_engine_and_rung
 from rungwise.config import EngineConfig, TrainConfig, get_protocol
 from rungwise.data.batches import Tape, draw
 from rungwise.data.words import split
+from rungwise.engine import native
 from rungwise.engine.device import choose_device
 from rungwise.engine.loop import learning_rate, models, train
 from rungwise.engine.select import choose_engine, describe_engine, make_engine, replicas_together
@@ -56,8 +57,7 @@ def plain_loop(model_config, config, tape, seed):
     return model, losses
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@every_rung
+@every_engine_and_rung
 def test_an_engine_takes_the_steps_of_a_plain_loop(rung, engine):
     """Masked loss over padded batches, stacked replicas, native arithmetic: all as a loop over unpadded words."""
     model_config, config, tape = setting(rung, steps=3, batch_size=5, warmup_steps=2)
@@ -116,6 +116,38 @@ def test_going_on_from_a_state_changes_nothing(engine, stop):
     train(resumed, config, first_step=stop)
     expected = whole.state()
     assert all((value == expected[key]).all() for key, value in resumed.state().items())
+
+
+@pytest.mark.skipif("native" not in ENGINES, reason="no native engine")
+@pytest.mark.parametrize("name", ["baseline", "final"])
+def test_a_run_in_threads_is_the_same_run(name):
+    """In a given number, in one, and where the engine finds out by itself what is faster."""
+    model_config, config, tape = setting(get_rung(name), steps=40, batch_size=9)
+    states = []
+    for threads in (1, 3, 0):
+        runner = make_engine(model_config, config, tape, [2, 5], EngineConfig("native"), threads=threads)
+        for first in range(0, 40, 8):
+            runner.run(first, [1e-3] * 8)
+        states.append(runner.state())
+    for state in states[1:]:
+        assert all((state[key] == value).all() for key, value in states[0].items())
+
+
+@pytest.mark.skipif("native" not in ENGINES, reason="no native engine")
+@pytest.mark.parametrize("rung", ["baseline", "gelu", "final"])
+def test_native_bf16_trains_as_fp32_does(rung):
+    model_config, config, tape = setting(get_rung(rung), steps=60)
+    if not native.load().has_bf16:
+        pytest.skip("this CPU has no bf16 products")
+    exact, rounded = (
+        make_engine(model_config, config, tape, [3, 1], EngineConfig("native", precision=precision))
+        for precision in ("fp32", "bf16")
+    )
+    assert (exact.name, rounded.name) == ("native", "native bf16")
+    found = [engine.run(0, [1e-2] * 60) for engine in (exact, rounded)]
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-2)
+    assert (found[0] != found[1]).any()
+    assert abs(found[1][-20:].mean() - found[0][-20:].mean()) < 0.005  # nats
 
 
 def test_schedule_by_hand():
@@ -177,7 +209,6 @@ def test_engines_devices_and_precisions():
         ({"device": "gpu"}, "Unknown device 'gpu'"),
         ({"precision": "fp16"}, "Unknown precision 'fp16'; did you mean 'bf16'"),
         ({"compile": "yes"}, "Unknown compile 'yes'"),
-        ({"engine": "native", "precision": "bf16"}, "leave precision bf16 out"),
         ({"engine": "native", "device": "cuda"}, "leave device cuda out"),
         ({"engine": "native", "compile": "on"}, "leave compile on out"),
     ):

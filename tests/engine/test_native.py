@@ -13,10 +13,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rungwise.config import ModelConfig, TrainConfig
+from rungwise.config import EngineConfig, ModelConfig, TrainConfig
 from rungwise.data.words import PAD
 from rungwise.engine import native
-from rungwise.ladder import RUNGS
+from rungwise.engine.select import choose_engine
+from rungwise.errors import UserError
+from rungwise.ladder import TRANSFORMERS
 from rungwise.model.cost import shapes
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer
@@ -68,7 +70,7 @@ CONFIGS = {
         dropout=0.1,
     ),
 }
-RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in RUNGS.values()}
+RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in TRANSFORMERS.values()}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 STEP = 7
 
@@ -320,6 +322,62 @@ def test_threads_and_repetition_give_the_same_bits(engine):
             np.testing.assert_array_equal(value, other_state[key])
 
 
+def train_and_score(engine, config, threads, bf16=False):
+    """Losses, state and likelihoods after some steps in so many threads."""
+    train, batch, steps = TrainConfig(grad_clip=0.5, weight_decay=0.1), 9, 4
+    inputs, targets, lengths = draw_words(config, steps * batch, 15)
+    state, rates = fresh(model_of(config)), np.linspace(1e-3, 3e-3, steps)
+    losses = engine.train_block(
+        config, train, state, inputs, targets, lengths.reshape(steps, batch), 0, 3, rates, threads, bf16
+    )
+    parameters = {name: state[f"param/{name}"] for name in shapes(config)}
+    nats, correct = engine.score(config, parameters, *draw_words(config, 400, 15, seed=1), threads)
+    return {"losses": losses, "nats": nats, "correct": correct, **state}
+
+
+@pytest.mark.parametrize("config", [*RUNG_MODELS, *CONFIGS.values()], ids=[*RUNG_MODELS.values(), *CONFIGS])
+def test_any_number_of_threads_gives_the_same_bits(engine, config):
+    """More than cores, more than rows, heads or columns, too."""
+    alone = train_and_score(engine, config, 1)
+    for threads in (2, 3, 8):
+        for name, value in train_and_score(engine, config, threads).items():
+            np.testing.assert_array_equal(value, alone[name], err_msg=f"{name} in {threads} threads")
+
+
+@every_config
+def test_gradients_in_threads_are_those_of_one(engine, config):
+    batch, parameters = draw_words(config, 13, 70), parameters_of(model_of(config))
+    alone, together = (engine.loss_and_gradients(config, parameters, *batch, 3, STEP, threads) for threads in (1, 5))
+    assert alone[0] == together[0]
+    for name, value in alone[1].items():
+        np.testing.assert_array_equal(together[1][name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("config", RUNG_MODELS, ids=RUNG_MODELS.values())
+def test_bf16_gradients_are_near_and_the_same_in_threads(engine, config):
+    """A product's operands lose at most 2^-9 of each number: the whole gradient moves by about as much, its norm
+    relative; no more than a tenth where the model is deep and has no residual connections."""
+    if not engine.has_bf16:
+        pytest.skip("this CPU has no bf16 products")
+    batch, parameters = draw_words(config, 64, 15), parameters_of(model_of(config))
+    true_loss, true = engine.loss_and_gradients(config, parameters, *batch)
+    loss, gradients = engine.loss_and_gradients(config, parameters, *batch, bf16=True)
+    assert 0 < abs(loss - true_loss) < 2e-3
+    off = norm({name: gradients[name] - value for name, value in true.items()}) / norm(true)
+    assert 1e-5 < off < 0.1
+    rounded = train_and_score(engine, config, 1, bf16=True)
+    for name, value in train_and_score(engine, config, 3, bf16=True).items():
+        np.testing.assert_array_equal(value, rounded[name], err_msg=name)
+
+
+def test_without_bf16_it_is_refused(engine, monkeypatch):
+    monkeypatch.setattr(engine, "has_bf16", False)
+    with pytest.raises(ValueError, match="no bf16"):
+        engine.loss_and_gradients(SMALL, parameters_of(model_of(SMALL)), *draw_words(SMALL, 5), bf16=True)
+    with pytest.raises(UserError, match=r"^This CPU has no bf16 products .*: leave precision bf16 out"):
+        choose_engine(EngineConfig("native", precision="bf16"))
+
+
 def test_a_diverged_run_shows_as_nan(engine):
     parameters = parameters_of(model_of(SMALL))
     parameters["blocks.0.mlp.f.up.weight"][0, 0] = np.nan
@@ -359,8 +417,7 @@ def test_what_does_not_fit_is_refused(engine, spoil):
 
 
 def test_it_is_built_in_an_empty_cache_and_by_several_at_once(tmp_path):
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    environment.pop("RUNGWISE_NATIVE", None)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "RUNGWISE_NATIVE": "build"}
     command = [sys.executable, "-c", "from rungwise.engine import native; print(native.why_not())"]
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0].strip() for process in running] == ["None", "None"]

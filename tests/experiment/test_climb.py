@@ -9,7 +9,7 @@ import pytest
 from conftest import make_words
 from helpers import a_result, command
 from rungwise.analysis import evidence
-from rungwise.analysis.tables import markdown, rows
+from rungwise.analysis.tables import rows
 from rungwise.config import EngineConfig, get_protocol
 from rungwise.data.words import split
 from rungwise.errors import UserError
@@ -20,6 +20,7 @@ from rungwise.experiment.collect import CURVES, WORDS, read_frame
 from rungwise.experiment.plan import Experiment, cost, plan
 from rungwise.experiment.results import RESULTS, Result, append, by_rung, matches, paired_losses, read
 from rungwise.experiment.task import block_means, measure
+from rungwise.inference.sample import generate
 from rungwise.ladder import RUNGS, get_rung, select
 from rungwise.training.run_dir import SNAPSHOTS, load
 from rungwise.util.files import read_lines
@@ -56,9 +57,13 @@ def test_a_climb_leaves_every_result_and_run(climbed):
         assert r.protocol == "strict"
         assert all(math.isfinite(x) for x in (r.train_loss, r.val_loss, r.test_loss, r.tokens_per_s, r.ms_per_step))
         assert len(r.detail["samples"]) == 10
+        assert (judged := r.detail["words"])["n"] == 1000 and 0 < judged["distance"] < 1
         kept = load(out / r.rung / f"seed-{r.seed}")
         assert kept.info["seed"] == r.seed
         assert kept.vocabulary == words.vocabulary
+        drawn = [w.text for w in generate(kept.model, words.vocabulary, 1000, None, seed=r.seed)]
+        assert judged["distinct"] == len(set(drawn)) / 1000
+        assert judged["new"] == pytest.approx(np.mean([w not in set(words) for w in drawn]))
     assert seen[-1].share == pytest.approx(1)
     assert baselines.read(out).keys() == set(range(1, 8))
 
@@ -181,9 +186,12 @@ def test_steps_are_paired_by_seed():
 
 
 def test_published_figures_stand_beside_the_articles_list_and_protocol_only():
-    assert "2.35 / 2.35" in markdown(select("baseline"), [a_result("baseline", 0)])
+    def cells(**change):
+        return rows(select("baseline"), [a_result("baseline", 0, **change)])[0].cells()
+
+    assert "2.35 / 2.35" in cells()
     for change in ({"data_sha256": "0" * 64}, {"protocol": "strict"}):
-        assert "2.35 / 2.35" not in markdown(select("baseline"), [a_result("baseline", 0, **change)])
+        assert "2.35 / 2.35" not in cells(**change)
 
 
 def tried(rung: str, losses: dict[float, float], seeds, **changes) -> list[Result]:

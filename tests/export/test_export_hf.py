@@ -21,7 +21,7 @@ from rungwise.export import export  # noqa: E402
 from rungwise.export.hf import find_home  # noqa: E402
 from rungwise.export.homes import HOMES, LLAMA  # noqa: E402
 from rungwise.inference.sample import Sampling, generate  # noqa: E402
-from rungwise.ladder import RUNGS  # noqa: E402
+from rungwise.ladder import RUNGS, TRANSFORMERS  # noqa: E402
 from rungwise.training import run_dir  # noqa: E402
 
 NATIVE = {
@@ -74,7 +74,7 @@ def test_logits_are_the_models_on_every_shape(exported, name):
         np.testing.assert_allclose(theirs, logits_of(run, tokens), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", TRANSFORMERS)
 def test_every_rung_exports_to_its_class_or_is_refused(rung):
     """A refusal names what to train instead: with these flags the rung has a home."""
     config = RUNGS[rung].model
@@ -96,6 +96,12 @@ def test_every_rung_exports_to_its_class_or_is_refused(rung):
         with pytest.raises(UserError):
             find_home(model.replace(**{field: getattr(config, field)}))
     assert not home.unmet(RUNGS[re.search(r"\(rung ([\w-]+) fits\)", line)[1]].model)
+
+
+@pytest.mark.parametrize("rung", [name for name in RUNGS if name not in TRANSFORMERS])
+def test_another_family_is_refused_in_a_line_that_says_what_takes_it(rung):
+    with pytest.raises(UserError, match=f"family {RUNGS[rung].model.family}.*--format onnx"):
+        find_home(RUNGS[rung].model)
 
 
 def test_the_articles_own_model_is_refused_with_this_line():
@@ -121,6 +127,7 @@ def test_every_field_of_a_model_is_thought_of():
     passed_on = {
         *("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "head_size", "mlp_ratio", "tie_embeddings"),
         "dropout",  # off where a model is used
+        *("family", "reach"),  # of other families than the transformer, which are refused
     }
     for home in HOMES:
         assert set(home.needs) | passed_on == set(ModelConfig.fields())

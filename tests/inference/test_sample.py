@@ -19,10 +19,10 @@ from rungwise.data.words import PAD, Vocabulary, from_words
 from rungwise.engine import native
 from rungwise.errors import UserError
 from rungwise.inference import prefix_tree as drawing
-from rungwise.inference.prefix_tree import ROOT, Drawer, TorchTree, _distinct, _pick, grown, make_tree
+from rungwise.inference.prefix_tree import ROOT, Drawer, TorchTree, distinct, grown, make_tree, pick
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.model.transformer import Transformer
 
 generating = importlib.import_module("rungwise.inference.sample")  # `from rungwise import generate` is the function
@@ -145,7 +145,7 @@ def test_picking_inverts_each_rows_cumulative_sum(rows, n_tokens, seed):
     p /= p.sum(1, keepdims=True)
     row, uniform = rng.integers(rows, size=50), rng.integers(2**32, size=50) / 2**32
     uniform[:2] = 0, 1 - 2**-32
-    for r, u, token in zip(row, uniform, _pick(p, row, uniform), strict=True):
+    for r, u, token in zip(row, uniform, pick(p, row, uniform), strict=True):
         assert p[r, token] > 0
         assert p[r, :token].sum() <= u + 1e-9
         assert p[r, : token + 1].sum() >= u - 1e-9
@@ -177,7 +177,7 @@ def test_the_tree_can_be_walked_in_parts(monkeypatch, most, start):
 @given(st.lists(st.integers(0, 12), max_size=50))
 def test_distinct_keys(keys):
     keys = np.array(keys, dtype=np.int64)
-    for found, expected in zip(_distinct(keys, 13), np.unique(keys, return_inverse=True), strict=True):
+    for found, expected in zip(distinct(keys, 13), np.unique(keys, return_inverse=True), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -206,7 +206,7 @@ def test_asking_for_more_than_there_is_ends():
 def test_a_slow_trickle_ends_too():
     """Fewer than one in a thousand over GIVE_UP_AFTER words, though not none."""
     batches = iter([(["a"] * 1_999 + [f"b{i}"], np.zeros(2_000)) for i in range(100)])
-    words = generating._accepted(batches, 1_000, Sampling(unique=True), KnownWords(Vocabulary("0123456789ab")), None)
+    words = generating.accepted(batches, 1_000, Sampling(unique=True), KnownWords(Vocabulary("0123456789ab")), None)
     assert len(list(words)) == 11
 
 
@@ -237,12 +237,12 @@ def test_memory_is_bounded_by_the_cache(monkeypatch):
     drawer = Drawer(model(ModelConfig(block_size=65)), Vocabulary("abcdefghijklmnopqrstuvwxyz"), None, Sampling(), 0)
     drawer.words(0, 700)
     assert isinstance(drawer.tree, TorchTree)
-    held = sum(x.nbytes for pair in drawer.tree.seen.values() for x in pair)
+    held = sum(x.nbytes for x in drawer.tree.kept.values())
     assert 0 < held <= drawing.CACHE_BYTES
 
 
 @pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", TRANSFORMERS)
 def test_both_trees_grow_alike(rung):
     """Logits of a tree that branches, is left, and is gone back to; against the whole prefixes read at once."""
     of, width, rng = model(RUNGS[rung].model.replace(vocab_size=7, block_size=11)), 11, np.random.default_rng(0)

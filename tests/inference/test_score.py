@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import ENGINES, expected_pairs
+from helpers import ENGINES, every_engine_and_rung, expected_pairs
 from rungwise.data.batches import Tape
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS
@@ -16,8 +16,7 @@ def fresh(words, rung):
     return Transformer(rung.model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)).eval()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("rung", RUNGS.values(), ids=lambda rung: rung.name)
+@every_engine_and_rung
 def test_scores_are_those_of_a_loop_over_words(words, protocol, rung, engine):
     model, indices = fresh(words, rung), np.random.default_rng(0).permutation(len(words))[:13]
     scores = score(model, Tape.of(words, indices, protocol), engine)

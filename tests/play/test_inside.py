@@ -15,7 +15,7 @@ from torch import Tensor
 
 from play_runs import made_up, save_untrained
 from rungwise.data.words import END
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.model.layers import Residual, SwiGLU
 from rungwise.play import inside
 from rungwise.play.collect import collect, find
@@ -108,7 +108,7 @@ class Hooks:
         return (torch.einsum("hk,shk->hs", q[t], k[: t + 1]) / math.sqrt(self.config.head_width)).flatten().numpy()
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_every_vector_is_the_one_in_pytorch(ladder: Any, name: str) -> None:
     page, model = ladder[0], ladder[1][name].model
     vocab = model.config.vocab_size
@@ -133,7 +133,7 @@ WALK = """total => Array.from({ length: total }, () => {
 })"""
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_rung_takes_the_steps_that_its_configuration_has(ladder: Any, name: str) -> None:
     """Each with a sentence, numbers, and the lines of the source that compute it; after the last, the first."""
     page, model = ladder[0], RUNGS[name].model

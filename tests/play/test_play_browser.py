@@ -23,7 +23,7 @@ from rungwise.data.sources import comparable
 from rungwise.data.words import END, WordList, read, split
 from rungwise.inference.sample import Sampling, generate
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, TRANSFORMERS
 from rungwise.play.collect import CHAPTERS, code, collect, find
 from rungwise.play.page import build
 from rungwise.training import run_dir
@@ -118,7 +118,7 @@ def climb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------- the model is the model
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_logits_agree_with_pytorch(ladder: Any, name: str) -> None:
     watched, run = ladder[0], ladder[1][name]
     size = run.model.config.block_size

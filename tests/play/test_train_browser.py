@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import itertools
 import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,23 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_train_node import PARTING, TOLERANCE, on_the_command_line
+from scripts import page_losses
+from scripts.page_losses import TOLERANCE, allowed
+from test_train_node import PARTING, on_the_command_line
 
 from rungwise.cli.main import main
-from rungwise.config import get_protocol
+from rungwise.config import ListConfig, get_protocol
 from rungwise.data.batches import Tape
 from rungwise.data.words import load, read, split
 from rungwise.engine import native
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS, SELECTIONS
-from rungwise.play.page import build
-from rungwise.play.trainable import empty
+from rungwise.ladder import RUNGS, SELECTIONS, TRANSFORMERS
 from rungwise.training import run_dir
+from rungwise.util.files import read_json, read_lines
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'rungwise[dev]')")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if not CHROMIUM:
-    pytest.skip("needs Chromium (apt-get install chromium)", allow_module_level=True)
 if native.why_not():
     pytest.skip("needs the native engine to compare with", allow_module_level=True)
 
@@ -41,30 +38,14 @@ PARTS = (("ka", "el", "mi", "<b>"), ("ro", "an", "é"), ("sha", "tu", "ri"))
 LISTED = "\n".join(map("".join, itertools.product(*PARTS))).encode()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "empty.html"
-    path.write_text(build(empty()), encoding="utf-8")
-    assert path.stat().st_size < 600_000
-    return path
-
-
 @pytest.fixture
-def page(chromium: Any, path: Path) -> Iterator[Any]:
+def page(chromium: Any, empty_page: Path) -> Iterator[Any]:
     context, heard = chromium.new_context(), []
     page = context.new_page()
     page.on("console", lambda message: heard.append(message.text))
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.set_default_timeout(MINUTE)
-    page.goto(path.as_uri())
+    page.goto(empty_page.as_uri())
     yield page
     context.close()
     assert not heard
@@ -81,21 +62,57 @@ def choose(page: Any, *rungs: str, steps: int, seeds: int = 1) -> None:
 def train(page: Any, *rungs: str, steps: int, seeds: int = 1) -> None:
     choose(page, *rungs, steps=steps, seeds=seeds)
     page.click("#train-go")
-    page.wait_for_selector(DONE)
+    page.wait_for_selector(DONE, timeout=10 * MINUTE)
 
 
 def check(page: Any, name: str, losses: np.ndarray, seed: int = 0) -> None:
     found = np.array(page.evaluate("([name, seed]) => rungwise.losses(name, seed)", [name, seed]))
     assert found.shape == losses.shape
-    assert np.abs(found - losses).max() < PARTING.get(name, TOLERANCE), name
+    assert np.abs(found - losses).max() < (allowed(name) if name in TRANSFORMERS else TOLERANCE), name
 
 
 @pytest.mark.long
-def test_every_rung_trains_in_chromium_as_on_the_command_line(page: Any) -> None:
-    train(page, *RUNGS, steps=300)
-    for rung in RUNGS.values():
-        expected = on_the_command_line(load("given-names"), "strict", rung, 300, 0)
-        check(page, rung.name, expected["losses"])
+def test_every_rung_trains_for_a_thousand_steps_as_on_the_command_line() -> None:
+    """To 1e-5; or, where builds of the native engine part from each other, as near as they come to each other."""
+    found = page_losses.measure(list(TRANSFORMERS), 1000)["apart"]
+    for name, apart in found.items():
+        assert apart["page"] < max(TOLERANCE, 2 * page_losses.parting(apart)), name
+    assert sum(apart["page"] < TOLERANCE for apart in found.values()) > len(found) - 6
+
+
+def test_what_was_measured_of_the_losses_is_within_what_is_allowed() -> None:
+    found = read_json(page_losses.FILE)
+    assert found["apart"].keys() <= TRANSFORMERS.keys() and found["steps"] == 1000, "run python -m scripts.page_losses"
+    assert all(apart["page"] < allowed(name) for name, apart in found["apart"].items())
+
+
+SOME = ("gelu", "dropout-5k", "stream")
+
+
+@pytest.mark.parametrize("rungs, steps", [(SOME, 60), pytest.param(tuple(TRANSFORMERS), 60, marks=pytest.mark.long)])
+def test_words_are_those_that_a_climb_writes(
+    page: Any, tmp_path: Path, rungs: tuple[str, ...], steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["climb", "--data", "given-names", "--protocol", "strict", "--seeds", "1", "--rungs", ",".join(rungs)]
+    main([*command, "--steps", str(steps), "--out", str(tmp_path / "climb")])
+    train(page, *rungs, steps=steps)
+    with page.expect_download() as waited:
+        page.click("#train-zip")
+    zipfile.ZipFile(waited.value.path()).extractall(tmp_path / "page")
+    for name in rungs:
+        theirs, ours = tmp_path / f"climb/{name}/seed-0", tmp_path / f"page/given-names/{name}/seed-0"
+        snapshots = [read_lines(folder / run_dir.SNAPSHOTS) for folder in (theirs, ours)]
+        assert snapshots[0][0] == snapshots[1][0], name
+        if name in PARTING:
+            continue
+        assert snapshots[0] == snapshots[1], name
+        assert (theirs / run_dir.SAMPLES).read_text() == (ours / run_dir.SAMPLES).read_text(), name
+    printed = []
+    for where in ("climb", "page/given-names"):
+        capsys.readouterr()
+        main(["sample", str(tmp_path / where / rungs[0] / "seed-0"), "--n", "20"])
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and len(printed[0].splitlines()) >= 20
 
 
 def test_the_article_s_rungs_train_side_by_side(page: Any) -> None:
@@ -121,6 +138,7 @@ def test_training_pauses_goes_on_and_stops(page: Any) -> None:
     page.click("#train-go")
     page.wait_for_selector("#train-live:visible")
     page.wait_for_selector("#train-numbers:has-text('tokens a second')")
+    page.wait_for_selector("#train-numbers:has-text('MB of memory')")
     page.click("#train-pause")
     page.wait_for_selector("#train-numbers:has-text('Paused')")
     page.wait_for_timeout(700)
@@ -174,35 +192,6 @@ def test_the_downloaded_page_holds_the_models(page: Any, chromium: Any, tmp_path
     other.close()
 
 
-HOSTILE = {
-    "binary": (bytes(range(256)) * 400, "is not UTF-8: line 2, byte 129 of the file (0x80)"),
-    "one line": (b"a" * 10_000_000, "holds no words of at most 64 characters."),
-    "blank": (b"\n \n\n", "holds no words."),
-    "characters": (
-        "\n".join(map(chr, range(0x4E00, 0x4E00 + 20_000))).encode(),
-        "20,000 different characters; a page takes 2,000",
-    ),
-    "large": (b"anna\nbert\n" * 4_000_000, "has 40,000,000 bytes; a page takes 33,554,432"),
-    "short": (b"anna\nbert\n", "needs at least 3"),
-    "zeros": (b"a\0b\nc\n", "holds zero characters (U+0000)"),
-    "table": (b"a\tb\nc\td\ne\tf\n", "is a table (a, b)"),
-    "packed": (b"\x1f\x8b\x08\0\0", "is a gzip file"),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_list_is_refused_in_one_line(page: Any, tmp_path: Path, kind: str) -> None:
-    content, line = HOSTILE[kind]
-    (tmp_path / "words.txt").write_bytes(content)
-    page.select_option("#train-list", "own")
-    page.set_input_files("#train-file", tmp_path / "words.txt")
-    page.click("#train-go")
-    page.wait_for_selector("#train-note:not(:empty)")
-    said = page.inner_text("#train-note")
-    assert line in said and "\n" not in said
-    assert page.is_enabled("#train-go")
-
-
 WATCH = """
 globalThis.long = [];
 const watch = new PerformanceObserver((all) => all.getEntries().forEach(({ duration }) => long.push(duration)));
@@ -210,12 +199,72 @@ watch.observe({ entryTypes: ["longtask"] });
 """
 
 
-def test_the_page_stays_responsive(page: Any) -> None:
+def longest_task(page: Any) -> float:
+    """Milliseconds on the main thread since WATCH, by the clock, less what a busy machine makes of it."""
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return max(page.evaluate("long"), default=0) / busy
+
+
+HOSTILE = {
+    "binary": (bytes(range(256)) * 400, "is not UTF-8: line 2, byte 129 of the file (0x80)"),
+    "one line of 10 MB": (b"a" * 10_000_000, "holds no words of at most 64 characters."),
+    "60,000 characters": (
+        "\n".join(map(chr, range(0x20000, 0x20000 + 60_000))).encode(),
+        "60,000 different characters; a page takes 2,000",
+    ),
+    "100 MB": (b"anna\nbert\n" * 10_000_000, "has 100,000,000 bytes; a page takes 33,554,432"),
+    "100 MB, packed": (gzip.compress(b"anna\nbert\n" * 10_000_000, 1), "has more than 33,554,432 bytes"),
+    "6 million words": (b"anna\n" * 6_000_000, "holds more than 1,000,000 words"),
+    "33 million blank lines": (b"\n" * 33_000_000, "holds no words."),
+    "a giant cell": (b'a,b\n"' + b"c" * 30_000_000, "line 2: field larger than field limit (131072)"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_list_is_refused_in_one_line_and_the_page_stays_responsive(
+    page: Any, tmp_path: Path, kind: str
+) -> None:
+    content, line = HOSTILE[kind]
+    (tmp_path / "words.txt").write_bytes(content)
+    page.select_option("#train-list", "own")
+    if "cell" in kind:
+        page.fill("#train-column", "a")
     page.evaluate(WATCH)
-    train(page, *ARTICLE, steps=60, seeds=3)
-    tasks = page.evaluate("long")
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a task is measured by the clock: others stretch it
-    assert max(tasks, default=0) < 50 * busy
+    page.set_input_files("#train-file", tmp_path / "words.txt")
+    page.click("#train-go")
+    page.wait_for_selector("#train-note:not(:empty)")
+    said = page.inner_text("#train-note")
+    assert line in said and "\n" not in said
+    assert page.is_enabled("#train-go")
+    assert longest_task(page) < 50
+
+
+@pytest.mark.long
+def test_the_page_stays_responsive_with_the_largest_list_that_it_takes(page: Any, tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(97, 123, size=(960_000, 34), dtype=np.uint8)
+    letters[:, -1] = ord("\n")
+    (tmp_path / "words.txt").write_bytes(letters.tobytes())
+    page.select_option("#train-list", "own")
+    page.set_input_files("#train-file", tmp_path / "words.txt")
+    choose(page, "baseline", steps=2)
+    page.evaluate(WATCH)
+    page.click("#train-go")
+    page.wait_for_selector(DONE, timeout=4 * MINUTE)
+    assert longest_task(page) < 50
+
+
+def test_a_column_of_a_packed_table_trains_as_on_the_command_line(page: Any, tmp_path: Path) -> None:
+    table = b"id,name\n" + b"".join(b"%d,%s\n" % (i, word) for i, word in enumerate(LISTED.upper().split()))
+    (tmp_path / "words.csv.gz").write_bytes(gzip.compress(table))
+    page.select_option("#train-list", "own")
+    page.set_input_files("#train-file", tmp_path / "words.csv.gz")
+    page.click("#train-go")
+    page.wait_for_selector("#train-note:has-text('is a table: name the column that holds the words (id, name)')")
+    page.fill("#train-column", "name")
+    page.check("#train-lowercase")
+    train(page, "baseline", steps=20)
+    listed = load(ListConfig(str(tmp_path / "words.csv.gz"), column="name", lowercase=True))
+    check(page, "baseline", on_the_command_line(listed, "strict", RUNGS["baseline"], 20, 0)["losses"])
 
 
 def test_an_experiment_of_ones_own_is_compared_in_pairs(page: Any) -> None:

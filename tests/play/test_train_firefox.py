@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_train_node import PARTING, TOLERANCE, on_the_command_line
+from scripts.page_losses import allowed
+from test_train_node import on_the_command_line
 
 from rungwise.data.words import load
 from rungwise.engine import native
@@ -110,4 +111,4 @@ def test_rungs_train_in_firefox_as_on_the_command_line(firefox: Marionette, tmp_
     for name in RUNGS_HERE:
         found = firefox.run("return rungwise.losses(arguments[0]).join(' ')", name)
         expected = on_the_command_line(load("given-names"), "strict", RUNGS[name], 60, 0)["losses"]
-        assert np.abs(np.array(found.split(), float) - expected).max() < PARTING.get(name, TOLERANCE), name
+        assert np.abs(np.array(found.split(), float) - expected).max() < allowed(name), name

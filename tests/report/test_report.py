@@ -13,6 +13,7 @@ from math import nan
 import numpy as np
 import polars as pl
 import pytest
+from scripts import write_docs
 
 import made_up
 from conftest import make_words
@@ -144,7 +145,7 @@ def test_verdicts_are_words_and_symbols(world):
 
 
 def test_findings_alone(world):
-    text = report.findings_markdown(world[0])
+    text = write_docs.findings(world[0])
     assert text.startswith("# Findings\n") and "## What changed at the same time" in text
     assert text.count("\n### ") == len(CLAIMS) + len(CONFOUNDS)
     assert "11 are confirmed" in text

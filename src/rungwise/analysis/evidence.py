@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from rungwise.analysis.stats import Summary, summary
+from rungwise.analysis.stats import Floats, Summary, summary
 from rungwise.config import Protocol, get_protocol
 from rungwise.config.fields import FINITE, check
 from rungwise.data.words import NAMES_SHA256
@@ -27,14 +27,12 @@ from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import CURVES, WORDS, read_frame
 from rungwise.experiment.results import RESULTS, Result, by_rung, matches
 from rungwise.experiment.tune import Tuned, trained_so, tuned
-from rungwise.ladder import RUNGS
+from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.util.files import read_json
 
 PEERS = "peers.json"
 STALE = 1e-3
 """Nats a character by which a run's per-word losses may miss its test loss (float32 sums miss by 1e-6)."""
-
-Floats = np.ndarray
 
 
 class NotMeasured(Exception):
@@ -65,9 +63,12 @@ METRICS: dict[str, Callable[[Result], float | None]] = {
     "loss on the stream itself": lambda r: r.detail.get("stream_test_loss"),
     "loss of bare words": lambda r: r.detail.get("test_loss_alone"),
     "share of test words in training": lambda r: r.detail.get("share_seen"),
+    "distinct words": lambda r: (r.detail.get("words") or {}).get("distinct"),
+    "new words": lambda r: (r.detail.get("words") or {}).get("new"),
+    "distance of 3-grams": lambda r: (r.detail.get("words") or {}).get("distance"),
     "parameters": lambda r: r.n_params,
 }
-"""What one result gives: losses in nats a scored character, probabilities and shares as such."""
+"""What one result gives: losses in nats a scored character, distances in bits, probabilities and shares as such."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,10 @@ class Measured:
     def shows_published(self) -> bool:
         """The article's figures are shown where its own list was scored in its way, trained as the ladder says."""
         return self.articles_list and not self.protocol.start_token and self.steps is None
+
+    def rungs(self, *groups: Group) -> list[Rung]:
+        """Those of these groups that were measured, in the ladder's order."""
+        return [rung for rung in RUNGS.values() if rung.group in groups and rung.name in self.by_rung]
 
     def values(self, rung: str, metric: str = "test loss") -> dict[int, float]:
         """seed -> the metric; a seed whose result does not have it is left out."""

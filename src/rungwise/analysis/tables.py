@@ -87,7 +87,23 @@ def _as_published(result: Result, rung: Rung) -> bool:
     return result.data_sha256 == NAMES_SHA256 and result.protocol == "article" and matches(result, rung, None)
 
 
-def markdown(rungs: Sequence[Rung], results: Sequence[Result]) -> str:
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|--:|:-:|:-:|:-:|:-:|"]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(rungs, results)]
-    return "\n".join(lines) + "\n"
+WORDS_HEADER = ("rung", "test", "distinct", "new", "3-grams apart")
+WORDS_CAPTION = (
+    "Each run's first {n:,} words at temperature 1: the share of distinct ones, of ones that are not in the list, and "
+    "how far their 3-grams are from those of training words (Jensen-Shannon, bits; 0: the same). The last line is the "
+    "noise floor: as many real held-out words, which is what a perfect generator would get."
+)
+
+
+def word_rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """What the words of each rung are like, beside its loss; last, real held-out words. Empty: it is not known."""
+    found, groups, floors = [], by_rung(results), []
+    for rung in rungs:
+        judged = [(r.test_loss, r.detail["words"]) for r in groups.get(rung.name, []) if r.detail.get("words")]
+        if judged:
+            cells = (show(summary([words[name] for _, words in judged])) for name in ("distinct", "new", "distance"))
+            found.append((rung.title, show(summary([loss for loss, _ in judged])), *cells))
+            floors += [words["floor"] for _, words in judged if words["floor"] is not None]
+    if floors:
+        found.append(("real held-out words", "", "", "", f"{floors[0]:.3f}"))
+    return found

@@ -23,7 +23,7 @@ from rungwise.bench.peers import Makemore, MicrogptC
 from rungwise.bench.summary import TRAINED, WHOLE, ratios, text
 from rungwise.config import EngineConfig
 from rungwise.data import words
-from rungwise.engine.select import choose_engine
+from rungwise.engine.select import choose_engine, describe_engine
 from rungwise.errors import UserError
 from rungwise.ladder import get_rung
 from rungwise.model.cost import flop, n_parameters
@@ -122,7 +122,7 @@ class _Bench:
         mflop = flop(self.model, work.rows, work.attended) / 1e6
         return {
             "machine": describe_machine(),
-            "engine": self.engine,
+            "engine": describe_engine(EngineConfig(self.engine)),
             "data": self.listed.name,
             "protocol": ours.PROTOCOL,
             "rounds": rounds,

@@ -8,12 +8,14 @@ from __future__ import annotations
 import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.batches import Tape, draw
+from rungwise.engine import native
 from rungwise.model.cost import products
 
 REPEATS = 12
@@ -58,6 +60,14 @@ def peak_gflops() -> float:
     return 2 * BIG**3 / best_seconds(lambda: torch.mm(a, b, out=out)) / 1e9
 
 
+def multiply_add_peak_gflops() -> float | None:
+    """Of one core's multiply-adds in registers: what no product can exceed. None where there is no native engine."""
+    if native.why_not():
+        return None
+    library, rounds = native.load(), 200_000
+    return library.multiply_adds(rounds) / best_seconds(lambda: library.multiply_adds(rounds), 4 * REPEATS) / 1e9
+
+
 def products_ms(work: Work, m: ModelConfig) -> float:
     """The linear layers' products of one step alone, in their own shapes, by torch: forward and both gradients."""
     total = 0.0
@@ -65,14 +75,14 @@ def products_ms(work: Work, m: ModelConfig) -> float:
         x, w, dy = torch.rand(n, inner), torch.rand(columns, inner), torch.rand(n, columns)
         y, dx, dw = torch.empty(n, columns), torch.empty(n, inner), torch.empty(columns, inner)
 
-        def three(x: torch.Tensor = x, w: torch.Tensor = w, dy: torch.Tensor = dy,
-                  y: torch.Tensor = y, dx: torch.Tensor = dx, dw: torch.Tensor = dw) -> None:  # fmt: skip
-            torch.mm(x, w.T, out=y)
-            torch.mm(dy, w, out=dx)
-            torch.mm(dy.T, x, out=dw)
-
-        total += times * best_seconds(three, 3 * REPEATS)
+        three = [(x, w.T, y), (dy, w, dx), (dy.T, x, dw)]
+        total += times * best_seconds(partial(_multiply, three), 3 * REPEATS)
     return total * 1000
+
+
+def _multiply(products: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> None:
+    for a, b, out in products:
+        torch.mm(a, b, out=out)
 
 
 def copy_gb_s(n_bytes: int) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from rungwise.bench import limits
-from rungwise.bench.machine import MemoryWatch, peak_mb
+from rungwise.bench.machine import MemoryWatch, childrens_seconds
 from rungwise.config import EngineConfig, ModelConfig, get_protocol
 from rungwise.data import words
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
@@ -28,7 +28,7 @@ from rungwise.experiment.local_pool import end_with_parent
 from rungwise.inference.sample import generate
 from rungwise.ladder import get_rung
 from rungwise.model.transformer import Transformer
-from rungwise.util.machine import cores
+from rungwise.util.machine import cores, peak_memory
 
 PROTOCOL = "makemore"
 """Both other projects feed a start token and score every character."""
@@ -128,11 +128,12 @@ class Workers:
         seconds, self.mean_length = self.pools[0].submit(_names, self.data, n).result()
         return n / seconds
 
-    def limits(self, m: ModelConfig, work: limits.Work) -> dict[str, float]:
+    def limits(self, m: ModelConfig, work: limits.Work) -> dict[str, float | None]:
         """The limits, measured in one worker: its one thread."""
         first = self.pools[0]
         state = sum(p.numel() for p in Transformer(m).parameters()) * 4 * 4  # parameters, gradient, two moments
         return {
+            "multiply_add_peak_gflops": first.submit(limits.multiply_add_peak_gflops).result(),
             "sgemm_peak_gflops": first.submit(limits.peak_gflops).result(),
             "products_ms": first.submit(limits.products_ms, work, m).result(),
             "copy_memory_gb_s": first.submit(limits.copy_gb_s, 1 << 27).result(),
@@ -141,8 +142,9 @@ class Workers:
         }
 
     def peak_mb(self) -> list[float]:
-        """The most that each worker ever held."""
-        return [pool.submit(peak_mb).result() for pool in self.pools]
+        """The most that each worker ever held; nothing where the system does not tell."""
+        held = [pool.submit(peak_memory).result() for pool in self.pools]
+        return [round(of_one / 2**20, 1) for of_one in held if of_one]
 
 
 # ------------------------------------------------------------------------------------------------ as the user does
@@ -152,10 +154,9 @@ def help_seconds(times: int) -> float:
     """CPU seconds of `rungwise --help`, median."""
     found = []
     for _ in range(times):
-        before = os.times()
+        before = childrens_seconds()
         subprocess.run([sys.executable, "-m", "rungwise", "--help"], check=True, capture_output=True)
-        after = os.times()
-        found.append(sum(getattr(after, k) - getattr(before, k) for k in ("children_user", "children_system")))
+        found.append(childrens_seconds() - before)
     return statistics.median(found)
 
 

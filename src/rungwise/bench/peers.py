@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rungwise.bench.machine import childrens_seconds
 from rungwise.data.words import WordList
 from rungwise.errors import UserError
 
@@ -54,7 +55,7 @@ def require(folder: Path, file: str, flag: str) -> None:
 
 def write_words(listed: WordList, path: Path) -> None:
     """A word a line, as both projects read them."""
-    path.write_text("".join(f"{word}\n" for word in listed), encoding="utf-8")
+    path.write_text("".join(f"{word}\n" for word in listed), encoding="utf-8", newline="\n")
 
 
 # ------------------------------------------------------------------------------------------------ makemore
@@ -167,11 +168,10 @@ class MicrogptC:
             for folder in folders:
                 folder.mkdir()
                 write_words(self.words, folder / "c_names.txt")
-            before, began = os.times(), time.perf_counter()
+            before, began = childrens_seconds(), time.perf_counter()
             with ThreadPoolExecutor(self.processes) as pool:
                 printed = list(pool.map(partial(run, [self.aside / "build" / "c_names_demo"]), folders))
-            wall, after = time.perf_counter() - began, os.times()
-        cpu = sum(getattr(after, kind) - getattr(before, kind) for kind in ("children_user", "children_system"))
+            wall, cpu = time.perf_counter() - began, childrens_seconds() - before
         waits = max(1.0, wall * self.processes / cpu)
         self.n_params = int(numbers(r"num params: (\d+)", printed[0], "microgpt-c")[0])
         self.mean_length = statistics.mean(map(len, re.findall(r"^sample +\d+: (.*)$", printed[0], re.MULTILINE)))

@@ -81,13 +81,18 @@ def _training(bench: dict[str, Any]) -> list[str]:
 def _limits(bench: dict[str, Any]) -> list[str]:
     work, limits = bench["work"], bench["limits"]
     ms = median(bench["measured"]["rungwise"]["scaled_1"])
-    least = work["mflop"] / limits["sgemm_peak_gflops"]
+    core = limits.get("multiply_add_peak_gflops")  # older measurements, and those without the native engine, have none
+    peak, of_what = (
+        core or limits["sgemm_peak_gflops"],
+        "the core's multiply-add peak" if core else "torch's sgemm peak",
+    )
+    least = work["mflop"] / peak
     state_ms = limits["state_mb"] * 7 / 4 * 2**20 / limits["copy_state_gb_s"] / 1e6  # 4 read, 3 written of 4 arrays
     return [
         "Limits of that step of one seed, one thread",
         f"  arithmetic: {work['mflop']:,.0f} MFLOP of products over the {work['rows']:.0f} distinct beginnings of "
         f"{work['tokens']:.0f} real tokens",
-        f"    at torch's sgemm peak ({limits['sgemm_peak_gflops']:.0f} GFLOP/s, 1024 x 1024): {least:.2f} ms; we reach "
+        f"    at {of_what} ({peak:.0f} GFLOP/s{'' if core else ', 1024 x 1024'}): {least:.2f} ms; we reach "
         f"{least / ms:.0%} of it",
         f"    torch's sgemm on these very products, without attention's: {limits['products_ms']:.2f} ms",
         f"  memory: a large copy moves {limits['copy_memory_gb_s']:.0f} GB/s, one of the size of parameters, gradient "
@@ -99,14 +104,14 @@ def _limits(bench: dict[str, Any]) -> list[str]:
 def _rest(bench: dict[str, Any]) -> list[str]:
     climb, names = bench["climb"], bench["measured"]["rungwise"]["names"]
     whole = "estimated from its steps' speed" if climb["estimated"] else "measured"
-    peak = climb["peak_memory_mb"]
+    peak, workers = climb["peak_memory_mb"], bench["workers_peak_mb"]
     return [
         f"Generation: {about(names, 0)} names a second, {bench['mean_length']['rungwise']:.1f} characters each",
         f"Start-up: rungwise --help {bench['help_cpu_seconds']:.2f} s of CPU; first step done after "
         f"{bench['first_step_seconds']:.1f} s",
         f"Climb of {climb['rungs']}, {climb['seeds']} seeds: {climb['seconds_of_a_whole_climb']:.0f} s ({whole}); peak "
         f"memory {f'{peak:,.0f} MB, all processes together' if peak else 'not known on this system'}",
-        f"Memory of a training process: {max(bench['workers_peak_mb']):,.0f} MB at most",
+        *([f"Memory of a training process: {max(workers):,.0f} MB at most"] if workers else []),
     ]
 
 

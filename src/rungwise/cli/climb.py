@@ -18,11 +18,11 @@ from rich.text import Text
 
 from rungwise.analysis.evidence import Measured, read
 from rungwise.analysis.stats import paired, summary
-from rungwise.analysis.tables import rows, show
+from rungwise.analysis.tables import WORDS_HEADER, rows, show, word_rows
 from rungwise.analysis.verdicts import LITTLE
-from rungwise.cli.flags import reading
+from rungwise.cli.flags import configured
 from rungwise.cli.options import ClimbCommand, OfNewList
-from rungwise.config import EngineConfig, WordStart, get_protocol, rules
+from rungwise.config import EngineConfig, ListConfig, WordStart, get_protocol, rules
 from rungwise.data import words
 from rungwise.data.known_words import LEGEND, OF_A_SPLIT, marked
 from rungwise.errors import UserError
@@ -48,24 +48,24 @@ N_WORDS = 20
 
 def climb(request: ClimbCommand) -> None:
     """Climb and show: on standard output, or on standard error beside --json's lines."""
-    console = Console(stderr=request.json, soft_wrap=True, highlight=False)
+    console = Console(stderr=request.json, soft_wrap=True, highlight=False, markup=False, emoji=False)  # words are text
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
+    from rungwise.engine.select import describe_engine  # torch: only where something is trained
 
     rungs, plan, out = prepare(request)
     tokens = plan.words.vocabulary.tokens
-    console.print(words.describe(plan.words, plan.parts), markup=False)
+    engines = " and ".join(dict.fromkeys(describe_engine(plan.how, rung.model.family) for rung in plan.rungs))
+    console.print(words.describe(plan.words, plan.parts))
     console.print(
         f"Protocol {plan.protocol.name}: {tokens.say(plan.protocol.scored)} are scored. Losses are nats a "
         f"{tokens.unit}, exact over the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % "
-        f"CI; the step is the paired change in test loss. Engine {describe_engine(plan.how)}.",
-        markup=False,
+        f"CI; the step is the paired change in test loss. Engine {engines}."
     )
     if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
-        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.", markup=False)
+        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
     for line in remarks(plan, len(plan.parts.train)):
-        console.print(line, markup=False)
+        console.print(line)
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan, out)
     address = (request.address or "auto") if request.on == "ray" else None
     with screen:
@@ -79,8 +79,10 @@ def climb(request: ClimbCommand) -> None:
     if request.tune:
         console.print(tuning_table(rungs, results))
     show_samples(console, rungs, results)
-    if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
-        console.print(line, markup=False)
+    if judged := word_rows(rungs, results):
+        console.print(word_table(judged))
+    if "torch" in engines and (line := compiled_line(results)):
+        console.print(line)
     write_documents(plan, out, len(results), screen.elapsed, console)
     if request.json:
         for result in results:
@@ -152,7 +154,7 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
     if request.tune:
         measured |= {rung.name: rung for rung in tune.variants(rungs)}
     how = EngineConfig.from_dict({name: getattr(request, name) for name in EngineConfig.fields()}, "command line")
-    listed = words.load(reading(request, request.data))
+    listed = words.load(configured(ListConfig, request))
     steps = f"-{request.steps}" if request.steps else ""
     name = "-".join([Path(listed.name).stem.replace(" ", "-"), *([request.column] if request.column else [])])
     out = request.out or Path("runs") / local(f"{name}-{protocol.name}{steps}".replace("/", "-"))
@@ -181,9 +183,9 @@ def remarks(plan: Experiment, n_words: int) -> list[str]:
 
 def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
     """The ladder, and below it the n-gram baselines; a rung that still trains says how many seeds are there."""
-    groups = by_rung(r for r in results if r.seed in plan.seeds)
-    shown = [rung for rung in plan.rungs if not tune.is_variant(rung.name)]
-    ladder = rows(shown, [r for group in groups.values() for r in group])
+    results = [r for r in results if r.seed in plan.seeds]
+    groups = by_rung(results)
+    ladder = rows([rung for rung in plan.rungs if not tune.is_variant(rung.name)], results)
     article = ["article"] * any(row.published for row in ladder)  # its figures, where they can be compared
     found = _table("rung", "parameters", *article, "train", "test", "step", left=1)
     for row in ladder:
@@ -246,17 +248,23 @@ def _table(*names: str, left: int) -> Table:
 
 
 def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Result]) -> None:
-    """Ten words of each rung's first seed. As text: words may hold anything, markup too."""
+    """Ten words of each rung's first seed."""
     groups = by_rung(results)
     width = max(len(rung.title) for rung in rungs)
-    console.print(f"Ten words of each (seed 0; {LEGEND}):", markup=False)
+    console.print(f"Ten words of each (seed 0; {LEGEND}):")
     for rung in rungs:
         if rung.name in groups:
             drawn = groups[rung.name][0].detail.get("samples", [])
-            console.print(
-                f"{rung.title:{width}}  " + " ".join(marked(text, OF_A_SPLIT.get(tag, tag)) for text, tag in drawn),
-                markup=False,
-            )
+            shown = " ".join(marked(text, OF_A_SPLIT.get(tag, tag)) for text, tag in drawn)
+            console.print(f"{rung.title:{width}}  {shown}")
+
+
+def word_table(judged: Sequence[tuple[str, ...]]) -> Table:
+    """What the words are like: shares of distinct and new ones, and bits between 3-grams (tables.WORDS_CAPTION)."""
+    found = _table(*WORDS_HEADER, left=1)
+    for row in judged:
+        found.add_row(*row)
+    return found
 
 
 class PlainScreen:
@@ -275,20 +283,20 @@ class PlainScreen:
         return time.monotonic() - self.began
 
     def report(self, progress: Progress) -> None:
-        groups = by_rung(r for r in progress.done if r.seed in self.plan.seeds)
+        done = [r for r in progress.done if r.seed in self.plan.seeds]
+        groups = by_rung(done)
         for rung in self.plan.rungs:
             if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
                 self.shown.add(rung.name)
-                row = rows([rung], [r for group in groups.values() for r in group])[0]
-                train, test, step = row.cells()[-3:]
-                self.say(f"{row.rung.title}: train {train}, test {test}{f', step {step}' if step else ''}")
+                train, test, step = rows([rung], done)[0].cells()[-3:]
+                self.say(f"{rung.title}: train {train}, test {test}{f', step {step}' if step else ''}")
                 self.last = time.monotonic()
         if time.monotonic() - self.last >= PLAIN_EVERY and progress.seconds_left is not None:
             self.last = time.monotonic()
             self.say(f"{progress.share:.0%} done, {duration(progress.seconds_left)} left")
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        self.console.print(line)
         sys.stdout.flush()
 
 

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rungwise.cli.flags import changed, reading
+from rungwise.cli.flags import changed, configured
 from rungwise.cli.options import EvalCommand
+from rungwise.config import ListConfig
 from rungwise.data import words
 from rungwise.errors import UserError
 from rungwise.experiment.folders import run_of
 from rungwise.inference.evaluate import Assessment, assess
+from rungwise.inference.guesses import Guesses, finite, guess_numbers
 from rungwise.training.run_dir import load
 from rungwise.util import hints
 
@@ -20,9 +22,8 @@ from rungwise.util import hints
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
     run = load(run_of(options.run_dir), options.weights)
-    own, source = run.info.get("list"), reading(options, options.list)
-    if isinstance(own, dict) and own.get("lowercase") is True:
-        source = source.replace(lowercase=True)
+    source = configured(ListConfig, options, data=options.list)
+    source = source.replace(lowercase=options.lowercase or run.lowercase)
     if (given := run.protocol.given) is not None:
         if source.column is None:
             raise UserError(
@@ -32,9 +33,12 @@ def evaluate(options: EvalCommand) -> None:
         source = source.replace(condition=given)
     listed = words.load(source, run.vocabulary.tokens)
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
-    summary = found.summary(run.protocol, listed)
+    summary, guesses = found.summary(run.protocol, listed), None
+    if options.guess_number:
+        guesses = guess_numbers(found, run.model, run.vocabulary, run.sampled_firsts)
+        summary["guess_numbers"] = guesses.summary()
     if options.words:
-        for line in _lines(found, options.json):
+        for line in _lines(found, guesses, options.json):
             sys.stdout.write(line + "\n")
     for line in [json.dumps(summary, ensure_ascii=False)] if options.json else _told(summary):
         print(line, file=sys.stderr if options.words else sys.stdout)
@@ -43,14 +47,20 @@ def evaluate(options: EvalCommand) -> None:
         print(f"Word by word: {hints.command('eval', options.run_dir, options.list, '--words', *how)}")
 
 
-def _lines(found: Assessment, as_json: bool) -> Iterator[str]:
-    """Nats of each word, and nats a symbol, in the list's order."""
+def _lines(found: Assessment, guesses: Guesses | None, as_json: bool) -> Iterator[str]:
+    """Nats of each word, nats a symbol, and its guess number where it was asked for, in the list's order."""
     each = found.words.vocabulary.tokens.say("nats_per_character")
+    columns = {"nats": found.scores.words, each: found.scores.words / found.scores.lengths}
+    if guesses:
+        columns |= {"guess_number": guesses.number, "guess_number_error": guesses.error}
     if not as_json:
-        yield f"nats\t{each}\tword"
-    for word, nats, n in zip(found.words, found.scores.words.tolist(), found.scores.lengths.tolist(), strict=True):
-        value = {"word": word, "nats": round(nats, 5), each: round(nats / n, 5)}
-        yield json.dumps(value, ensure_ascii=False) if as_json else f"{nats:.5f}\t{nats / n:.5f}\t{word}"
+        yield "\t".join([*columns, "word"])
+    for word, *values in zip(found.words, *(column.tolist() for column in columns.values()), strict=True):
+        if as_json:
+            named = {name: finite(value, 5) for name, value in zip(columns, values, strict=True)}
+            yield json.dumps({"word": word, **named}, ensure_ascii=False)
+        else:
+            yield "\t".join([*(f"{value:.5f}" for value in values), word])
 
 
 def _large(value: float | None, digits: int) -> str:
@@ -86,5 +96,11 @@ def _told(s: dict[str, Any]) -> Iterator[str]:
         parts = (f"{value} {p[f'nats_per_{unit}']:.4f} ({p['words']:,} words)" for value, p in by_condition.items())
         yield f"Nats a {unit} by condition: {', '.join(parts)}"
     yield f"{s['accuracy']:.1%} of {unit}s are the model's first guess"
+    if guesses := s.get("guess_numbers"):
+        number, error = guesses["median"]
+        shown = "more than the model writes" if number is None else f"{number:,.0f} (standard error {error:,.0f})"
+        yield f"Guesses in the model's order, from {guesses['draws']:,} draws: half of the words need at most {shown}"
+        shares = (f"{float(most):,.0f}: {share:.1%}" for most, share in guesses["guessed_within"].items())
+        yield f"Words guessed within {', '.join(shares)}"
     for title, key in (("Most likely", "most_likely"), ("Least likely", "least_likely")):
         yield f"{title} (nats a {unit}): " + "  ".join(f"{word} {nats:.2f}" for word, nats in s[key])

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from rungwise.config import ListConfig
+from rungwise.config import Config
 from rungwise.config.settings import KINDS, fields
 
 
@@ -76,12 +76,9 @@ def with_values(arguments: list[str]) -> list[str]:
     return found
 
 
-READING = set(ListConfig.fields()) - {"data"}
-
-
-def reading(options: Any, data: str) -> ListConfig:
-    """A list of words, and how the flags say to read it."""
-    return ListConfig(data, **{name: value for name, value in vars(options).items() if name in READING})
+def configured(kind: type[Config], options: Any, **others: Any) -> Any:
+    """A configuration of the options of the same names, and of others; of what no option says, the default."""
+    return kind(**{name: value for name, value in vars(options).items() if name in kind.fields()} | others)
 
 
 def given(*flag_values: Any) -> dict[str, Any]:

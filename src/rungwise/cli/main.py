@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "sample": (options.SampleCommand, "rungwise.cli.sample:sample"),
     "eval": (options.EvalCommand, "rungwise.cli.evaluate:evaluate"),
     "data": (options.DataCommand, "rungwise.cli.data:data"),
+    "judge": (options.JudgeCommand, "rungwise.cli.judge:judge"),
     "report": (options.ReportCommand, "rungwise.cli.report:report"),
     "ladder": (options.LadderCommand, "rungwise.cli.ladder:ladder"),
     "play": (options.PlayCommand, "rungwise.cli.play:play"),
@@ -109,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if stream is None:  # closed by who called us (>&-): there is nobody to tell
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):  # words hold any character; a terminal shows what it can
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace", newline="\n")  # on Windows, too
     try:
         run(parse(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

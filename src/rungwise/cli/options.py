@@ -55,7 +55,8 @@ class ClimbCommand(OfNewList):
     data: str = "auto"
     """Word list: a file, - (standard input), given-names, names (the article's), or auto (names if it can be had)."""
     rungs: str = "article"
-    """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, everything."""
+    """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, families,
+    everything."""
     seeds: int = 3
     """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
     steps: int | None = None
@@ -155,6 +156,24 @@ class SampleCommand(OfRun):
     """No word twice."""
     new_only: bool = False
     """No word of its list (kept as 64-bit hashes: of n words, a new one is taken for listed in n of 2^64 cases)."""
+    top: int = 0
+    """Print the so many most probable words in order, instead of drawing (0: draw)."""
+    suffix: str = ""
+    """What every word ends with."""
+    contains: str = ""
+    """What every word has in it."""
+    pattern: str | None = None
+    """A regular expression that every word matches as a whole (needs interegular)."""
+    length: str | None = None
+    """Characters of a word: 5, or 4-8."""
+    exclude: Path | None = None
+    """A list of words that are not wanted."""
+    unlike: Path | None = None
+    """A list that words keep away from, by --edits (needs RapidFuzz)."""
+    edits: int = 2
+    """Fewest edits (letters changed, added or left out) from any word of --unlike."""
+    like_lengths: Path | None = None
+    """A list: words are as long as its words are, and each length comes as often."""
     json: bool = False
     """A JSON object a line: word, log_likelihood (nats, of the whole word), new."""
 
@@ -172,6 +191,8 @@ class EvalCommand(OfList, OfRun):
     """A file, - (standard input), given-names, names or auto."""
     words: bool = False
     """A line a word (nats, nats a character, word) on standard output, and the summary on standard error."""
+    guess_number: bool = False
+    """Also estimate how many guesses each word needs, the model's most probable words tried first."""
     json: bool = False
     """JSON instead of text."""
 
@@ -189,6 +210,32 @@ class DataCommand(OfNewList):
     """One JSON object instead of text."""
     counts: bool = True
     """Fit n-gram baselines, the losses to beat, under protocol strict (a minute or so for millions of words)."""
+
+
+@dataclass
+class JudgeCommand(OfList):
+    """Judge generated words, whoever generated them: new, varied, like the list?
+
+    Beside each figure stands the same of real held-out words.
+
+    That is what a perfect generator would get.
+    """
+
+    list: Positional[str]
+    """The list that the words should be like: a file, - (standard input), given-names, names or auto."""
+    samples: Positional[str]
+    """Generated words, one a line, repeats included: a file, or - (standard input)."""
+    protocol: str = "strict"
+    """How LIST is divided into training and held-out words: as `rungwise train` with this protocol divides it."""
+    valid: str | None = None
+    """A rule for words: regex:PATTERN (the whole word), python:MODULE.FUNCTION (of a word: true or false), or smiles
+    (molecules; adds the figures of MOSES; needs RDKit)."""
+    seed: int = 0
+    """Of what is drawn at random: words to compare, and the bootstrap."""
+    out: Path | None = None
+    """Write the figures as a page (HTML) with plots to this file."""
+    json: bool = False
+    """One JSON object instead of text."""
 
 
 @dataclass

@@ -4,38 +4,67 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 
+from rungwise.cli.flags import configured
 from rungwise.cli.options import SampleCommand
+from rungwise.config import ListConfig
+from rungwise.data import words as lists
+from rungwise.errors import UserError
 from rungwise.experiment.folders import run_of
+from rungwise.inference.automaton import combined, pattern
+from rungwise.inference.constrained import draw
+from rungwise.inference.prefix_tree import Drawer
+from rungwise.inference.ranked import most_probable
 from rungwise.inference.sample import Sampling, Word, generate
-from rungwise.training.run_dir import load
+from rungwise.inference.wanted import Wanted, rules_of
+from rungwise.training.run_dir import Run, load
 from rungwise.util.files import portable
 
 
 def sample(options: SampleCommand) -> None:
-    sampling = Sampling(
-        options.temperature,
-        options.top_k,
-        options.top_p,
-        portable(options.prefix),
-        options.max_length,
-        options.unique,
-        options.new_only,
-        None if options.given is None else portable(options.given),
-    )
+    given = None if options.given is None else portable(options.given)
+    sampling = configured(Sampling, options, prefix=portable(options.prefix), given=given)
+    for name in ("n", "top"):
+        if (value := getattr(options, name)) < 0:
+            raise UserError(f"{name} must be at least 0, but is {value}.")
     run = load(run_of(options.run_dir), options.weights)
-    known = run.known if options.json or options.new_only else None
-    first_scored = run.word_start.first_scored
-    words = generate(
-        run.model, run.vocabulary, options.n, run.sampled_firsts, sampling, options.seed, known, first_scored
-    )
-    printed = 0
-    for printed, word in enumerate(words, 1):  # noqa: B007
+    asked, printed = options.top or options.n, 0
+    for printed, word in enumerate(_words(options, sampling, run), 1):  # noqa: B007
         sys.stdout.write((_as_json(word) if options.json else word.text) + "\n")
-    if printed < options.n:
+    if printed < asked:
         kind = " and ".join(name for name, on in (("distinct", options.unique), ("new", options.new_only)) if on)
         kind = f"{kind} words" if kind else "words"
-        print(f"Only {printed:,} of {options.n:,} {kind} came; the model hardly gives any more.", file=sys.stderr)
+        print(f"Only {printed:,} of {asked:,} {kind} came; the model hardly gives any more.", file=sys.stderr)
+
+
+def _words(options: SampleCommand, sampling: Sampling, run: Run) -> Iterable[Word]:
+    known = run.known if options.json or options.new_only else None
+    if options.new_only and known is None:
+        raise UserError("This run keeps no list of its words, so new ones cannot be told: leave out --new-only.")
+    wanted, firsts, scored = _wanted(options, run.lowercase), run.sampled_firsts, run.word_start.first_scored
+    if not options.top and wanted == Wanted(edits=options.edits):
+        return generate(run.model, run.vocabulary, options.n, firsts, sampling, options.seed, known, scored)
+    drawer = Drawer(run.model, run.vocabulary, firsts, sampling, options.seed, scored)
+    if wanted.pattern is not None and combined([pattern(wanted.pattern)], run.vocabulary.characters).accepts_all:
+        print(f"--pattern {wanted.pattern!r} matches every word: it asks for nothing.", file=sys.stderr)
+    if not options.top:
+        return draw(drawer, wanted, options.n, options.seed, known)
+    plain = SampleCommand(run_dir=options.run_dir)
+    for name in ("n", "temperature", "top_k", "top_p", "like_lengths"):
+        if getattr(options, name) != getattr(plain, name):
+            raise UserError(f"--top gives the model's own order: leave out --{name.replace('_', '-')}.")
+    return most_probable(drawer, rules_of(wanted, drawer, known), options.top, known)
+
+
+def _wanted(options: SampleCommand, lowercase: bool) -> Wanted:
+    """What is asked for of every word, its lists read as the run's own was."""
+    exclude, unlike, like = (
+        () if path is None else tuple(lists.load(ListConfig(str(path), lowercase=lowercase)))
+        for path in (options.exclude, options.unlike, options.like_lengths)
+    )
+    texts = (portable(options.suffix), portable(options.contains), options.pattern, options.length)
+    return Wanted(*texts, exclude, unlike, options.edits, tuple(map(len, like)))
 
 
 def _as_json(word: Word) -> str:

@@ -6,7 +6,7 @@ errors alone; no torch.
 """
 
 from rungwise.config.fields import Config
-from rungwise.config.model import MLP, ModelConfig, Norm, Position, dropout_steps
+from rungwise.config.model import MLP, Family, ModelConfig, Norm, Position, dropout_steps
 from rungwise.config.protocol import PROTOCOLS, Protocol, WordStart, get_protocol
 from rungwise.config.run import Compile, Device, EngineConfig, ListConfig, Precision, RunConfig
 from rungwise.config.train import Batching, Schedule, TrainConfig
@@ -19,6 +19,7 @@ __all__ = [
     "Config",
     "Device",
     "EngineConfig",
+    "Family",
     "ListConfig",
     "ModelConfig",
     "Norm",

@@ -11,6 +11,7 @@ from rungwise.errors import UserError
 MLP = Literal["none", "relu", "gelu", "swiglu"]
 Norm = Literal["none", "layernorm", "rmsnorm"]
 Position = Literal["none", "learned", "rope"]
+Family = Literal["transformer", "bigram", "bow", "mlp", "rnn", "gru", "lstm", "conv", "mingru"]
 
 
 def dropout_steps(p: float) -> int:
@@ -55,13 +56,18 @@ class ModelConfig(Config):
     """The last linear layer's weight is the embedding."""
     dropout: float = 0.2
     """Share that training drops, of attention's weights and of what attention and MLP add to the stream."""
+    family: Family = "transformer"
+    """What mixes the places of a word: attention, or in its place nothing (bigram), the mean (bow), a layer over the
+    last characters (mlp), a state (rnn, gru, lstm, mingru) or convolutions (conv). n_head and rope are attention's."""
+    reach: int = 8
+    """Characters that family mlp looks at, the last one included."""
 
     def __post_init__(self) -> None:
         self._require("vocab_size", self.vocab_size >= 3, "at least 3 (PAD, END and a character)")
-        for field in ("block_size", "n_layer", "n_head", "n_embd", "mlp_ratio"):
+        for field in ("block_size", "n_layer", "n_head", "n_embd", "mlp_ratio", "reach"):
             self._require(field, getattr(self, field) >= 1, "at least 1")
         self._require("n_layer", self.n_layer <= 1_000, "at most 1,000")
-        for field, choices in (("mlp", MLP), ("norm", Norm), ("position", Position)):
+        for field, choices in (("family", Family), ("mlp", MLP), ("norm", Norm), ("position", Position)):
             self._require_choice(field, choices)
         below = 0 <= self.dropout < 1 and dropout_steps(self.dropout) < 65536
         self._require("dropout", below, "at least 0 and below 1 (after rounding to 1/65536, the step of masks)")
@@ -76,8 +82,10 @@ class ModelConfig(Config):
                 f"final_norm and tie_embeddings need a head that reads n_embd = {self.n_embd}; without a projection it "
                 f"reads n_head * head_size = {self.output_width}."
             )
-        if self.position == "rope" and self.head_width % 2:
+        if self.position == "rope" and self.family == "transformer" and self.head_width % 2:
             raise UserError(f"RoPE rotates pairs: the head size must be even, but is {self.head_width}.")
+        if self.family in ("bow", "bigram") and self.attention_width != self.n_embd:
+            raise UserError(f"Family {self.family} has the width of the stream: leave head_size out.")
         if not self.projection and self.attention_width != self.n_embd and self.needs_n_embd_after_attention:
             raise UserError(
                 f"Without a projection, n_head * head_size = {self.attention_width} must be n_embd = {self.n_embd} "

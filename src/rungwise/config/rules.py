@@ -50,8 +50,11 @@ def changes(before: TrainConfig, after: TrainConfig, given: Collection[str]) -> 
     ]
 
 
-def remarks(model: ModelConfig, train: TrainConfig, run: RunConfig, n_words: int, given: Collection[str]) -> list[str]:
-    """A line for each field that can be meant, but has no effect, or another than one may think."""
+def remarks(
+    before: TrainConfig, model: ModelConfig, train: TrainConfig, run: RunConfig, n_words: int, given: Collection[str]
+) -> list[str]:
+    """A line for each field that was fitted (`before`: the rung's training), or has no effect, or another than one may
+    think. `n_words`: training words."""
     n = run.evaluations(train.steps)
     needs = {
         "warmup_steps": ("schedule=cosine", train.schedule == "cosine"),
@@ -74,7 +77,7 @@ def remarks(model: ModelConfig, train: TrainConfig, run: RunConfig, n_words: int
         lines.append(f"patience={run.patience} cannot stop this run: it has {n} evaluation{'s' * (n > 1)}.")
     if model.dropout and not dropout_steps(model.dropout):
         lines.append(f"dropout={model.dropout:g} drops nothing: it is less than half of 1/65536, the step of masks.")
-    return lines + batches(train, n_words)
+    return [*changes(before, train, given), *lines, *batches(train, n_words)]
 
 
 def batches(train: TrainConfig, n_words: int) -> list[str]:

@@ -13,6 +13,7 @@ Precision = Literal["fp32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 
 
+MOST_THREADS = 1024
 EVALUATIONS = 20
 """Evaluations of a run, where eval_every does not say."""
 
@@ -53,7 +54,8 @@ class EngineConfig(Config):
     device: Device = "auto"
     """Of engine torch: auto (a GPU where torch has one), cpu or cuda."""
     precision: Precision = "fp32"
-    """fp32, or bf16: the forward pass in bfloat16 where PyTorch's autocast finds it safe, weights in fp32."""
+    """fp32, or bf16: in engine torch the forward pass in bfloat16 where PyTorch's autocast finds it safe, in engine
+    native the matrix products where the CPU has them; weights in fp32."""
     compile: Compile = "auto"
     """torch.compile for engine torch: on, off, or auto, where the run is long enough to earn its warm-up back."""
 
@@ -73,6 +75,9 @@ class RunConfig(EngineConfig):
     """What is scored on which words: article, makemore or strict."""
     seed: int = 0
     """Fixes initialisation, batches and dropout."""
+    threads: int = 0
+    """Threads that take a step together; 0: a core each, or one alone where that is faster. Engine native gives the
+    same bits in any number."""
     accumulate: int = 1
     """Parts in which each process takes its share of a batch, one after the other: less memory, the same step."""
     eval_every: int = 0
@@ -84,8 +89,9 @@ class RunConfig(EngineConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in ("eval_every", "patience", "save_every"):
+        for field in ("eval_every", "patience", "save_every", "threads"):
             self._require(field, getattr(self, field) >= 0, "at least 0")
+        self._require("threads", self.threads <= MOST_THREADS, f"at most {MOST_THREADS}")
         self._require("accumulate", self.accumulate >= 1, "at least 1")
 
     def interval(self, steps: int) -> int:

@@ -17,6 +17,7 @@ from rungwise.config import (
     Compile,
     Config,
     Device,
+    Family,
     ListConfig,
     ModelConfig,
     Norm,
@@ -94,13 +95,6 @@ class Settings:
         except UserError as error:
             raise UserError(f"{self.where}: {error}") from None
 
-    def remarks(self, before: TrainConfig, model: ModelConfig, train: TrainConfig, n_words: int) -> list[str]:
-        """What is to be told of `model_and_train`'s two, on so many training words; `before`: the rung's training."""
-        return [
-            *rules.changes(before, train, self.changes),
-            *rules.remarks(model, train, self.run, n_words, self.changes),
-        ]
-
 
 EXPORTABLE = {"final_norm": True, "head_bias": False}
 """What the article's final recipe lacks so that a class of transformers holds the model (export/homes.py)."""
@@ -157,6 +151,8 @@ class Fields(TypedDict, total=False):
     head_bias: bool
     tie_embeddings: bool
     dropout: float
+    family: Family
+    reach: int
     steps: int
     batch_size: int
     learning_rate: float

@@ -54,12 +54,9 @@ class Dataset(Interface):
         """What the distributed engine reads."""
         ...
 
-    def validation_tape(self, start: WordStart) -> Tape | None:
-        """The validation words of an evaluation; None where the protocol has none."""
-        ...
-
-    def scored_tape(self, part: str, start: WordStart) -> Tape | None:
-        """The words of a part, "train", "validation" or "test", that are scored at the end; None where it is empty."""
+    def scored_tape(self, part: str, start: WordStart, most: int | None = None) -> Tape | None:
+        """The words of a part, "train", "validation" or "test", that are scored; None where it is empty. `most`: so
+        many at most; None: as many as at the end of a run."""
         ...
 
     def save(self, out: Path) -> None:
@@ -88,14 +85,8 @@ class ListDataset:
     def batches(self, config: TrainConfig, seed: int) -> Source:
         return Drawn(self.train_tape, config, seed)
 
-    def validation_tape(self, start: WordStart) -> Tape | None:
-        return self._tape(self.parts.validation[:EVALUATION_WORDS], start)
-
-    def scored_tape(self, part: str, start: WordStart) -> Tape | None:
-        indices = getattr(self.parts, part)
-        return self._tape(indices[:SCORED_TRAIN_WORDS] if part == "train" else indices, start)
-
-    def _tape(self, indices: np.ndarray, start: WordStart) -> Tape | None:
+    def scored_tape(self, part: str, start: WordStart, most: int | None = None) -> Tape | None:
+        indices = getattr(self.parts, part)[: most or (SCORED_TRAIN_WORDS if part == "train" else None)]
         return Tape.of(self.listed, indices, start) if len(indices) else None
 
     def save(self, out: Path) -> None:
@@ -137,26 +128,16 @@ class ShardedDataset:
     def batches(self, config: TrainConfig, seed: int) -> Source:
         return ShardStream(self.shards, config.batch_size, seed)
 
-    def validation_tape(self, start: WordStart) -> Tape | None:
-        return self._tape("validation", start, EVALUATION_WORDS)
-
-    def scored_tape(self, part: str, start: WordStart) -> Tape | None:
-        return self._tape(part, start, None)
-
-    def _tape(self, part: str, start: WordStart, most: int | None) -> Tape:
+    def scored_tape(self, part: str, start: WordStart, most: int | None = None) -> Tape:
         listed = self.held_out[part]
         return Tape.of(listed, np.arange(len(listed))[:most], start)
 
     def save(self, out: Path) -> None:
         write_json(out / SHARDS, self.shards.to_dict())
-        write_tensors(
-            out / HELD_OUT,
-            {
-                f"{part}/{name}": getattr(listed, name)
-                for part, listed in self.held_out.items()
-                for name in ("codes", "offsets")
-            },
-        )
+        tensors = {}
+        for part, listed in self.held_out.items():
+            tensors |= {f"{part}/codes": listed.codes, f"{part}/offsets": listed.offsets}
+        write_tensors(out / HELD_OUT, tensors)
 
     def description(self) -> dict[str, Any]:
         return {"shards": self.shards.to_dict()}

@@ -94,7 +94,4 @@ class KnownWords:
 
 def _holds(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """(wanted,) bool: is it among the sorted hashes?"""
-    if not len(hashes):
-        return np.zeros(len(wanted), dtype=bool)
-    at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-    return hashes[at] == wanted
+    return np.searchsorted(hashes, wanted) < np.searchsorted(hashes, wanted, "right")

@@ -11,10 +11,8 @@ remember all.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import glob
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from rungwise.config import ListConfig, get_protocol
+from rungwise.config import Config, ListConfig, get_protocol
+from rungwise.config.fields import check
 from rungwise.data.sources import BLOCK_BYTES, Block
 from rungwise.data.tokens import Tokens, code_points, texts
 from rungwise.data.words import Dropped, Vocabulary, WordList, clean, from_words
@@ -58,7 +57,7 @@ def are_meant(data: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Shards:
+class Shards(Config):
     """What is known of a list in shards after it was read once; JSON values only."""
 
     name: str
@@ -86,18 +85,9 @@ class Shards:
     """As Tokens.to_json() has it."""
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            told = json.dumps(dict(values), ensure_ascii=False).encode("utf-8", "replace")
-            found = TypeAdapter(cls).validate_json(told, strict=True)
-            return dataclasses.replace(found, name=values["name"], files=values["files"])  # as they are (config.py)
-        except ValidationError:
-            raise UserError(f"{where} is damaged, or of another version of rungwise.") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    def from_dict(cls, values: Mapping[str, Any], where: str = "shards") -> Self:
+        found: Self = check(cls, dict(values), where)
+        return found.replace(name=values["name"], files=values["files"])  # with bytes that are not UTF-8
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -69,15 +69,13 @@ def names_path(url: str = NAMES_URL, sha256: str = NAMES_SHA256, timeout: float 
 
     The SHA-256 is checked wherever it comes from; a file that differs is refused.
     """
-    if folder := os.environ.get("RUNGWISE_DATA_DIR"):
-        path = Path(folder) / "names.txt"
-        if path.is_file():
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-                raise UserError(
-                    f"{path} is not the article's list (SHA-256 differs); remove it, or give it as "
-                    f"{quoted('--data', path)}"
-                )
-            return path
+    folder = os.environ.get("RUNGWISE_DATA_DIR")
+    if folder and (path := Path(folder) / "names.txt").is_file():
+        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise UserError(
+                f"{path} is not the article's list (SHA-256 differs); remove it, or give it as {quoted('--data', path)}"
+            )
+        return path
     path = cached("names.txt")
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         content = _download(url, timeout)
@@ -112,7 +110,9 @@ def blocks(stream: IO[bytes], name: str, how: ListConfig, digest: Digest) -> Ite
 
     `digest` takes the bytes as they are read, unpacked: a list and the same list packed have one fingerprint.
     """
-    plain: Any = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore
+    plain: Any = stream
+    if not isinstance(plain, io.BufferedReader):
+        plain = io.BufferedReader(plain)
     columns = [portable(name) for name in (how.column, how.condition) if name is not None]
     begin = plain.peek(6)
     kind, unpack = next((how for magic, how in PACKED.items() if begin.startswith(magic)), ("", None))
@@ -132,10 +132,6 @@ def blocks(stream: IO[bytes], name: str, how: ListConfig, digest: Digest) -> Ite
             yield text.split("\n")
     except DAMAGE as error:
         raise UserError(f"{name} is a damaged {kind} file: {str(error).rstrip('.')}.") from None
-
-
-def _gzip(stream: io.BufferedReader, name: str) -> Any:
-    return gzip.GzipFile(fileobj=stream)
 
 
 def _xz(stream: io.BufferedReader, name: str) -> Any:
@@ -159,7 +155,7 @@ def _zip(stream: io.BufferedReader, name: str) -> Any:
 
 
 PACKED: dict[bytes, tuple[str, Callable[[io.BufferedReader, str], Any]]] = {
-    b"\x1f\x8b": ("gzip", _gzip),
+    b"\x1f\x8b": ("gzip", lambda stream, _: gzip.GzipFile(fileobj=stream)),
     b"\xfd7zXZ\0": ("xz", _xz),
     b"PK\x03\x04": ("zip", _zip),
 }
@@ -265,7 +261,7 @@ def _table(texts: Iterator[str], name: str, wanted: Sequence[str]) -> Iterator[B
 
     A row with more or fewer cells than the header is None: which of its cells is which, nobody knows, and a part of
     a cell must not pass for a word. A row of blank cells is a blank word, however many they are."""
-    first = next(texts, "").lstrip("\r\n")
+    first = next(filter(None, (text.lstrip("\r\n") for text in texts)), "")  # blank lines may stand before the header
     rows = _rows(chain([first], texts), _delimiter(first, comparable(wanted[0])))
     words: list[Any] = []
     try:

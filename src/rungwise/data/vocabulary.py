@@ -103,10 +103,11 @@ class Vocabulary:
         return "".join(characters)
 
     def decode_rows(self, ids: np.ndarray) -> list[str]:
-        """The words of (words, width) ids, each up to its one END; PAD is skipped, and what a word is given must be
-        left out. Many at a time, and fast."""
+        """The words of (words, width) ids, each up to its one END; PAD, and what they are given, are skipped. Many at a
+        time, and fast."""
+        ids = ids[(ids != PAD) & (ids < self.first_condition)]
         if not isinstance(self.characters, str):
             symbols = np.array(["", "\n", *self.characters], dtype=object)
-            return "".join(symbols[ids[ids != PAD]].tolist()).split("\n")[:-1]
+            return "".join(symbols[ids].tolist()).split("\n")[:-1]
         points = np.array([0, ord("\n"), *map(ord, self.characters)], dtype="<u4")  # no word holds a line break
-        return points[ids[ids != PAD]].tobytes().decode("utf-32-le").split("\n")[:-1]
+        return points[ids].tobytes().decode("utf-32-le").split("\n")[:-1]

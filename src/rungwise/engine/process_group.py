@@ -7,7 +7,6 @@ import datetime
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from rungwise.errors import UserError
+from rungwise.util.machine import STOPS, loopback
 
 TIMEOUT = datetime.timedelta(minutes=10)
 """A rank that answers nothing for so long is given up. One that dies is missed at once: its connections close."""
@@ -91,7 +91,7 @@ class World:
     def await_finish(self) -> None:
         """The other ranks: until rank 0 has written its last file, or cannot be waited for. torchrun ends all ranks as
         soon as one fails, at its very exit, too. Signals end this process again, while it waits in the store's C++."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
             signal.signal(number, signal.SIG_DFL)
         with contextlib.suppress(RuntimeError):
             self.store.get("finished")
@@ -102,8 +102,8 @@ class World:
             for rank in range(1, self.size):
                 if problem := self.store.get(f"answer/{rank}").decode().strip():
                     raise UserError(f"Rank {rank} cannot take part: {problem}")
-        if self.size == self.local_size:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+        if self.size == self.local_size and (interface := loopback()):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         # Its functions take the process group of the moment of import as a default, and would keep it for ever.
         import torch.distributed.nn.functional
 

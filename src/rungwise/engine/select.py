@@ -17,42 +17,42 @@ from rungwise.errors import UserError, closest
 from rungwise.model.cost import least_bytes, peak_bytes
 
 
-def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None) -> str:
+def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None, family: str = "transformer") -> str:
     """The name of the engine that is asked for; what it cannot do is a UserError.
 
-    auto takes native where there is a compiler, and nothing that is torch's is asked for. needs: what is asked for and
-    the distributed engine alone does; None where replicas are trained together, which it does not.
+    auto takes native where there is one, nothing that is torch's is asked for, and the model is of a family that
+    it knows. needs: what is asked for and the distributed engine alone does; None where replicas are trained together,
+    which it does not.
     """
     if needs or (needs is not None and how.engine == DistributedEngine.name):
         if how.engine == NativeEngine.name:
             raise UserError(f"Engine native cannot do {needs[0]}; leave out --engine.")
         if how.engine != DistributedEngine.name:
-            _choose_stacked(how)  # refuses what is not known
+            _choose_stacked(how, family)  # refuses what is not known
         if how.compile == "on":
             raise UserError("Engine distributed does not compile its steps; leave out --compile.")
         name = DistributedEngine.name
     else:
-        name = _choose_stacked(how)
+        name = _choose_stacked(how, family)
     if name != NativeEngine.name:
         choose_device(how.device)  # refuses one that is not there
     return name
 
 
-def _choose_stacked(how: EngineConfig) -> str:
+def _choose_stacked(how: EngineConfig, family: str) -> str:
     """native or torch, of which each trains any number of replicas."""
-    asked = (("device", how.device, "cuda"), ("precision", how.precision, "bf16"), ("compile", how.compile, "on"))
+    asked = (("device", how.device, "cuda"), ("compile", how.compile, "on"))
     beyond = next((f"{field} {value}" for field, value, torchs in asked if value == torchs), None)
     if how.engine == "auto":
-        return "torch" if beyond or native.why_not() else "native"
+        return "torch" if beyond or how.precision == "bf16" or native.why_not(family) else "native"
     if how.engine not in ("native", "torch"):
         raise UserError(f"Unknown engine {how.engine!r}; {closest(how.engine, ('auto', 'native', 'torch'))}")
     if how.engine == "native" and beyond:
-        raise UserError(f"The native engine runs on the CPU in fp32: leave {beyond} out, or use engine torch.")
-    if how.engine == "native":
-        try:
-            native.load()
-        except native.NoEngine as error:
-            raise UserError(f"{error} Engine torch needs none.") from None
+        raise UserError(f"The native engine runs on the CPU: leave {beyond} out, or use engine torch.")
+    if how.engine == "native" and (reason := native.why_not(family)):
+        raise UserError(f"{reason} Engine torch does not need it.")
+    if how.engine == "native" and how.precision == "bf16" and not native.load().has_bf16:
+        raise UserError("This CPU has no bf16 products (avx512_bf16): leave precision bf16 out, or use engine torch.")
     return how.engine
 
 
@@ -60,10 +60,12 @@ def on_a_gpu(how: EngineConfig) -> bool:
     return choose_engine(how) == "torch" and choose_device(how.device) == "cuda"
 
 
-def describe_engine(how: EngineConfig) -> str:
-    """What will train: "native", or "torch on cpu, fp32"."""
-    engine = choose_engine(how)
-    return engine if engine == "native" else f"{engine} on {choose_device(how.device)}, {how.precision}"
+def describe_engine(how: EngineConfig, family: str = "transformer") -> str:
+    """What will train: "native, AVX-512, prebuilt", or "torch on cpu, fp32"."""
+    engine = choose_engine(how, family=family)
+    if engine == "native":
+        return native.describe() + (f", {how.precision}" if how.precision != "fp32" else "")
+    return f"{engine} on {choose_device(how.device)}, {how.precision}"
 
 
 def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig, processes: int) -> int:
@@ -72,7 +74,7 @@ def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig
     In the native engine replicas share nothing, so one. Under PyTorch they share the dispatch of every operation, so as
     many as half of this process's memory holds.
     """
-    if choose_engine(how) == "native":
+    if choose_engine(how, family=model.family) == "native":
         return 1
     memory = device_memory(choose_device(how.device))
     return max(1, int(memory / 2 / processes / peak_bytes(model, config, STEPS_A_BLOCK)))
@@ -96,8 +98,10 @@ def make_engine(
     seeds: Sequence[int],
     how: EngineConfig | None = None,
     log: Log = lambda line: None,
+    threads: int = 0,
 ) -> Engine:
-    """What trains `seeds` on a tape; what it cannot train is a UserError. `log`: whether steps are compiled."""
+    """What trains `seeds` on a tape; what it cannot train is a UserError. `log`: whether steps are compiled. `threads`:
+    of engine native (NativeEngine)."""
     how = how or EngineConfig()
     check_windows(tape, train_config)
     windows = train_config.batching == "stream" and train_config.window
@@ -106,9 +110,9 @@ def make_engine(
             f"A window of {windows} is longer than the {model_config.block_size} places that learned positions have "
             f"here: use a window of at most {model_config.block_size}, or position rope."
         )
-    name = choose_engine(how)
+    name = choose_engine(how, family=model_config.family)
     device = "cpu" if name == "native" else choose_device(how.device)
     _refuse_too_large(model_config, train_config, tape, len(seeds), device)
     if name == "native":
-        return NativeEngine(model_config, train_config, tape, seeds)
+        return NativeEngine(model_config, train_config, tape, seeds, how.precision, threads)
     return TorchEngine(model_config, train_config, tape, seeds, device, how.precision, how.compile, log)

@@ -21,15 +21,15 @@ from typing import Any, Self
 from rungwise.errors import UserError
 from rungwise.experiment.plan import Experiment, Task, Update
 from rungwise.experiment.results import Result
-from rungwise.util.machine import threads
+from rungwise.util.machine import MOST_WORKERS, kernel32, threads
 
 
 class LocalPool:
     """See Pool in plan.py. Workers write their run directories themselves."""
 
     def __init__(self, processes: int) -> None:
-        self.width = processes
-        self.threads = threads(processes)
+        self.width = min(processes, MOST_WORKERS or processes)
+        self.threads = threads(self.width)
         self.workers: Workers | None = None
 
     def __enter__(self) -> Self:
@@ -92,8 +92,15 @@ class Workers(ProcessPoolExecutor):
 def deaf_children() -> Iterator[None]:
     """Processes that are started meanwhile never hear Ctrl-C: they inherit a mask, and so do theirs. (A handler of
     their own would come too late: they import torch first.) We end them, and hear it when all of them are started."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows they inherit that we ignore it for the moment
+        kernel32().SetConsoleCtrlHandler(None, True)
+        try:
+            yield
+        finally:
+            kernel32().SetConsoleCtrlHandler(None, False)
         return
     heard: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))  # other threads have no mask

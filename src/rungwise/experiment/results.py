@@ -18,6 +18,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.config.fields import FINITE, check
 from rungwise.config.settings import FROM_THE_LIST
 from rungwise.errors import UserError
+from rungwise.judge.figures import Brief
 from rungwise.ladder import Rung
 from rungwise.util.files import append_line, numbered_lines
 
@@ -88,6 +89,8 @@ class Detail:
     loss_without_first: float | None = None
     stream_test_loss: float | None = None
     test_loss_alone: float | None = None
+    words: Brief | None = None
+    """What the words are like that the model writes; None: not known (results of version 0.1.0)."""
     compiled: bool | None = None
     """Were the training steps compiled by torch.compile? None: not known (results of version 0.1.0)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import polars as pl
 
 from rungwise.config import TrainConfig
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
+from rungwise.data.known_words import KnownWords
 from rungwise.engine.loop import Engine, models, train
 from rungwise.engine.select import make_engine
 from rungwise.experiment.collect import SCORES, write_frame
@@ -20,6 +22,7 @@ from rungwise.experiment.plan import Experiment, Task
 from rungwise.experiment.results import Result
 from rungwise.inference.sample import generate
 from rungwise.inference.score import Scores, score
+from rungwise.judge.judgement import brief
 from rungwise.ladder import Rung
 from rungwise.model.transformer import Transformer, count_parameters
 from rungwise.training import run_dir
@@ -28,15 +31,21 @@ from rungwise.util import files
 from rungwise.util.provenance import now
 
 N_SAMPLES = 10
+"""Words that a run keeps."""
+N_JUDGED = 1_000
+"""Words that are judged: the kept ones and those that would be drawn after them."""
+
+
+MOST_COMPARED = 100_000
+"""Training words with which they are compared."""
 
 
 def measure(
     experiment: Experiment, task: Task, out: Path, report: Callable[[float], None], threads: int = 1
 ) -> list[Result]:
     """Train and score; every replica leaves a run directory RUNG/seed-N under `out` with weights, curve and scores by
-    word. `report` is called with the share of the training that is done, 0 to 1.
-
-    `threads` score as many replicas at once: where one process drives a GPU, its other cores have nothing to do.
+    word. `report` is called with the share of the training that is done, 0 to 1. `threads` score as many replicas at
+    once: where one process drives a GPU, its other cores have nothing to do.
     """
     words, parts, rung = experiment.words, experiment.parts, task.rung
     model_config, config = experiment.configs(rung)
@@ -51,14 +60,13 @@ def measure(
     watched = experiment.snapshots and first_seed in task.seeds
     losses, seconds = _train(engine, config, report, take_snapshot if watched else None)
     ms_per_step = seconds * 1000 / config.steps / len(task.seeds)
-    curve = block_means(losses)
 
     def result(r: int, model: Transformer) -> Result:
         seed = task.seeds[r]
-        run = _make_run(experiment, rung, seed, model)
+        run, folder = _make_run(experiment, rung, seed, model), out / rung.name / f"seed-{seed}"
         lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
         kept = snapshots if seed == first_seed else []
-        scored = _score_and_keep(experiment, run, out / rung.name / f"seed-{seed}", lines, kept)
+        scored = _score_and_keep(experiment, run, folder, lines, kept)
         reading = {"reading": dict(experiment.reading)} if experiment.reading else {}
         scored["detail"] |= {"compiled": engine.compiled, **reading}
         return Result(
@@ -78,7 +86,7 @@ def measure(
             **run_dir.origin(words),
         )
 
-    trained = models(engine, model_config, len(task.seeds))
+    trained, curve = models(engine, model_config, len(task.seeds)), block_means(losses)
     engine.close()
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(result, range(len(task.seeds)), trained))
@@ -124,9 +132,9 @@ def _make_run(experiment: Experiment, rung: Rung, seed: int, model: Transformer)
     return Run(model, words.vocabulary, experiment.protocol, firsts, experiment.configs(rung)[1], info)
 
 
-def _draw(run: Run) -> list[str]:
-    """Ten words; the same draw each time, so that one sees the words change."""
-    drawn = generate(run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=run.info["seed"])
+def _draw(run: Run, n: int = N_SAMPLES) -> list[str]:
+    """n words; the same draw each time, so that one sees the words change."""
+    drawn = generate(run.model, run.vocabulary, n, run.sampled_firsts, seed=run.info["seed"])
     return [word.text for word in drawn]
 
 
@@ -145,8 +153,14 @@ def _score_and_keep(
         alone = Tape.of(words, parts.test, experiment.protocol)
         detail["test_loss_alone"] = score(model, alone).loss
         detail["stream_test_loss"] = score(model, alone.windows(config.window)).loss
-    samples = _draw(run)
+    drawn = _draw(run, N_JUDGED)
+    samples = drawn[:N_SAMPLES]
     detail["samples"] = [[text, tag(experiment, text)] for text in samples]
+    if drawn:  # a model may hardly write what a list could hold
+        real = (parts.train, np.concatenate([parts.validation, parts.test]))
+        train, held_out = (list(words.at(part[:MOST_COMPARED])) for part in real)
+        known = KnownWords.of(words)
+        detail["words"] = dataclasses.asdict(brief(train, held_out, drawn, ~known.holds(known.hash(drawn))))
     run_dir.save(folder, run, samples)
     files.write_lines(folder / run_dir.METRICS, curve)
     if snapshots:

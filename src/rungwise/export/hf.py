@@ -74,6 +74,11 @@ def write(run: Run, folder: Path) -> Made:
 
 def find_home(config: ModelConfig) -> Home:
     """The class that holds a model exactly; where there is none, the error says why, and what to train instead."""
+    if config.family != "transformer":
+        raise UserError(
+            f"No class that we export to holds a model of family {config.family}: they are transformers. Export with "
+            "--format onnx."
+        )
     home, unmet = nearest(config)
     if not unmet:
         return home

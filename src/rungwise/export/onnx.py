@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rungwise.export.check import Made, deviation, example
+from rungwise.model.cost import RECURRENT
 from rungwise.model.transformer import Transformer
 from rungwise.training.run_dir import Run
 
@@ -78,15 +79,23 @@ def write(run: Run, folder: Path) -> Made:
     packed = convert(run.model, about(run))
     (folder / MODEL).write_bytes(packed)
     session = onnxruntime.InferenceSession(packed)
-    error = deviation(run.model, lambda tokens: np.asarray(session.run(["logits"], {"tokens": tokens})[0]))
-    length = f"at most {run.model.config.block_size} tokens" if _longest(run.model) else "any length"
+    longest, padded = run.model.config.block_size, _padded(run.model)
+
+    def logits(tokens: np.ndarray) -> np.ndarray:
+        time = tokens.shape[1]
+        tokens = np.pad(tokens, ((0, 0), (0, longest - time))) if padded else tokens
+        return np.asarray(session.run(["logits"], {"tokens": tokens})[0])[:, :time]
+
+    error = deviation(run.model, logits)
+    length = f"at most {longest} tokens" if _longest(run.model) else "any length"
+    length = f"exactly {longest} tokens, zeros behind a shorter word" if padded else length
     return Made(
         what="one ONNX file, model.onnx",
         library="onnx",
         code=example(CODE, run),
         notes=(
             f"Input `tokens`: int64 (batch, time), any batch, {length}. Output `logits`: float32 (batch, time, vocab).",
-            "Attention is causal: shorter words in a batch are padded on the right, and need no mask.",
+            "The model is causal: shorter words in a batch are padded on the right, and need no mask.",
             f"The file's metadata holds, as JSON under `{METADATA}`: characters (of each symbol; its id is its place "
             "plus 2; after them come those of conditions, what a word may be given), start_token (END is fed before a "
             "word), firsts (how often each id begins a training word), block_size.",
@@ -97,14 +106,17 @@ def write(run: Run, folder: Path) -> Made:
 
 def convert(model: Transformer, metadata: dict[str, Any]) -> bytes:
     """The model as a serialised ONNX graph with dynamic batch and time."""
-    dynamic = {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("time", max=_longest(model))}}
-    example = torch.ones(2, min(3, model.config.block_size), dtype=torch.int64)
+    longest = model.config.block_size
+    dynamic = {0: torch.export.Dim("batch")}
+    if not _padded(model):
+        dynamic[1] = torch.export.Dim("time", max=_longest(model))
+    example = torch.ones(2, longest if _padded(model) else min(3, longest), dtype=torch.int64)
     with _quiet():
         program = torch.onnx.export(
             _TokensIn(model).eval(),
             (example,),
             dynamo=True,
-            dynamic_shapes=dynamic,
+            dynamic_shapes={"tokens": dynamic},
             input_names=["tokens"],
             output_names=["logits"],
             verbose=False,
@@ -118,6 +130,11 @@ def convert(model: Transformer, metadata: dict[str, Any]) -> bytes:
     packed.producer_name = "rungwise"
     packed.metadata_props.add(key=METADATA, value=json.dumps(metadata))
     return packed.SerializeToString()
+
+
+def _padded(model: Transformer) -> bool:
+    """A state goes from character to character: the graph holds so many steps as the longest word has, and no loop."""
+    return model.config.family in RECURRENT
 
 
 def _longest(model: Transformer) -> int | None:

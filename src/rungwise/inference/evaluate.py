@@ -137,9 +137,14 @@ def assess(
                 f"No word of {listed.name} can be scored: each that the model can spell is longer than the {longest} "
                 f"{unit}s that its learned positions reach."
             )
-    parts = [
-        score(model, Tape.of(known, np.arange(first, min(first + WORDS_AT_ONCE, len(known))), start))
-        for first in range(0, len(known), WORDS_AT_ONCE)
-    ]
-    scores = Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lengths", "nats", "correct")))
+    scores = scored(model, known, start)
     return Assessment(known, scores, start, dict(strange), int(holds_unknown.sum()), n_known - len(known), own)
+
+
+def scored(model: Transformer, words: WordList, start: WordStart) -> Scores:
+    """Of words in the model's vocabulary, in parts: memory stays flat."""
+    parts = [
+        score(model, Tape.of(words, np.arange(first, min(first + WORDS_AT_ONCE, len(words))), start))
+        for first in range(0, len(words), WORDS_AT_ONCE)
+    ]
+    return Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("lengths", "nats", "correct")))

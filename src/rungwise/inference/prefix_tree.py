@@ -85,32 +85,39 @@ def grown(paths: np.ndarray, parents: np.ndarray) -> np.ndarray:
 
 
 class TorchTree:
-    """What native.Tree does, by the model's own forward pass; keys and values lie one row a node and head
+    """What native.Tree does, by the model's own forward pass; what a layer asks to keep lies one row a node (and head)
     (layers.Memory)."""
 
     def __init__(self, model: Transformer, rows: int, length: int) -> None:
         self.model, self.capacity = model.eval(), rows * length
-        self.seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        self.kept: dict[tuple[nn.Module, int], Tensor] = {}
 
     @torch.inference_mode()
     def grow(self, tokens: np.ndarray, paths: np.ndarray) -> np.ndarray:
         """Logits, (n, V), after n new nodes, the last column of paths (n, T), that read tokens (n,)."""
-        heads = torch.arange(self.model.config.n_head)[:, None]
-        nodes = torch.from_numpy(paths).long()
-        self.new = slice(int(nodes[0, -1]), int(nodes[-1, -1]) + 1)
-        self.rows = (nodes[:, None] * len(heads) + heads).flatten()  # (prefixes, heads, positions)
-        return self.model(torch.from_numpy(tokens)[:, None], self, nodes.shape[1] - 1)[:, 0].numpy()
+        self.nodes = torch.from_numpy(paths).long()
+        return self.model(torch.from_numpy(tokens)[:, None], self, self.nodes.shape[1] - 1)[:, 0].numpy()
 
-    def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """k, v: (prefixes, heads, 1, K)."""
-        prefixes, heads, _, size = k.shape
-        if layer not in self.seen:
-            self.seen[layer] = (torch.empty(self.capacity, heads, size), torch.empty(self.capacity, heads, size))
-        found = []
-        for held, x in zip(self.seen[layer], (k, v), strict=True):
-            held[self.new].copy_(x[:, :, 0])
-            found.append(held.view(-1, size).index_select(0, self.rows).view(prefixes, heads, -1, size))
-        return found[0], found[1]
+    def all(self, layer: nn.Module, x: Tensor, slot: int = 0) -> Tensor:
+        """x: (prefixes, 1, K), or with heads (prefixes, heads, 1, K)."""
+        heads, size = x.shape[1:-2].numel(), x.shape[-1]
+        held = self._keep(layer, slot, x.reshape(len(x), heads, size))
+        rows = self.nodes[:, None] * heads + torch.arange(heads)[:, None]  # (prefixes, heads, positions)
+        return held.view(-1, size).index_select(0, rows.flatten()).view(*x.shape[:-2], -1, size)
+
+    def last(self, layer: nn.Module) -> Tensor | None:
+        return None if self.nodes.shape[1] == 1 else self.kept[layer, 0][self.nodes[:, -2], 0]
+
+    def keep(self, layer: nn.Module, states: Tensor) -> None:
+        self._keep(layer, 0, states)
+
+    def _keep(self, layer: nn.Module, slot: int, new: Tensor) -> Tensor:
+        """Store new rows (prefixes, heads, K); returns all."""
+        if (layer, slot) not in self.kept:
+            self.kept[layer, slot] = torch.empty(self.capacity, *new.shape[1:])
+        held = self.kept[layer, slot]
+        held[int(self.nodes[0, -1]) : int(self.nodes[-1, -1]) + 1].copy_(new)
+        return held
 
 
 def make_tree(model: Transformer, rows: int, length: int) -> native.Tree | TorchTree:
@@ -119,7 +126,7 @@ def make_tree(model: Transformer, rows: int, length: int) -> native.Tree | Torch
     Nodes are numbered in the order in which they come. The tree is walked in depth, part by part: what comes after a
     place to which the walk goes back is overwritten.
     """
-    if native.why_not():
+    if native.why_not(model.config.family):
         return TorchTree(model, rows, length)
     parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
     return native.load().tree(model.config, parameters, rows, length)
@@ -192,11 +199,17 @@ class Drawer:
 
     def words(self, first: int, n: int) -> tuple[list[str], np.ndarray]:
         """Words `first` to `first + n` as _word() has them, and the log-likelihoods of what was drawn, (n,)."""
+        ids, log_likelihood, _ = self.draw(first, n)
+        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.begin :])], log_likelihood
+
+    def draw(self, first: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Words `first` to `first + n`: token ids (n, width + 1), each with its END and then PAD; their log-likelihoods
+        (n,); and the logarithms of the probabilities with which they were drawn, (n,): these follow temperature, top_k
+        and top_p, count every character that was not given, and never an end that was forced."""
         blocks = range(first // WORDS_A_BLOCK, -(-(first + n) // WORDS_A_BLOCK))
         numbers = np.concatenate([self._numbers(block) for block in blocks])
         begin = first - blocks[0] * WORDS_A_BLOCK
-        ids, log_likelihood = self._draw(numbers[begin : begin + n])
-        return [self._word(text) for text in self.vocabulary.decode_rows(ids[:, self.begin :])], log_likelihood
+        return self._draw(numbers[begin : begin + n])
 
     def _word(self, drawn: str) -> str:
         """The word that was drawn, as a list would hold it. Empty where none of this alphabet and length could, such
@@ -209,41 +222,47 @@ class Drawer:
         return word if fits else ""
 
     def _numbers(self, block: int) -> np.ndarray:
-        """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that _pick's sums are exact."""
+        """(WORDS_A_BLOCK, width + 1) whole numbers below 2^32, uniform: whole, so that pick's sums are exact."""
         rng = np.random.default_rng([self.seed, block])
         return rng.integers(2**32, size=(WORDS_A_BLOCK, self.width + 1), dtype=np.uint32)
 
-    def _begin(self, numbers: np.ndarray) -> _Branch:
-        """All words, before anything is read."""
+    def _begin(self, numbers: np.ndarray) -> tuple[_Branch, np.ndarray]:
+        """All words, before anything is read, and the logarithms of the probabilities of their first tokens."""
         every = np.arange(len(numbers))
         if self.firsts is None or (len(self.given) and self.given[0] != PAD):
-            return _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
+            branch = _Branch(every, np.zeros_like(every), np.zeros(1, dtype=np.int64), self.given[:1], ROOT)
+            return branch, np.zeros(len(every))
         share = np.cumsum(self.firsts, dtype=np.float64)
         drawn = np.searchsorted(share / share[-1], numbers[:, 0] / 2**32, side="right")
-        tokens, row = _distinct(drawn, len(share))
-        return _Branch(every, row, np.zeros_like(tokens), tokens, ROOT)
+        tokens, row = distinct(drawn, len(share))
+        return _Branch(every, row, np.zeros_like(tokens), tokens, ROOT), np.log(self.firsts[drawn] / share[-1])
 
-    def _draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Words as ids (words, width + 1), each with its END and then PAD, and their log-likelihoods.
+    def _draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What draw() returns.
 
         The tree of what the words begin with is walked from the root: all branches side by side where there is room
         for them, else part by part.
         """
         ids = np.full((len(numbers), self.width + 1), PAD, dtype=np.int64)
         log_likelihood = np.zeros(len(numbers))
-        root = self._begin(numbers)
+        root, log_drawn = self._begin(numbers)
         ids[:, 0] = root.tokens[root.row]
         pending = [root]
         while pending:
             branch = pending.pop()
             if len(branch.tokens) > self.most:
                 pending += branch.parts(self.most)
-            elif (goes_on := self._step(branch, numbers, ids, log_likelihood)) is not None:
+            elif (goes_on := self._step(branch, numbers, ids, log_likelihood, log_drawn)) is not None:
                 pending.append(goes_on)
-        return ids, log_likelihood
+        return ids, log_likelihood, log_drawn
 
     def _step(
-        self, branch: _Branch, numbers: np.ndarray, ids: np.ndarray, log_likelihood: np.ndarray
+        self,
+        branch: _Branch,
+        numbers: np.ndarray,
+        ids: np.ndarray,
+        log_likelihood: np.ndarray,
+        log_drawn: np.ndarray,
     ) -> _Branch | None:
         """Draw the next token of a branch's words; what is left of the branch when those that end are gone."""
         alive, row, paths = branch.alive, branch.row, grown(branch.paths, branch.parents)
@@ -258,7 +277,9 @@ class Drawer:
             logits[:, PAD] = logits[:, self.vocabulary.first_condition :] = -torch.inf
             if time == self.begin == 1:
                 logits[:, END] = -torch.inf  # a word has at least one character
-            token = _pick(self.distribution(logits).numpy(), row, numbers[alive, time] / 2**32)
+            probability = self.distribution(logits).numpy()
+            token = pick(probability, row, numbers[alive, time] / 2**32)
+            log_drawn[alive] += np.log(probability[row, token])
         ids[alive, time] = token
         if time >= self.scored_from:
             log_likelihood[alive] += log_probability[row, token]
@@ -266,7 +287,7 @@ class Drawer:
         if not goes_on.any():
             return None
         n_tokens = logits.shape[1]
-        keys, row = _distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
+        keys, row = distinct(row[goes_on] * n_tokens + token[goes_on], logits.numel())
         return _Branch(alive[goes_on], row, *np.divmod(keys, n_tokens), paths)
 
     def distribution(self, logits: Tensor) -> Tensor:
@@ -287,14 +308,14 @@ class Drawer:
         return logits.softmax(-1)
 
 
-def _distinct(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def distinct(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """np.unique(keys, return_inverse=True) for keys 0 to n - 1, without sorting them."""
     there = np.zeros(n, dtype=bool)
     there[keys] = True
     return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
 
 
-def _pick(probability: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def pick(probability: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """A token for each word from the distribution of its row, (rows, V), by inverting its cumulative sum.
 
     All rows lie one after the other on one line, row r on r to r + 1, so that one search serves all words.

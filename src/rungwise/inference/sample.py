@@ -75,10 +75,10 @@ def generate(
     if sampling.new_only and known is None:
         raise UserError("This run keeps no list of its words, so new ones cannot be told: leave out new_only.")
     drawer = Drawer(model, vocabulary, firsts, sampling, seed, first_scored)
-    return _accepted(_batches(drawer, n), n, sampling, KnownWords(vocabulary) if sampling.unique else None, known)
+    return accepted(_batches(drawer, n), n, sampling, KnownWords(vocabulary) if sampling.unique else None, known)
 
 
-def _accepted(
+def accepted(
     batches: Iterator[tuple[list[str], np.ndarray]],
     n: int,
     sampling: Sampling,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from rungwise.data.batches import Tape
 from rungwise.engine import native
 from rungwise.model.transformer import Transformer
+from rungwise.util.machine import cores
 
 TOKENS_A_BATCH = 1 << 15
 WORDS_AT_ONCE = 1 << 18
@@ -69,7 +70,7 @@ def _means(index: np.ndarray, values: np.ndarray) -> list[float | None]:
 def score(model: Transformer, tape: Tape, engine: str = "auto") -> Scores:
     """Score every word of a tape: in C++ where there is a compiler and the model is on the CPU, else in PyTorch."""
     on_cpu = next(model.parameters()).device.type == "cpu"
-    use_native = engine == "native" or (engine == "auto" and on_cpu and not native.why_not())
+    use_native = engine == "native" or (engine == "auto" and on_cpu and not native.why_not(model.config.family))
     nats, correct = (_score_native if use_native else _score_torch)(model, tape)
     scored = Scores(tape.lengths, nats, correct).position >= tape.unscored
     return Scores(tape.lengths - tape.unscored, nats[scored], correct[scored])
@@ -79,10 +80,11 @@ def _score_native(model: Transformer, tape: Tape) -> tuple[np.ndarray, np.ndarra
     """Many words at once, so that common beginnings are computed once; not all, so that memory stays flat."""
     parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
     nats, correct = np.empty(tape.n_tokens), np.empty(tape.n_tokens, dtype=bool)
+    threads = min(torch.get_num_threads(), cores())
     position = 0
     for begin in range(0, len(tape.starts), WORDS_AT_ONCE):
         starts, lengths = (x[begin : begin + WORDS_AT_ONCE] for x in (tape.starts, tape.lengths))
-        found = native.load().score(model.config, parameters, *tape.packed(starts, lengths), lengths)
+        found = native.load().score(model.config, parameters, *tape.packed(starts, lengths), lengths, threads)
         here = slice(position, position + len(found[0]))
         nats[here], correct[here] = found
         position = here.stop

@@ -13,6 +13,23 @@ STATE_BYTES = 16
 """A parameter in training: itself, its gradient and two moments, float32 each."""
 
 
+RECURRENT = {"rnn": 1, "gru": 3, "lstm": 4}
+"""Families that carry a state, and their gates."""
+
+
+def mixing(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """The matrices, (outputs, inputs), by which a block mixes places, the projection left out."""
+    d, a = config.n_embd, config.attention_width
+    if gates := RECURRENT.get(config.family):
+        return {"input": (gates * a, d), "hidden": (gates * a, a)}
+    return {
+        "transformer": {"qkv": (3 * a, d)},
+        "mlp": {"input": (a, config.reach * d)},
+        "conv": {"input": (2 * a, 2 * d)},
+        "mingru": {"input": (2 * a, d)},
+    }.get(config.family, {})
+
+
 def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters, in the order of Transformer.named_parameters() and of engine.cpp."""
     d, a, m = config.n_embd, config.attention_width, config.mlp_hidden
@@ -24,15 +41,19 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         if config.norm == "layernorm":
             found[f"{name}.bias"] = (d,)
 
-    def linear(name: str, outputs: int, inputs: int) -> None:
-        found.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
+    def linear(name: str, outputs: int, inputs: int, bias: bool = True) -> None:
+        found[f"{name}.weight"] = (outputs, inputs)
+        if bias:
+            found[f"{name}.bias"] = (outputs,)
 
     if config.position == "learned":
         found["positions.weight"] = (config.block_size, d)
     for i in range(config.n_layer):
-        norm(f"blocks.{i}.attention.norm")
-        found[f"blocks.{i}.attention.f.qkv.weight"] = (3 * a, d)
-        if config.projection:
+        if config.family != "bigram":
+            norm(f"blocks.{i}.attention.norm")
+        for name, (outputs, inputs) in mixing(config).items():
+            linear(f"blocks.{i}.attention.f.{name}", outputs, inputs, bias=name != "qkv")
+        if config.projection and config.family != "bigram":
             linear(f"blocks.{i}.attention.f.projection", d, a)
         if m:
             norm(f"blocks.{i}.mlp.norm")
@@ -57,8 +78,11 @@ def products(config: ModelConfig, n: int) -> list[tuple[int, int, int, int]]:
     """(how often, rows, inner, columns) of the linear layers' products, forward, of a step that computes N rows: as
     often again for the gradients of inputs and of weights."""
     d, a, m = config.n_embd, config.attention_width, config.mlp_hidden
-    found = [(1, config.vocab_size, d, 3 * a), (config.n_layer - 1, n, d, 3 * a)]  # the first reads bare characters
-    found += [(config.n_layer, n, a, d)] * config.projection
+    if config.family == "transformer":
+        found = [(1, config.vocab_size, d, 3 * a), (config.n_layer - 1, n, d, 3 * a)]  # the first reads bare characters
+    else:
+        found = [(config.n_layer, n, inner, columns) for columns, inner in mixing(config).values()]
+    found += [(config.n_layer, n, a, d)] * (config.projection and config.family != "bigram")
     found += [(config.n_layer, n, d, m)] * {"none": 0, "swiglu": 2}.get(config.mlp, 1)  # the gate, too
     found += [(config.n_layer, n, m, d)] * (config.mlp != "none")
     return [*found, (1, n, config.output_width, config.vocab_size)]
@@ -67,7 +91,8 @@ def products(config: ModelConfig, n: int) -> list[tuple[int, int, int, int]]:
 def flop(config: ModelConfig, n: float, attended: float) -> float:
     """Floating-point operations of a step's products, forward and backward: N rows that look at so many places."""
     linear = sum(times * rows * inner * columns for times, rows, inner, columns in products(config, round(n)))
-    return 3 * 2 * (linear + 2 * config.n_layer * attended * config.attention_width)
+    weighted = 2 * config.n_layer * attended * config.attention_width if config.family == "transformer" else 0
+    return 3 * 2 * (linear + weighted)
 
 
 def least_bytes(model: ModelConfig, config: TrainConfig, mean_length: float, steps_drawn: int) -> float:
@@ -80,7 +105,9 @@ def least_bytes(model: ModelConfig, config: TrainConfig, mean_length: float, ste
 def peak_bytes(model: ModelConfig, config: TrainConfig, steps_drawn: int) -> int:
     """What a replica takes in engine torch at the peak of a step (docs/performance.md tells how near it comes)."""
     time = model.block_size if config.batching == "words" else config.window
-    a_block = 12 * model.n_embd + 6 * model.mlp_hidden + 3 * model.n_head * time
+    places = {"transformer": 3 * model.n_head, "mingru": 3 * model.attention_width}.get(model.family, 0)
+    gates = 8 * RECURRENT.get(model.family, 0) * model.attention_width
+    a_block = 12 * model.n_embd + 6 * model.mlp_hidden + places * time + gates
     step = 4 * config.batch_size * time * (model.n_layer * a_block + 4 * model.vocab_size)
     drawn = steps_drawn * config.batch_size * (24 + 8 * time * bool(model.dropout))
     return STATE_BYTES * n_parameters(model) + step + drawn

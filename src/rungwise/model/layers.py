@@ -24,18 +24,32 @@ NORM_EPS = 1e-5
 
 @runtime_checkable
 class Memory(Interface):
-    """What attention has seen before: nothing in training, a key-value cache in generation."""
+    """What a layer has seen before: nothing in training, what it asks to keep in generation."""
 
-    def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The keys and values of all positions so far, given those of the new ones: (B, H, T, K) each."""
+    def all(self, layer: nn.Module, x: Tensor, slot: int = 0) -> Tensor:
+        """The rows of all positions so far, (B, ..., S, K), given those of the new ones, (B, ..., T, K). `slot`: which
+        of a layer's several."""
+        ...
+
+    def last(self, layer: nn.Module) -> Tensor | None:
+        """The state after the last position, (B, K); None before the first one."""
+        ...
+
+    def keep(self, layer: nn.Module, states: Tensor) -> None:
+        """States after each of the new positions, (B, T, K)."""
         ...
 
 
 class NoMemory:
     """All positions are new."""
 
-    def extend(self, layer: nn.Module, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return k, v
+    def all(self, layer: nn.Module, x: Tensor, slot: int = 0) -> Tensor:
+        return x
+
+    def last(self, layer: nn.Module) -> Tensor | None:
+        return None
+
+    def keep(self, layer: nn.Module, states: Tensor) -> None: ...
 
 
 class NoPosition(nn.Module):
@@ -97,6 +111,11 @@ def make_dropout(config: ModelConfig, site: int, width: int = 0, n_head: int = 0
     return Dropout(config.dropout, site, width, n_head) if dropout_steps(config.dropout) else nn.Identity()
 
 
+def make_projection(config: ModelConfig) -> nn.Module:
+    """What carries the width of attention, or of another family, back to the stream's."""
+    return nn.Linear(config.attention_width, config.n_embd) if config.projection else nn.Identity()
+
+
 class Attention(nn.Module):
     """Causal multi-head self-attention (Vaswani et al. 2017, eq. 1); queries, keys and values without bias."""
 
@@ -106,12 +125,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.attention_width, bias=False)
         self.position = RoPE(self.head_size) if config.position == "rope" else NoPosition()
         self.dropout = make_dropout(config, SITES_A_BLOCK * block + ON_WEIGHTS, n_head=config.n_head)
-        self.projection = nn.Linear(config.attention_width, config.n_embd) if config.projection else nn.Identity()
+        self.projection = make_projection(config)
 
     def weights(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> tuple[Tensor, Tensor]:
         """Who looks at whom, (B, H, T, S), each row summing to 1, and the values there, (B, H, S, K)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_head, self.head_size)).movedim(-3, 0).transpose(-3, -2)
-        k, v = memory.extend(self, self.position(k, start), v)
+        k, v = memory.all(self, self.position(k, start)), memory.all(self, v, slot=1)
         scores = self.position(q, start) @ k.transpose(-2, -1) / math.sqrt(self.head_size)
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1 + start)
         return scores.masked_fill(later, -math.inf).softmax(dim=-1), v

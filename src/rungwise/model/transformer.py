@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rungwise.config import ModelConfig
+from rungwise.model.families import make_mixer
 from rungwise.model.layers import (
     AFTER_ATTENTION,
     AFTER_MLP,
     SITES_A_BLOCK,
-    Attention,
     LearnedPosition,
     Memory,
     NoMemory,
@@ -33,7 +33,8 @@ from rungwise.util.hashing import derive_seed
 
 
 class Block(nn.Module):
-    """Attention, then MLP; each with its norm, dropout and residual connection, where the configuration has them."""
+    """Attention (or what another family has in its place), then MLP; each with its norm, dropout and residual
+    connection, where the configuration has them."""
 
     def __init__(self, config: ModelConfig, number: int = 0) -> None:
         super().__init__()
@@ -41,7 +42,8 @@ class Block(nn.Module):
         first = SITES_A_BLOCK * number
         after_attention = make_dropout(config, first + AFTER_ATTENTION, config.output_width)
         after_mlp = make_dropout(config, first + AFTER_MLP, config.n_embd)
-        self.attention = join(config, Attention(config, number), after_attention)
+        alone = config.family == "bigram"
+        self.attention = Skip() if alone else join(config, make_mixer(config, number), after_attention)
         self.mlp = join(config, make_mlp(config), after_mlp) if config.mlp != "none" else Skip()
 
     def forward(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> Float[Tensor, "B T A"]:

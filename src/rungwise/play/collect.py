@@ -122,6 +122,13 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
             found.append(Kept(folder, _load(folder)))
     if not found:
         raise UserError(f"No run in {', '.join(map(str, folders))}; rungwise climb leaves some.")
+    rivals = [kept for kept in found if kept.run.model.config.family != "transformer"]
+    found = [kept for kept in found if kept not in rivals]
+    names = ", ".join(sorted({kept.run.model.config.family for kept in rivals}))
+    if not found:
+        raise UserError(f"The page shows transformers, and {folders[0]} holds other families: {names}.")
+    if rivals:
+        print(f"The page shows transformers; it leaves out {len(rivals)} rungs of other families: {names}.")
     first = found[0].run
     for kept in found:
         if (kept.run.info.get("data_sha256"), kept.run.protocol) != (first.info.get("data_sha256"), first.protocol):

@@ -16,7 +16,8 @@ export function summary(values) {
   return { mean, n, half: (T[n - 2] ?? 1.96) * Math.sqrt(variance / n) };
 }
 
-/** Losses of every step, of runs that differ in their seed -> [[step, mean, half]], steps ever further apart. */
+/** Runs that differ in their seed, with the losses of their steps and the sums of these -> [[step, mean, half]], steps
+ * ever further apart. A loss is added up once, when it comes, not at each drawing. */
 export function smoothed(runs) {
   const reached = Math.max(0, ...runs.map(({ step }) => step));
   if (!reached) return [];
@@ -29,7 +30,7 @@ export function smoothed(runs) {
     if (end < reached && end - begin < Math.min(8, steps / 20)) continue;
     const there = runs.filter(({ step }) => step >= end);
     if (!there.length) break;
-    found.push([end, summary(there.map(({ losses }) => losses.subarray(begin, end).reduce((a, b) => a + b, 0) / (end - begin)))]);
+    found.push([end, summary(there.map(({ sums }) => (sums[end] - sums[begin]) / (end - begin)))]);
     begin = end;
   }
   return found.map(([step, { mean, half }]) => [step, mean, half]);
@@ -65,7 +66,7 @@ export function lossChart(rungs, chosen, { width, ngram, at, choose }) {
     const loss = lossAt(r.curve, step, scale);
     const title = `words after ${count(step)} steps, loss ${loss.toFixed(3)}`;
     const go = () => choose(r.name, step);
-    return svg("g", { class: lit ? "stop lit" : "stop", role: "button", tabindex: 0, "data-key": `stop ${step}`, "aria-label": title, onclick: go,
+    return svg("g", { class: lit ? "stop lit" : "stop", role: "button", tabindex: 0, "data-key": `${r.name} ${step}`, "aria-label": title, onclick: go,
       onkeydown: ({ key }) => ["Enter", " "].includes(key) && go() },
       svg("title", {}, title), svg("circle", { class: "catch", cx: x(step), cy: y(loss), r: 11 }), svg("circle", { cx: x(step), cy: y(loss), r: lit ? 5 : 3 }));
   };

@@ -26,14 +26,53 @@ function fill(element, properties, children) {
 export const byId = (id) => document.getElementById(id);
 
 /** The text of this page's script, which its workers run, too. */
-export const scriptOf = () => document.querySelector("script[type=module]").textContent;
+export const scriptOf = () => document.querySelector("script[type=module]")?.textContent ?? "";
 
-/** Put new children in, and give the focus back to the one that had it, by its data-key. */
+/** Put new children in. */
 export function replace(element, ...children) {
+  keepFocus(element, () => element.replaceChildren(...children.flat().filter(Boolean)));
+}
+
+/** Make an element's children these. What is the same stays, and with it the focus and what is being read of it: so what
+ * grows all the time is neither announced nor laid out anew. Children of one data-key do the same: the listeners of the
+ * old one stay. */
+export function update(element, ...children) {
+  keepFocus(element, () => fit(element, children.flat(Infinity).filter(Boolean)));
+}
+
+/** Change an element, and give the focus back to the child that had it, by its data-key. */
+function keepFocus(element, change) {
   const active = /** @type {HTMLElement} */ (document.activeElement);
   const key = element.contains(active) ? active.dataset.key : undefined;
-  element.replaceChildren(...children.flat().filter(Boolean));
-  if (key) [...element.querySelectorAll("[data-key]")].find((child) => child.dataset.key === key)?.focus();
+  change();
+  if (key && document.activeElement !== active) [...element.querySelectorAll("[data-key]")].find((child) => child.dataset.key === key)?.focus();
+}
+
+function fit(element, children) {
+  children.forEach((child, i) => {
+    const old = element.childNodes[i];
+    if (!old) element.append(child);
+    else if (!liken(old, child)) old.replaceWith(child);
+  });
+  while (element.childNodes.length > children.length) element.lastChild.remove();
+}
+
+/** Give a node the other's attributes, text and children; false where it is of another kind. */
+function liken(node, other) {
+  if (node.nodeName !== other.nodeName || node.dataset?.key !== other.dataset?.key) return false;
+  if (!(node instanceof Element)) {
+    if (node.data !== other.data) node.data = other.data;
+    return true;
+  }
+  for (const name of node.getAttributeNames()) if (!other.hasAttribute(name)) node.removeAttribute(name);
+  for (const { name, value } of other.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  fit(node, [...other.childNodes]);
+  return true;
+}
+
+/** Say a line in a live region; the same line is not said again. */
+export function say(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
 /** A word of the list, as text in its own direction. */

@@ -3,6 +3,7 @@
 
 import { bytesOf } from "./forward.js";
 import { PROTOCOLS } from "./list.js";
+import { decode } from "./text.js";
 import { base64, safetensors, zip } from "./zip.js";
 
 export function save(blob, name) {
@@ -45,18 +46,19 @@ function runFiles({ list }, rung) {
   };
 }
 
-/** This page, as it was written, with other data. `blank`: its HTML before anything was shown. */
-export async function pageWith(blank, data, source) {
-  const words = await packed(source, data.train.words);
+/** This page, as it was written, with other data. `blank`: its HTML before anything was shown; `list`: what was trained
+ * on. */
+export async function pageWith(blank, data, list) {
+  const words = { name: list.name, sha256: data.list.sha256, data: await packed(list) };
   const text = JSON.stringify({ ...data, train: { ...data.train, words } }).replaceAll("<", "\\u003c");
   const mark = '<script type="application/json" id="data">';
   const begin = blank.indexOf(mark) + mark.length;
   return new Blob(["<!doctype html>\n", blank.slice(0, begin), text, blank.slice(blank.indexOf("<" + "/script>", begin))], { type: "text/html" });
 }
 
-/** The words that were trained on, as a page holds them. */
-async function packed({ packed: own, file, text, name, sha256 }, words) {
-  if (own) return words;
-  const stream = (file ?? new Blob([text])).stream().pipeThrough(new CompressionStream("gzip"));
-  return { name, sha256, data: base64(new Uint8Array(await new Response(stream).arrayBuffer())) };
+/** A list's words, one a line, as a page holds them. */
+async function packed({ codes, offsets, characters }) {
+  const lines = Array.from({ length: offsets.length - 1 }, (_, i) => `${decode({ characters }, Array.from(codes.subarray(offsets[i], offsets[i + 1])))}\n`);
+  const stream = new Blob(lines).stream().pipeThrough(new CompressionStream("gzip"));
+  return base64(new Uint8Array(await new Response(stream).arrayBuffer()));
 }

@@ -1,6 +1,6 @@
 // Generate: words drawn anew with every change of a control, and what each is to the split.
 
-import { byId, el, minus, percent, replace, word } from "./dom.js";
+import { byId, el, minus, percent, replace, say, word } from "./dom.js";
 import { drawWord, randomNumbers } from "./sample.js";
 import { decode, encode, tagOf } from "./text.js";
 
@@ -13,7 +13,7 @@ export function generate(app) {
     : "The list was not at hand when this page was made, so it cannot tell new words from those of the list.";
   for (const name of ["t", "p"]) byId(`${name}-value`).textContent = app.state[name].toFixed(2);
   const { unknown } = encode(app.list, prefix, true);
-  byId("generate-note").textContent = unknown.length ? `Not in this list's alphabet, and ignored: ${unknown.join(" ")}` : "";
+  say("generate-note", unknown.length ? `Not in this list's alphabet, and ignored: ${unknown.join(" ")}` : "");
   const settings = JSON.stringify([rung, t, k, p, prefix, seed, given]);
   if (settings === kept.settings) return show(app);
   Object.assign(kept, { settings, words: [] });
@@ -43,7 +43,7 @@ export async function copy(app) {
 function show(app) {
   const tags = kept.words.map(({ ids }) => tagOf(app.list, ids));
   const counts = ["new", "held out", "in training"].map((tag) => `${tags.filter((mine) => mine === tag).length} ${tag}`);
-  byId("generate-said").textContent = `${kept.words.length} words${app.list.members ? `: ${counts.join(", ")}.` : "."}`;
+  say("generate-said", `${kept.words.length} words${app.list.members ? `: ${counts.join(", ")}.` : "."}`);
   byId("generate-words").dir = app.list.direction;
   replace(byId("generate-words"), kept.words.map(({ ids, logLikelihood }, i) =>
     el("li", {}, word(decode(app.list, ids)),

@@ -2,7 +2,7 @@
 
 import { arcs } from "./arcs.js";
 import { code } from "./code.js";
-import { byId, el, replace } from "./dom.js";
+import { byId, el, replace, say } from "./dom.js";
 import { headWeights } from "./forward.js";
 import { chips, chosenPlace, signs } from "./places.js";
 import { readWord } from "./sample.js";
@@ -17,7 +17,7 @@ export function inside(app) {
   replace(byId("inside-at"), chips(app, positions, "inside-place"));
   const all = steps(app.rung().model);
   const i = current(all, app.state.step);
-  byId("inside-number").textContent = `Step ${i + 1} of ${all.length}`;
+  say("inside-number", `Step ${i + 1} of ${all.length}`);
   replace(byId("inside-rail"), rail(app, all, all[i]));
   replace(byId("inside-step"), positions.length ? shown(app, positions, all[i]) : []);
 }

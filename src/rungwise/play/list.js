@@ -1,16 +1,16 @@
-// A list of words, read as the command line reads one (sources.py, words.py), with its messages; and its split.
+// A list of words, as words.py makes one of what source.js and table.js read, with its messages; and its split.
 
 import { deriveSeed, Generator } from "./random.js";
+import { ELSEWHERE, UserError, count, textOf } from "./source.js";
+import { columnOf, linesOf, refuseTable } from "./table.js";
 import { comparable } from "./text.js";
 
 export const END = 1;
 const FIRST_CHARACTER = 2;
 const MAX_LENGTH = 64;
 /** What a page takes: beyond, rungwise train does it. */
-const MOST_BYTES = 1 << 25;
 const MOST_WORDS = 1_000_000;
 const MOST_CHARACTERS = 2_000;
-const TOO_LARGE = "rungwise train reads larger lists.";
 
 export const PROTOCOLS = {
   article: { start_token: false, distinct: false, val_fraction: 0, test_fraction: 0.1, max_test_words: null },
@@ -19,43 +19,55 @@ export const PROTOCOLS = {
 };
 export const SCORED = { true: "every character and the end", false: "characters 2..n and the end" };
 
-/** What is wrong with what a person gave: shown as it is. */
-export class UserError extends Error {}
-
-const count = (n) => n.toLocaleString("en");
-
-/** Before anything is read. */
-export function refuseLarge(name, size) {
-  if (size > MOST_BYTES) throw new UserError(`${name} has ${count(size)} bytes; a page takes ${count(MOST_BYTES)}. ${TOO_LARGE}`);
-}
-
 /**
  * Words as token ids: word i is codes[offsets[i]] to codes[offsets[i + 1]].
- * @param {Uint8Array} bytes
+ * @param {Uint8Array} bytes of text
  * @param {string} name
+ * @param {{ column?: string, lowercase?: boolean }} how as ListConfig has them; a column of a table, or each line a word
  * @returns {List}
  */
-export function readList(bytes, name) {
-  refuseLarge(name, bytes.length);
-  const lines = textOf(bytes, name).replace(/^\ufeff/, "").split(/\r\n|\r|\n/);
-  refuseTable(name, lines);
+export function readList(bytes, name, { column = "", lowercase = false } = {}) {
+  const text = textOf(bytes, name);
+  if (!column) refuseTable(text, name);
+  const { words, dropped } = wordsOf(column ? columnOf(text, name, column) : linesOf(text), name, lowercase);
+  if (!words.length) throw new UserError(`${name} holds no words${reason(dropped)}.`);
   const points = new Map();
-  const [words, dropped] = [[], { long: 0, blank: 0 }];
-  for (const line of lines) {
-    // A word of MAX_LENGTH characters is no longer than this, whatever its marks compose to.
-    const word = line.length > 64 * MAX_LENGTH ? line : comparable(line);
-    if (!word) dropped.blank++;
-    else if (word.length > 2 * MAX_LENGTH || [...word].length > MAX_LENGTH) dropped.long++;
-    else words.push(word);
-  }
-  if (!words.length) throw new UserError(`${name} holds no words${dropped.long ? ` of at most ${MAX_LENGTH} characters` : ""}.`);
-  if (words.length > MOST_WORDS) throw new UserError(`${name} holds ${count(words.length)} words; a page takes ${count(MOST_WORDS)}. ${TOO_LARGE}`);
   for (const word of words) for (const character of word) points.set(character, 0);
-  if (points.has("\0")) throw new UserError(`${name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark; save it as UTF-8.`);
-  if (points.size > MOST_CHARACTERS) throw new UserError(`${name} has ${count(points.size)} different characters; a page takes ${count(MOST_CHARACTERS)}. ${TOO_LARGE}`);
+  if (points.has("\0")) throw new UserError(`${name} holds zero characters (U+0000): it is no text, or UTF-16 without its mark (save it as UTF-8).`);
+  if (points.size > MOST_CHARACTERS) throw new UserError(`${name} has ${count(points.size)} different characters; a page takes ${count(MOST_CHARACTERS)}. ${ELSEWHERE}`);
   const characters = [...points.keys()].sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
   characters.forEach((character, i) => points.set(character, i + FIRST_CHARACTER));
-  return { name, characters, ...encoded(words, points), too_long: dropped.long };
+  return { name, characters, ...encoded(words, points), dropped };
+}
+
+/** The words of lines or cells (words.clean), and what of them is no word of a list. */
+function wordsOf(cells, name, lowercase) {
+  const [words, dropped] = [/** @type {string[]} */ ([]), { long: 0, broken: 0, misfit: 0 }];
+  for (const cell of cells) {
+    if (cell === null) dropped.misfit++;
+    else if (cell) {
+      // A word of MAX_LENGTH characters is no longer than this, whatever its marks compose to.
+      const word = cell.length > 64 * MAX_LENGTH ? cell : comparable(lowercase ? cell.toLowerCase() : cell);
+      if (!word) continue;
+      if (word.includes("\n")) dropped.broken++;
+      else if (word.length > 2 * MAX_LENGTH || [...word].length > MAX_LENGTH) dropped.long++;
+      else words.push(word);
+      if (words.length > MOST_WORDS) throw new UserError(`${name} holds more than ${count(MOST_WORDS)} words, all that a page takes. ${ELSEWHERE}`);
+    }
+  }
+  return { words, dropped };
+}
+
+/** Why there is no word. */
+function reason({ long, broken, misfit }) {
+  if (long) return ` of at most ${MAX_LENGTH} characters`;
+  return broken ? " on one line" : misfit ? " in rows with as many cells as the header" : "";
+}
+
+/** Behind a number of words: what was left out. */
+export function leftOut({ long, broken, misfit }) {
+  const reasons = [[long, "too long"], [broken, "with a line break"], [misfit, "in rows with more or fewer cells than the header"]];
+  return reasons.filter(([n]) => n).map(([n, why]) => `, ${count(n)} ${why} and dropped`).join("");
 }
 
 function encoded(words, ids) {
@@ -71,52 +83,6 @@ function encoded(words, ids) {
   return { codes: codes.slice(0, at), offsets, block_size: longest + 1 };
 }
 
-const PACKED = { gzip: [0x1f, 0x8b], xz: [0xfd, 0x37, 0x7a, 0x58, 0x5a], zip: [0x50, 0x4b, 3, 4], Parquet: [0x50, 0x41, 0x52, 0x31] };
-
-function textOf(bytes, name) {
-  const packed = Object.keys(PACKED).find((kind) => PACKED[kind].every((byte, i) => bytes[i] === byte));
-  if (packed) throw new UserError(`${name} is a ${packed} file: a page reads plain text, one word a line; rungwise train reads it.`);
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    const at = firstBadByte(bytes);
-    let line = 1;
-    for (let i = 0; i < at; i++) if (bytes[i] === 10) line++;
-    const wide = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
-    const hint = wide ? "it looks like UTF-16: save it as UTF-8" : "convert it first";
-    throw new UserError(`${name} is not UTF-8: line ${count(line)}, byte ${count(at + 1)} of the file (0x${bytes[at].toString(16).padStart(2, "0")}); ${hint}.`);
-  }
-}
-
-/** Where the first sequence begins that is no UTF-8 (Unicode 15, table 3-7). */
-function firstBadByte(bytes) {
-  const SECOND = { 0xe0: [0xa0, 0xbf], 0xed: [0x80, 0x9f], 0xf0: [0x90, 0xbf], 0xf4: [0x80, 0x8f] };
-  for (let i = 0; i < bytes.length; ) {
-    const first = bytes[i];
-    const more = first < 0x80 ? 0 : first < 0xc2 ? -1 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : first < 0xf5 ? 3 : -1;
-    if (more < 0) return i;
-    for (let j = 1; j <= more; j++) {
-      const [low, high] = (j === 1 && SECOND[first]) || [0x80, 0xbf];
-      if (!(bytes[i + j] >= low && bytes[i + j] <= high)) return i;
-    }
-    i += more + 1;
-  }
-  return bytes.length - 1;
-}
-
-/** A file that is named like a table, or whose lines have tabs, all as many, is no list of words. */
-function refuseTable(name, all) {
-  const lines = all.slice(0, 20).filter(Boolean);
-  if (!lines.length) return;
-  const cells = [",", "\t", ";"].map((delimiter) => lines[0].split(delimiter)).sort((a, b) => b.length - a.length)[0];
-  const tabs = new Set(lines.map((line) => line.split("\t").length - 1));
-  const named = /\.(csv|tsv)(\.|$)/i.test(name);
-  if (cells.length > 1 && (named || (lines.length > 2 && tabs.size === 1 && !tabs.has(0)))) {
-    const shown = cells.slice(0, 9).map((cell) => cell.trim().slice(0, 40)).join(", ");
-    throw new UserError(`${name} is a table (${shown}): take the column that holds the words, one word a line.`);
-  }
-}
-
 /** Python's round(): to the even number at a half. */
 function round(x) {
   const low = Math.floor(x);
@@ -124,7 +90,8 @@ function round(x) {
 }
 
 /**
- * @typedef {{ name: string, characters: string[], codes: Uint16Array, offsets: Uint32Array, block_size: number, too_long: number }} List
+ * @typedef {{ name: string, characters: string[], codes: Uint16Array, offsets: Uint32Array, block_size: number,
+ *   dropped: { long: number, broken: number, misfit: number } }} List
  * @typedef {{ train: Uint32Array, validation: Uint32Array, test: Uint32Array }} Parts indices of words
  */
 
@@ -170,16 +137,18 @@ export function firstCounts(list, words) {
 
 /** END w1 END w2 ... END, and where each word's sequence begins and how long it is (batches.Tape). `start`: WordStart. */
 export function tape(list, words, start) {
-  const tokens = [END];
+  const { codes, offsets } = list;
+  const tokens = new Int32Array(words.reduce((n, word) => n + offsets[word + 1] - offsets[word] + 1, 1)).fill(END);
   const [starts, lengths] = [new Int32Array(words.length), new Int32Array(words.length)];
   const fed = start.end_fed ? 1 : 0;
+  let at = 1;
   words.forEach((word, i) => {
-    starts[i] = tokens.length - fed;
-    for (let k = list.offsets[word]; k < list.offsets[word + 1]; k++) tokens.push(list.codes[k]);
-    lengths[i] = tokens.length - starts[i];
-    tokens.push(END);
+    starts[i] = at - fed;
+    tokens.set(codes.subarray(offsets[word], offsets[word + 1]), at);
+    at += offsets[word + 1] - offsets[word];
+    lengths[i] = at++ - starts[i];
   });
-  return { tokens: Int32Array.from(tokens), starts, lengths, unscored: start.end_fed && !start.first_scored ? 1 : 0 };
+  return { tokens, starts, lengths, unscored: start.end_fed && !start.first_scored ? 1 : 0 };
 }
 
 /** How a word begins for a model (protocol.WordStart.of). */

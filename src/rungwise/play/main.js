@@ -2,7 +2,7 @@
 
 import { attend } from "./attend.js";
 import { climb } from "./climb.js";
-import { byId, count, el, interval } from "./dom.js";
+import { byId, count, el, interval, say } from "./dom.js";
 import { flow } from "./flow.js";
 import { newMemory, readWeights, step } from "./forward.js";
 import { copy, generate, more } from "./generate.js";
@@ -43,7 +43,7 @@ const app = {
     const notes = [];
     if (unknown.length) notes.push(`Not in this list's alphabet, and ignored: ${unknown.join(" ")}`);
     if (cut) notes.push(`Only the first ${ids.length} characters are read: the model knows no longer words.`);
-    byId(note).textContent = notes.join(" ") || (ids.length ? "" : "Type a word above.");
+    say(note, notes.join(" ") || (ids.length ? "" : "Type a word above."));
     return ids;
   },
   /** Show what was trained in this page instead. */

@@ -3,9 +3,13 @@
 import { END } from "./list.js";
 
 const DISCOUNT = 0.75;
+const ORDER = 7;
+const MOST_COUNTED = 1 << 23; // so many tokens times orders: beyond, a page's memory takes fewer orders
+
+const orderFor = ({ tokens }) => Math.max(2, Math.min(ORDER, Math.floor(MOST_COUNTED / tokens.length)));
 
 /** Nats a scored token on `heldOut` of the orders 1 to `order`, counted on `train`; both tapes of list.tape. */
-export function kneserNey(train, heldOut, vocabSize, order = 7) {
+export function kneserNey(train, heldOut, vocabSize, order = orderFor(train)) {
   const levels = fit(train, vocabSize, order);
   const totals = new Float64Array(order);
   let n = 0;
@@ -27,7 +31,10 @@ function* events({ tokens, starts, lengths }) {
   }
 }
 
-/** A level: what was met with j symbols of history. Grams and contexts are numbered as they come. */
+/**
+ * A level: what was met with j symbols of history. Grams and contexts are numbered as they come.
+ * @returns {{ grams: Map<number, number>, contexts: Map<number, number>, contextOf: number[], parent: number[], plain: number[], continued: number[] }}
+ */
 const newLevel = () => ({ grams: new Map(), contexts: new Map(), contextOf: [], parent: [], plain: [], continued: [] });
 
 function fit(tape, vocabSize, order) {

@@ -21,8 +21,8 @@ from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash
 
 WORKER = (
-    "forward.js", "text.js", "sample.js", "sha256.js", "zip.js", "random.js", "list.js", "weights.js", "engine.js",
-    "run.js", "ngram.js", "members.js", "worker.js",
+    "forward.js", "text.js", "sample.js", "sha256.js", "zip.js", "random.js", "source.js", "table.js", "list.js",
+    "weights.js", "engine.js", "run.js", "ngram.js", "members.js", "worker.js",
 )  # fmt: skip
 """The page's script is its workers' as well, but there it ends after these; worker.js itself is for them alone."""
 SCRIPTS = (
@@ -133,7 +133,7 @@ def _script() -> str:
 
 def _module(name: str) -> str:
     text = _file(name)
-    exports = ", ".join(re.findall(r"^export (?:async )?(?:function|const|class) (\w+)", text, re.MULTILINE))
+    exports = ", ".join(re.findall(r"^export (?:async )?(?:function\*?|const|class) (\w+)", text, re.MULTILINE))
     body = re.sub(r'^import (.*) from "\./(.*)";$', r'const \1 = modules["\2"];', text, flags=re.MULTILINE)
     body = re.sub(r"^export ", "", body, flags=re.MULTILINE)
     return f'modules["{name}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'

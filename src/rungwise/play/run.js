@@ -2,13 +2,15 @@
 // the command line (batches.py, loop.py, prefix_tree.py), functions of the seed and the step alone.
 
 import { Engine } from "./engine.js";
-import { END, UserError, firstCounts, tape, wordStart } from "./list.js";
+import { END, firstCounts, tape, wordStart } from "./list.js";
 import { Generator, deriveSeed } from "./random.js";
+import { UserError } from "./source.js";
 import { PAD, asListed, decode } from "./text.js";
 import { complete, initialise, shapes } from "./weights.js";
 
 const STEPS_A_BLOCK = 256;
 const EVALUATION_WORDS = 20_000;
+const SCORED_TRAIN_WORDS = 200_000;
 const N_WORDS = 10;
 const MOST_TRIES = 1000;
 const [QUANTILES, RANKED] = [200, 10_000];
@@ -56,13 +58,14 @@ export class Run {
     this.seed = seed;
     this.config = complete(model, list);
     this.start = wordStart(protocol, train);
-    this.tape = tape(list, parts.train, wordStart(protocol, { batching: "words" }));
+    this.tape = list.tape ??= tape(list, parts.train, wordStart(protocol, { batching: "words" })); // all runs read one
     if (train.batching === "stream" && this.tape.tokens.length <= train.window + 1) {
       throw new UserError(`The training words make ${this.tape.tokens.length} tokens; a window of ${train.window} needs more.`);
     }
     this.firsts = firstCounts(list, parts.train);
     this.engine = new Engine(module, this.config, train, initialise(this.config, seed), deriveSeed(seed, "dropout"));
     this.scored = {};
+    /** @type {{ number: number, starts: Int32Array, lengths: Int32Array } | null} */
     this.block = null;
   }
 
@@ -91,7 +94,7 @@ export class Run {
 
   /** Where the sequences of a block of steps lie (batches.draw). */
   drawn(block) {
-    if (this.block?.number === block) return this.block;
+    if (this.block && this.block.number === block) return this.block;
     const random = new Generator([deriveSeed(this.seed, "batches"), block]);
     const n = STEPS_A_BLOCK * this.train.batch_size;
     const [starts, lengths] = [new Int32Array(n), new Int32Array(n)];
@@ -106,12 +109,12 @@ export class Run {
   }
 
   /** Mean nats a scored token of a part; null where it is empty. `most`: words of it. */
-  loss(part, most = Infinity) {
+  loss(part, most = part === "train" ? SCORED_TRAIN_WORDS : Infinity) {
     const words = this.parts[part];
     if (!words.length) return null;
-    this.scored[part] ??= tape(this.list, words.subarray(0, most), this.start);
-    const { starts, lengths, unscored } = this.scored[part];
-    const nats = this.engine.score(packed(this.scored[part], starts, lengths));
+    const scored = (this.scored[`${part} ${most}`] ??= tape(this.list, words.subarray(0, most), this.start));
+    const { starts, lengths, unscored } = scored;
+    const nats = this.engine.score(packed(scored, starts, lengths));
     let [total, n, at] = [0, 0, 0];
     for (const length of lengths) {
       for (let t = unscored; t < length; t++) total += nats[at + t];

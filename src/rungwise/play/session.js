@@ -1,6 +1,7 @@
 // A session of training: the workers, the runs that they train, and what has come of each so far. Nothing is drawn here.
 
 import { scriptOf } from "./dom.js";
+import { bytesFrom } from "./source.js";
 
 const STEP_COST = 4000; // parameters whose work a step's fixed cost is worth
 
@@ -24,11 +25,11 @@ class Trainer {
     this.ready = this.ask({ kind: "engine", packed: engine });
   }
 
-  ask(message) {
+  ask(message, given = []) {
     return new Promise((done, refused) => {
       const call = ++this.calls;
       this.asked.set(call, { done, refused });
-      this.worker.postMessage({ ...message, call });
+      this.worker.postMessage({ ...message, call }, given);
     });
   }
 
@@ -52,14 +53,17 @@ export class Session {
     this.began = this.paused = this.took = 0; // milliseconds
   }
 
-  /** A list, read and split as the protocol says; an Error whose message says what is wrong with it. */
-  async read(source, protocol) {
+  /**
+   * A list, read and split as the protocol says; an Error whose message says what is wrong with it.
+   * @param {{ file?: Blob, name: string, [more: string]: any }} source
+   * @param {string} protocol
+   */
+  async read({ file, ...source }, protocol) {
     const reader = new Trainer(this.engine, () => {});
     try {
       await reader.ready;
-      const found = await reader.ask({ kind: "read", ...source, protocol });
-      await reader.ask({ kind: "list", ...found });
-      return { ...found, about: await reader.ask({ kind: "about" }) };
+      const bytes = file && await bytesFrom(file, source.name); // here: of a page from disk, WebKit's workers read no file
+      return await reader.ask({ kind: "read", ...source, bytes, protocol }, bytes ? [bytes.buffer] : []);
     } finally {
       reader.worker.terminate();
     }
@@ -145,20 +149,25 @@ export class Session {
 }
 
 function newRun(rung, seed) {
-  return { rung, seed, turn: seed, n_params: rung.n_params, step: 0, tokens: 0, memory: 0, ms: 0, losses: new Float32Array(rung.train.steps), /** @type {[number, number][]} */ validation: [], snapshots: [], /** @type {any} */ done: null, failed: "" };
+  return { rung, seed, turn: seed, n_params: rung.n_params, step: 0, tokens: 0, memory: 0, ms: 0, losses: new Float32Array(rung.train.steps), sums: new Float64Array(rung.train.steps + 1), /** @type {[number, number][]} */ validation: [], snapshots: [], /** @type {any} */ done: null, failed: "" };
 }
 
 function take(run, { step, losses, ms, tokens, memory = 0, validation, words }) {
   run.losses.set(losses, step - losses.length);
+  losses.forEach((loss, i) => { const at = step - losses.length + i; run.sums[at + 1] = run.sums[at] + loss; });
   Object.assign(run, { step, tokens, memory });
   run.ms += ms;
   if (validation !== null && validation !== undefined) run.validation.push([step, validation]);
   if (words) run.snapshots.push({ step, samples: words });
 }
 
-/** The runs in n lots of like cost: all seeds of a rung in one. */
+/**
+ * The runs in n lots of like cost: all seeds of a rung in one.
+ * @param {ReturnType<typeof newRun>[]} runs
+ * @param {number} n
+ */
 function deal(runs, n) {
-  const lots = Array.from({ length: n }, () => ({ cost: 0, runs: [] }));
+  const lots = Array.from({ length: n }, () => ({ cost: 0, runs: /** @type {typeof runs} */ ([]) }));
   const rungs = [...new Set(runs.map(({ rung }) => rung))].sort((a, b) => (b.n_params - a.n_params));
   for (const rung of rungs) {
     const lot = lots.reduce((a, b) => (b.cost < a.cost ? b : a));

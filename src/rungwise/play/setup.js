@@ -1,12 +1,12 @@
 // What is to be trained: the controls of the Train view, and what stands in them.
 
-import { byId, count, el, replace } from "./dom.js";
+import { byId, count, el, replace, say } from "./dom.js";
 import { fitted } from "./run.js";
 import { complete, countParameters } from "./weights.js";
 
 const MOST_STEPS = 50_000;
 const LONG_TEXT = 100_000; // characters: a field that holds more would make the page slow
-const own = { file: null, text: "" };
+const own = { file: /** @type {File | null} */ (null), text: "" };
 
 export function setUp(page, start) {
   const { words, ladder } = page.train;
@@ -50,7 +50,7 @@ function chosenRungs() {
 function told() {
   const mine = byId("train-list").value === "own";
   byId("train-own").hidden = !mine;
-  byId("train-given").textContent = own.file ? `${own.file.name}, ${count(own.file.size)} bytes` : own.text ? `${count(own.text.split("\n").length)} lines` : "";
+  say("train-given", own.file ? `${own.file.name}, ${count(own.file.size)} bytes` : own.text ? `${count(own.text.split("\n").length)} lines` : "");
   const n = chosenRungs().length;
   byId("train-chosen").textContent = `Rungs: ${n} chosen`;
 }
@@ -62,8 +62,9 @@ export const asked = (rung) => (byId("train-steps").value === "" ? rung.train.st
 
 /** What the controls say: { source, protocol, seeds, rungs(list) }. */
 export function readSetup({ train }) {
+  const how = { column: byId("train-column").value, lowercase: byId("train-lowercase").checked };
   const source = byId("train-list").value === "page" ? { packed: train.words.data, name: train.words.name, sha256: train.words.sha256 }
-    : own.file ? { file: own.file, name: own.file.name } : { text: own.text, name: "pasted words" };
+    : own.file ? { file: own.file, name: own.file.name, ...how } : { file: new Blob([own.text]), name: "pasted words", ...how };
   const names = new Set(chosenRungs());
   return {
     source, protocol: byId("train-protocol").value, seeds: clamp(Number(byId("train-seeds").value), 1, 10),
@@ -75,11 +76,18 @@ export function readSetup({ train }) {
   };
 }
 
-/** Which buttons there are now. */
+const ON = ["training", "paused", "stopping"];
+export const isBusy = (status) => status === "reading" || ON.includes(status);
+
+/** Which buttons there are now; one that goes hands the focus on. */
 export function showSetup(status) {
-  const on = ["training", "paused", "stopping"].includes(status);
-  byId("train-go").disabled = on || status === "reading";
-  byId("train-go").textContent = status === "done" ? "Train anew" : "Train";
-  byId("train-pause").hidden = byId("train-stop").hidden = !on;
-  byId("train-pause").textContent = status === "paused" ? "Continue" : "Pause";
+  const on = ON.includes(status);
+  const [go, compare, pause, stop] = ["train-go", "experiment-go", "train-pause", "train-stop"].map(byId);
+  const focus = document.activeElement;
+  for (const button of [go, compare]) button.setAttribute("aria-disabled", String(isBusy(status)));
+  go.textContent = status === "done" ? "Train anew" : "Train";
+  pause.hidden = stop.hidden = !on;
+  pause.textContent = status === "paused" ? "Continue" : "Pause";
+  if (on && [go, compare].includes(focus)) pause.focus();
+  if (!on && [pause, stop].includes(focus)) go.focus();
 }

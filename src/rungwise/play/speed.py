@@ -7,6 +7,8 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,8 +27,8 @@ from rungwise.util.provenance import describe_machine
 
 RUNGS = ("gelu", "scaled")
 STEPS = 2 * STEPS_A_BLOCK
-PATIENCE = 300_000
-"""Milliseconds for the training of one rung in the page."""
+PATIENCE = 1_800_000
+"""Milliseconds for a training in the page."""
 
 
 def bench(rounds: int, as_json: bool, out: Path | None) -> None:
@@ -47,6 +49,25 @@ def bench(rounds: int, as_json: bool, out: Path | None) -> None:
 
 def measure(rounds: int) -> dict[str, Any]:
     """{"ms_a_step": {rung: {"native": [a round], "page": [a round], "ratio": median of rounds}}, ...}"""
+    found: dict[str, Any] = {rung: {"native": [], "page": []} for rung in RUNGS}
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "page.html"
+        path.write_text(build(empty()), encoding="utf-8")
+        for _ in range(rounds):
+            for rung in RUNGS:
+                found[rung]["native"].append(_natively(rung))
+                page = trained(browser, path, [rung], STEPS)
+                found[rung]["page"].append(page.evaluate("name => rungwise.msAStep(name)", rung))
+                page.close()
+        version = browser.version
+    for times in found.values():
+        times["ratio"] = median(page / native for native, page in zip(times["native"], times["page"], strict=True))
+    return {"ms_a_step": found, "steps": STEPS, "chromium": version, "machine": describe_machine()}
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser of Playwright's; UserError where there is none."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -54,20 +75,10 @@ def measure(rounds: int) -> dict[str, Any]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not path:
         raise UserError("--browser needs Chromium: it was not found.")
-    found: dict[str, Any] = {rung: {"native": [], "page": []} for rung in RUNGS}
-    with sync_playwright() as p, tempfile.TemporaryDirectory() as folder:
-        page_path = Path(folder) / "page.html"
-        page_path.write_text(build(empty()), encoding="utf-8")
+    with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for _ in range(rounds):
-            for rung in RUNGS:
-                found[rung]["native"].append(_natively(rung))
-                found[rung]["page"].append(_in_a_page(browser, page_path, rung))
-        version = browser.version
+        yield browser
         browser.close()
-    for times in found.values():
-        times["ratio"] = median(page / native for native, page in zip(times["native"], times["page"], strict=True))
-    return {"ms_a_step": found, "steps": STEPS, "chromium": version, "machine": describe_machine()}
 
 
 def _natively(name: str) -> float:
@@ -80,15 +91,14 @@ def _natively(name: str) -> float:
     return (time.perf_counter() - began) * 1000 / STEPS
 
 
-def _in_a_page(browser: Any, path: Path, rung: str) -> float:
+def trained(browser: Any, path: Path, rungs: Collection[str], steps: int) -> Any:
+    """A page in which these rungs have trained, under one seed."""
     page = browser.new_page()
     page.goto(path.as_uri())
-    page.fill("#train-steps", str(STEPS))
+    page.fill("#train-steps", str(steps))
     page.locator("details.own").evaluate("details => { details.open = true; }")
     for box in page.locator("#train-rungs input").all():
-        box.set_checked(box.get_attribute("value") == rung)
+        box.set_checked(box.get_attribute("value") in rungs)
     page.click("#train-go")
     page.wait_for_selector("#train-said:has-text('Done in')", timeout=PATIENCE)
-    found = page.evaluate("name => rungwise.msAStep(name)", rung)
-    page.close()
-    return found
+    return page

@@ -36,7 +36,7 @@ export function symbols(list, text) {
 
 /** The ids of a word, and the characters that the list does not have. Capitals are forgiven. */
 export function encode(list, word, beginning = false) {
-  const found = { ids: [], unknown: [], cut: false };
+  const found = { ids: /** @type {number[]} */ ([]), unknown: /** @type {string[]} */ ([]), cut: false };
   for (const character of symbols(list, comparable(word, beginning))) {
     const id = list.ids.get(character) ?? list.ids.get(character.toLowerCase());
     if (id === undefined) found.unknown.push(character);

@@ -2,16 +2,17 @@
 // runs of this page kept it.
 
 import { lossChart } from "./curves.js";
-import { byId, count, el, legend, mark, minus, replace, word } from "./dom.js";
+import { byId, count, el, legend, mark, minus, say, update, word } from "./dom.js";
 import { pageWith, runsZip, save, zipName } from "./download.js";
 import { experimentRungs, setUpExperiment, verdict } from "./experiment.js";
+import { leftOut } from "./list.js";
 import { liveRungs, trainedPage } from "./results.js";
 import { Session } from "./session.js";
-import { asked, readSetup, setUp, showSetup } from "./setup.js";
+import { asked, isBusy, readSetup, setUp, showSetup } from "./setup.js";
 import { encode, tagOf } from "./text.js";
 
 const REDRAW_MS = 250;
-const training = { session: null, source: null, at: null, page: null, redraw: 0, note: "", said: "" };
+const training = { session: /** @type {Session} */ (/** @type {unknown} */ (null)), at: null, page: /** @type {any} */ (null), redraw: 0, note: "", said: "", tenths: 0 };
 
 /** Once a page: its controls. `page`: the data that the page was written with; `blank`: its HTML. */
 export function setUpTraining(app, page, blank) {
@@ -21,21 +22,21 @@ export function setUpTraining(app, page, blank) {
   byId("train-pause").addEventListener("click", () => { session.status === "paused" ? session.go() : session.pause(); redraw(app); });
   byId("train-stop").addEventListener("click", () => session.stop().then(() => adopt(app)));
   byId("train-zip").addEventListener("click", () => save(runsZip(training.page), zipName(training.page)));
-  byId("train-page").addEventListener("click", async () => save(await pageWith(training.blank, training.page, training.source), "rungwise.html"));
+  byId("train-page").addEventListener("click", async () => save(await pageWith(training.blank, training.page, session.source.list), "rungwise.html"));
 }
 
 async function start(app, experiment) {
   const { session, page } = training;
+  if (isBusy(session.status)) return;
   const wanted = readSetup(page);
-  Object.assign(training, { note: "", said: "Reading the list.", at: null, experiment });
+  Object.assign(training, { note: "", said: "Reading the list.", tenths: 0, at: null, experiment });
   session.status = "reading";
   redraw(app);
   try {
     const read = await session.read(wanted.source, wanted.protocol);
     const rungs = experiment ? experimentRungs(page, read.list, asked({ train: { steps: 5000 } })) : wanted.rungs(read.list);
-    training.source = wanted.source;
     if (!rungs.some(({ name }) => name === app.state.rung)) app.state.rung = rungs.at(-1).name;
-    training.said = `Training on ${count(read.parts.train.length)} words of ${read.list.name}.`;
+    training.said = `Training on ${count(read.parts.train.length)} words of ${read.list.name}${leftOut(read.list.dropped)}.`;
     await session.start(read, rungs, wanted.seeds);
   } catch (error) {
     session.status = "idle";
@@ -47,12 +48,19 @@ async function start(app, experiment) {
 function hear(app, kind, run) {
   if (kind === "failed") training.note = `${run.rung.title}: ${run.failed}`;
   if (kind === "done") {
-    training.said = training.session.status === "done"
-      ? `Done in ${duration(training.session.took / 1000)}. The other views show what was trained.`
-      : `${run.rung.title}, seed ${run.seed}: test loss ${run.done.losses.test.toFixed(3)}.`;
+    training.said = news(training.session, run);
     adopt(app);
   }
   redraw(app);
+}
+
+/** What is read aloud: a run that is done, once in a tenth of the work; and the end. */
+function news({ status, took, progress }, run) {
+  if (status === "done") return `Done in ${duration(took / 1000)}. The other views show what was trained.`;
+  const tenths = Math.floor(10 * progress.share);
+  if (tenths === training.tenths) return training.said;
+  training.tenths = tenths;
+  return `${run.rung.title}, seed ${run.seed}: test loss ${run.done.losses.test.toFixed(3)}. Done so far: ${10 * tenths} %.`;
 }
 
 /** What is trained becomes what the page shows. */
@@ -78,30 +86,17 @@ export function train(app) {
   const chosen = rungs.find(({ name }) => name === app.state.rung) ?? rungs.at(-1);
   showSetup(session.status);
   showProgress(session);
-  byId("train-note").textContent = training.note;
-  if (byId("train-said").textContent !== training.said) byId("train-said").textContent = training.said;
+  say("train-note", training.note);
+  say("train-said", training.said);
   byId("train-take").hidden = !live || !session.runs.some(({ done, turn }) => done && !turn);
   const choose = (name, step) => { training.at = step; app.set({ rung: name }); };
   const ngram = live ? session.source.about.ngram : app.list.ngram;
-  replace(byId("train-curves"), chosen && lossChart(rungs, chosen, { width: Math.max(280, byId("train-curves").clientWidth), ngram, at: training.at, choose })
+  update(byId("train-curves"), chosen && lossChart(rungs, chosen, { width: Math.max(280, byId("train-curves").clientWidth), ngram, at: training.at, choose })
     || (session.status === "idle" && app.rungs.length && el("p", { class: "soft" }, "These runs kept no curve.")));
-  replace(byId("train-legend"), rungs.map((r) => choice(app, r, chosen)));
-  const wrote = rungs.filter((r) => r.snapshots.length);
-  renew("train-cards", [live, training.experiment, chosen?.name, ...wrote.map((r) => r.snapshots.length)],
-    () => live && !training.experiment && wrote.map((r) => card(app, r, chosen)));
-  replace(byId("train-verdict"), live && training.experiment && verdict(session));
-  renew("train-words", [chosen?.name, chosen?.snapshots.length, chosen?.validation.length, training.at, app.list.name, session.began],
-    () => chosen && history(app, chosen));
-}
-
-const shown = new Map();
-
-/** Put new children in, where what they depend on has changed: most of the page stays as it is while a curve grows. */
-function renew(id, key, make) {
-  const text = JSON.stringify(key);
-  if (shown.get(id) === text) return;
-  shown.set(id, text);
-  replace(byId(id), make());
+  update(byId("train-legend"), rungs.map((r) => choice(app, r, chosen)));
+  update(byId("train-cards"), live && !training.experiment && rungs.filter((r) => r.snapshots.length).map((r) => card(r, chosen)));
+  update(byId("train-verdict"), live && training.experiment && verdict(session));
+  update(byId("train-words"), chosen && history(app, chosen));
 }
 
 export function losses(name, seed) {
@@ -137,7 +132,7 @@ function choice(app, r, chosen) {
 }
 
 /** What a rung writes now. */
-function card(app, r, chosen) {
+function card(r, chosen) {
   const { step, samples } = r.snapshots.at(-1);
   return el("section", { class: r === chosen ? "card wrote chosen" : "card wrote" },
     el("h3", {}, r.title, el("span", { class: "soft small" }, ` after ${count(step)} steps`)),

@@ -11,7 +11,7 @@ from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.data.tokens import CHARS
 from rungwise.data.words import WordList
-from rungwise.ladder import RUNGS
+from rungwise.ladder import TRANSFORMERS
 from rungwise.play import inside
 from rungwise.play.collect import changes, code, describe, settings
 
@@ -26,7 +26,7 @@ def trainable(listed: WordList | None) -> dict[str, Any]:
     engine = resources.files("rungwise.engine.native").joinpath("engine.wasm").read_bytes()
     sources: list[dict[str, str]] = []  # each once, however many rungs it belongs to
     rungs = []
-    for rung in RUNGS.values():
+    for rung in TRANSFORMERS.values():
         found = code(rung)
         sources += [source for source in found if source not in sources]
         rungs.append(

@@ -41,7 +41,7 @@ const size = (shape) => shape.reduce((a, b) => a * b, 1);
  */
 export function shapes(config) {
   const { n_embd: d, mlp_hidden: m, vocab_size: v } = config;
-  const a = config.n_head * config.head_size;
+  const a = config.n_head * (config.head_size ?? d / config.n_head);
   /** @type {Layout} */
   const found = [["embedding.weight", [v, d]]];
   const norm = (name) => {

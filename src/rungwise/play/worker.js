@@ -3,11 +3,12 @@
 
 import { compile } from "./engine.js";
 import { bytesOf } from "./forward.js";
-import { PROTOCOLS, SCORED, UserError, firstCounts, readList, refuseLarge, split, tape, wordStart } from "./list.js";
+import { PROTOCOLS, SCORED, firstCounts, readList, split, tape, wordStart } from "./list.js";
 import { filterOf } from "./members.js";
 import { kneserNey } from "./ngram.js";
 import { Run } from "./run.js";
 import { sha256 } from "./sha256.js";
+import { UserError } from "./source.js";
 import { openList } from "./text.js";
 import { base64 } from "./zip.js";
 
@@ -17,39 +18,27 @@ const EVALUATIONS = 20;
 /** Steps at which words are drawn (task.snapshot_steps): 0, 1, 2, 5, 10, 20, 50, ... */
 const isShown = (step) => /^([125]0*|0)$/.test(String(step));
 
+/** @type {any} */
 const state = { module: null, list: null, parts: null, protocol: "", runs: [], running: false };
 
+/** Not by way of a Blob: WebKit reads none in a page from disk. */
 const unpacked = async (text) =>
-  new Uint8Array(await new Response(new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+  new Uint8Array(await new Response(new Response(bytesOf(text)).body?.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
 
 const TASKS = {
   async engine({ packed }) {
     state.module = await compile(await unpacked(packed));
   },
-  /** A list, from the page (`packed`), a file or text; and its split. */
-  async read({ packed, file, text, name, sha256: known, protocol }) {
-    if (file) refuseLarge(file.name, file.size);
-    const bytes = packed ? await unpacked(packed) : file ? new Uint8Array(await file.arrayBuffer()) : new TextEncoder().encode(text);
-    const list = readList(bytes, name);
-    return { list, parts: split(list, protocol), protocol, sha256: known ?? sha256(bytes) };
+  /** A list, from the page (`packed`) or a file's bytes; its split; and what the page tells of it. */
+  async read({ packed, bytes: given, name, sha256: known, protocol, ...how }) {
+    const bytes = given ?? await unpacked(packed);
+    const list = readList(bytes, name, how);
+    const found = { list, parts: split(list, protocol), protocol };
+    TASKS.list(found);
+    return { ...found, sha256: known ?? sha256(bytes), about: about() };
   },
   list({ list, parts, protocol }) {
     Object.assign(state, { list: { ...openList({ ...list, characters: list.characters.join(""), example: "" }), codes: list.codes, offsets: list.offsets }, parts, protocol, runs: [] });
-  },
-  /** What the page tells of a list, and the n-gram baselines. */
-  about() {
-    const { list, parts, protocol } = state;
-    const start = wordStart(protocol, { batching: "words" });
-    const tapes = Object.fromEntries(Object.entries(parts).map(([part, words]) => [part, tape(list, words, start)]));
-    const losses = (part) => parts[part].length && kneserNey(tapes.train, tapes[part], list.characters.length + 2);
-    const [test, chosen] = [losses("test"), losses("validation")];
-    const by = chosen || test;
-    const order = by.indexOf(Math.min(...by)) + 1;
-    return {
-      ngram: { order, test_loss: test[order - 1], losses: test, validation: chosen || null },
-      firsts: firstCounts(list, parts.train), scored: SCORED[PROTOCOLS[protocol].start_token], n_train: parts.train.length,
-      members: filterOf(list, parts.train), held_out: filterOf(list, [...parts.validation, ...parts.test]), example: example(list),
-    };
   },
   train({ jobs }) {
     for (const job of jobs) state.runs.push({ job, run: null });
@@ -64,6 +53,22 @@ const TASKS = {
     state.runs = [];
   },
 };
+
+/** What the page tells of a list, and the n-gram baselines. */
+function about() {
+  const { list, parts, protocol } = state;
+  const start = wordStart(protocol, { batching: "words" });
+  const tapes = Object.fromEntries(Object.entries(parts).map(([part, words]) => [part, tape(list, words, start)]));
+  const losses = (part) => parts[part].length && kneserNey(tapes.train, tapes[part], list.characters.length + 2);
+  const [test, chosen] = [losses("test"), losses("validation")];
+  const by = chosen || test;
+  const order = by.indexOf(Math.min(...by)) + 1;
+  return {
+    ngram: { order, test_loss: test[order - 1], losses: test, validation: chosen || null },
+    firsts: firstCounts(list, parts.train), scored: SCORED[PROTOCOLS[protocol].start_token], n_train: parts.train.length,
+    members: filterOf(list, parts.train), held_out: filterOf(list, [...parts.validation, ...parts.test]), example: example(list),
+  };
+}
 
 /** A word of middling length (collect._example). */
 function example({ codes, offsets, characters }) {
@@ -143,10 +148,13 @@ function lineOf(error) {
   return `This browser cannot do that: ${error.message}`;
 }
 
+/** A list's memory, which goes to the page as it is: to copy it would hold the page up. Who reads a list ends then. */
+const buffersOf = (list) => (list ? [list.codes.buffer, list.offsets.buffer] : []);
+
 globalThis.onmessage = async ({ data }) => {
   try {
     const found = await TASKS[data.kind](data);
-    if (data.call !== undefined) postMessage({ kind: "answer", call: data.call, found });
+    if (data.call !== undefined) postMessage({ kind: "answer", call: data.call, found }, { transfer: buffersOf(found?.list) });
   } catch (error) {
     postMessage({ kind: "answer", call: data.call, line: lineOf(error) });
   }

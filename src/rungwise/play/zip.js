@@ -30,7 +30,7 @@ function numbers(...parts) {
 
 /** A zip of files { path: text or bytes }, none of them compressed. */
 export function zip(files) {
-  const [local, central] = [[], []];
+  const [local, central] = [/** @type {Uint8Array<ArrayBuffer>[]} */ ([]), /** @type {Uint8Array<ArrayBuffer>[]} */ ([])];
   let at = 0;
   for (const [path, content] of Object.entries(files)) {
     const data = typeof content === "string" ? utf8.encode(content) : content;

@@ -1,13 +1,11 @@
-"""Results -> report.md and one self-contained report.html; and the findings alone, for docs/. No torch here.
+"""Results -> report.md and one self-contained report.html. No torch here.
 
 The same results give the same bytes: dates are those of the results, and figures are drawn without chance.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from rungwise.analysis.claims import Finding, confounds, findings
@@ -26,16 +24,15 @@ from rungwise.report.document import (
     Strip,
     Verdicts,
     Words,
+    html,
     markdown,
-    missing_all,
     shown,
 )
-from rungwise.report.figures import LADDER, best_baseline, ladder_figures, measured_rungs
+from rungwise.report.figures import LADDER, best_baseline, ladder_figures
 from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.training.run_dir import CONFIG
 from rungwise.util import hints
 from rungwise.util.files import make_folder, write_text
-from rungwise.util.hashing import policy_hash
 from rungwise.util.machine import cores
 from rungwise.util.progress import duration
 
@@ -76,36 +73,6 @@ def build(evidence: Evidence) -> list[Section]:
     ]
 
 
-def html(sections: Sequence[Section]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rungwise.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = typeset
-    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all, kind=lambda block: type(block).__name__)
-    script = resources.files("rungwise.report").joinpath("report.js").read_text(encoding="utf-8")
-    page = environment.get_template("report.html.j2")
-    return page.render(title=sections[0].title, sections=sections, script=script, policy=policy_hash(script)) + "\n"
-
-
-def typeset(text: str) -> str:
-    """Text for the page: one line, where a number keeps its per cent sign and its exponent."""
-    return re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", shown(text)).replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def findings_markdown(paths: Sequence[Path], peers: Path | None = None) -> str:
-    """The findings alone, as docs/findings.md holds them."""
-    evidence = read(paths, peers)
-    found = findings(evidence)
-    intro = Section("top", "Findings", [Paragraph(tally(found)), Paragraph(RULES, quiet=True)], level=1)
-    return markdown([intro, *findings_sections(evidence, found, rules=False), provenance_section(evidence)])
-
-
 RULES = (
     "How a verdict is reached: a claim is split into what it asserts, and each assertion has a range of values that it "
     "allows. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it lies outside. "
@@ -141,7 +108,7 @@ def tally(found: Sequence[Finding]) -> str:
 
 def headline(main: Measured) -> list[Block]:
     """The results in plain words."""
-    rungs = measured_rungs(main, *LADDER)
+    rungs = main.rungs(*LADDER)
     if len(rungs) < 2:
         return []
     levels = {rung.title: main.summary(rung.name).mean for rung in rungs}
@@ -213,7 +180,7 @@ def missing(measured: Measured) -> list[str]:
 
 def words_section(measured: Measured) -> list[Section]:
     """What the rungs write: the words of each one's first seed."""
-    rungs = measured_rungs(measured, *LADDER)
+    rungs = measured.rungs(*LADDER)
     samples = {rung.title: measured.by_rung[rung.name][0].detail.get("samples", []) for rung in rungs}
     drawn = [
         (title, [(shown(word), OF_A_SPLIT.get(tag) or str(tag)) for word, tag in words])

@@ -1,4 +1,4 @@
-"""A report before it is Markdown or HTML: sections of paragraphs, tables, figures and lists. No torch here.
+"""A report as sections of paragraphs, tables, figures and lists, and these as Markdown and as HTML. No torch here.
 
 Everything is plain text until a renderer escapes it: word lists may hold any character, markup too.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 
 from rungwise.analysis.claims import Finding
 from rungwise.analysis.verdicts import SYMBOLS
+from rungwise.util.hashing import policy_hash
 
 
 @dataclass(frozen=True)
@@ -161,3 +163,25 @@ def _markdown_findings(block: Verdicts, level: int) -> list[str]:
             lines.append(line)
         lines.append("")
     return lines
+
+
+def html(sections: Sequence[Section]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("rungwise.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = typeset
+    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all, kind=lambda block: type(block).__name__)
+    script = resources.files("rungwise.report").joinpath("report.js").read_text(encoding="utf-8")
+    page = environment.get_template("report.html.j2")
+    return page.render(title=sections[0].title, sections=sections, script=script, policy=policy_hash(script)) + "\n"
+
+
+def typeset(text: str) -> str:
+    """Text for the page: one line, where a number keeps its per cent sign and its exponent."""
+    return re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", shown(text)).replace(" %", "\N{NO-BREAK SPACE}%")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import nan
 from typing import Any
 
 import numpy as np
 
 from rungwise.analysis.evidence import Measured
-from rungwise.analysis.stats import summary
+from rungwise.analysis.stats import rank_correlation, summary
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Group, Rung
 from rungwise.report import plots
 from rungwise.report.document import Block
@@ -27,10 +28,6 @@ TITLES: dict[Group, str] = {
 FEWEST = 30
 """Words that a place or a length must have for its loss to be drawn."""
 Peers = Mapping[str, Mapping[str, Any]]
-
-
-def measured_rungs(measured: Measured, *groups: Group) -> list[Rung]:
-    return [rung for rung in RUNGS.values() if rung.group in groups and rung.name in measured.by_rung]
 
 
 def slug(measured: Measured) -> str:
@@ -57,7 +54,7 @@ def level(measured: Measured, rung: Rung, metric: str = "test loss") -> Level:
 
 
 def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
-    levels = [level(measured, rung) for rung in measured_rungs(measured, *LADDER)]
+    levels = [level(measured, rung) for rung in measured.rungs(*LADDER)]
     if not levels:
         return []
     marks = [(name, float(peer["test_loss"])) for name, peer in peers.items()]
@@ -75,8 +72,12 @@ def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
     return [figure]
 
 
+def more_figures(measured: Measured) -> list[Block]:
+    return [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
+
+
 def gaps(measured: Measured) -> list[Block]:
-    levels = [level(measured, rung, "train-test gap") for rung in measured_rungs(measured, *LADDER)]
+    levels = [level(measured, rung, "train-test gap") for rung in measured.rungs(*LADDER)]
     if not levels:
         return []
     return [
@@ -93,7 +94,7 @@ def gaps(measured: Measured) -> list[Block]:
 def curves(measured: Measured) -> list[Block]:
     blocks: list[Block] = []
     for group in LADDER:
-        found = [(rung, measured.curve(rung.name)) for rung in measured_rungs(measured, group)]
+        found = [(rung, measured.curve(rung.name)) for rung in measured.rungs(group)]
         drawn = [Line(r.title, curve[0], curve[1].mean(axis=0)) for r, curve in found if curve and len(curve[0]) > 2]
         if drawn:
             name = f"curves-{group}-{slug(measured)}"
@@ -105,16 +106,15 @@ def curves(measured: Measured) -> list[Block]:
 
 def part_steps() -> dict[str, Rung]:
     """Part -> the ladder's own step that added it: where the full model's field left what the ablation puts back."""
-    path, rung = [], RUNGS[FULL]
-    while rung.on:
-        path.append(rung)
-        rung = RUNGS[rung.on]
+    path = [RUNGS[FULL]]
+    while path[-1].on:
+        path.append(RUNGS[path[-1].on])
     found = {}
     for part, without in LEAVE_ONE_OUT.items():
         full, less = RUNGS[FULL].model.to_dict(), RUNGS[without].model.to_dict()
-        for step in path:
-            mine, below = step.model.to_dict(), RUNGS[str(step.on)].model.to_dict()
-            if any(full[f] != less[f] and below[f] == less[f] and mine[f] != less[f] for f in full):
+        for step, below in pairwise(path):
+            before, after = below.model.to_dict(), step.model.to_dict()
+            if any(full[f] != less[f] == before[f] != after[f] for f in full):
                 found[part] = step
     return found
 
@@ -145,9 +145,34 @@ def leave_one_out(measured: Measured) -> list[Block]:
     ]
 
 
+def loss_and_words(measured: Measured) -> list[Block]:
+    """Does a lower loss mean better words? A dot each rung."""
+    points, floors = [], []
+    for rung in RUNGS.values():
+        if distances := measured.values(rung.name, "distance of 3-grams"):
+            losses = measured.values(rung.name)
+            points.append((rung.title, [(losses[seed], distance) for seed, distance in distances.items()]))
+    floors = [r.detail["words"]["floor"] for r in measured.results if r.detail.get("words")]
+    if len(points) < 3:
+        return []
+    loss, distance = np.array([np.mean(runs, axis=0) for _, runs in points]).T
+    return [
+        plots.scatter(
+            f"words-{slug(measured)}",
+            f"Does a lower loss mean better words? Protocol {measured.protocol.name}",
+            f"Each dot is a rung, its faint ones the seeds. Rank correlation over {len(points)} rungs: "
+            f"{rank_correlation(loss, distance):.2f} (1: the order by loss is the order by words). The dashed line is "
+            "the noise floor: real held-out words.",
+            (f"test loss, {plots.UNIT}", "3-grams apart from the training words, bits"),
+            points,
+            floors[0],
+        )
+    ]
+
+
 def by_place(measured: Measured) -> list[Block]:
     """Loss by place in the word and by its length: the ladder's ground and top, and the top of each group."""
-    chosen = [group[i] for name in LADDER if (group := measured_rungs(measured, name)) for i in (0, -1)]
+    chosen = [group[i] for name in LADDER if (group := measured.rungs(name)) for i in (0, -1)]
     places, lengths = [], []
     for rung in dict.fromkeys(rung.name for rung in chosen):
         title = RUNGS[rung].title

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from math import exp
 from pathlib import Path
 from typing import Any
 
 from rungwise.data.tokens import Tokens
+from rungwise.judge.figures import Brief
 from rungwise.report import plots
 from rungwise.report.document import Block, Facts, Paragraph, Section, Words
 from rungwise.report.plots import Line
-from rungwise.training import run_dir
+from rungwise.training import outcome, run_dir
 from rungwise.util import hints
 
 
@@ -54,7 +56,9 @@ def _headline(final: dict[str, Any], folder: Path, tokens: Tokens) -> list[Block
     train = final.get("final_train_loss")
     if train is not None:
         text += f" On training words the loss is {train:.3f}."
-    return [Paragraph(text), Paragraph(f"More words: {hints.command('sample', folder)}", quiet=True)]
+    judged: dict[str, Any] = {f.name: final[f"words_{f.name}"] for f in fields(Brief) if f"words_{f.name}" in final}
+    like = [Paragraph(outcome.words(Brief(**judged)))] if judged else []
+    return [Paragraph(text), *like, Paragraph(f"More words: {hints.command('sample', folder)}", quiet=True)]
 
 
 def _curve(lines: list[dict[str, Any]], tokens: Tokens) -> list[Block]:

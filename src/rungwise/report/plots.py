@@ -247,6 +247,42 @@ def lines(name: str, title: str, caption: str, panels: Sequence[tuple[str, Seque
     return figure(name, title, about, caption, 3.6, paint, data, 3.6 * len(panels))
 
 
+Points = Sequence[tuple[str, Sequence[tuple[float, float]]]]
+"""Names, and the (x, y) of each one's seeds."""
+
+
+def scatter(
+    name: str, title: str, caption: str, labels: tuple[str, str], points: Points, floor: float | None
+) -> Figure:
+    """A dot at the mean of each name's seeds, which are faint, with its name where there is room; a dashed line at
+    the floor."""
+    means = [(label, *np.mean(seeds, axis=0).tolist()) for label, seeds in points]
+    near = np.ptp([place for _, *place in means], axis=0) * (0.15, 0.05)
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.add_subplot()
+        for _, seeds in points:
+            axes.plot(*zip(*seeds, strict=True), "o", color=SERIES[0], alpha=0.3, markersize=3)
+        named: list[tuple[float, float]] = []
+        for label, x, y in means:
+            axes.plot(x, y, "o", color=SERIES[0])
+            free = all(abs(x - a) > near[0] or abs(y - b) > near[1] for a, b in named)
+            if free and not is_narrow(canvas):  # of dots that lie together, the first is named
+                named.append((x, y))
+                axes.annotate(label, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7.5)
+        if floor is not None:
+            axes.axhline(floor, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.grid()
+
+    data: list[tuple[object, ...]] = [("name", *labels)]
+    data += [(label, x, y) for label, seeds in points for x, y in seeds]
+    shown = "; ".join(f"{label}: {x:.3f}, {y:.3f}" for label, x, y in means)
+    about = f"{labels[1]} against {labels[0]}. {shown}. " + ("" if floor is None else f"Noise floor: {floor:.3f}.")
+    return figure(name, title, about, caption, 4.2, paint, data)
+
+
 def color(places: dict[str, int], line: Line) -> str:
     """Spread over the palette, so that few lines differ most."""
     few = (0, 5, 2, 7)

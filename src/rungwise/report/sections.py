@@ -12,7 +12,7 @@ import numpy as np
 
 from rungwise.analysis import stats
 from rungwise.analysis.evidence import Measured
-from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, rows, show, worth
+from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, WORDS_CAPTION, WORDS_HEADER, rows, show, word_rows, worth
 from rungwise.analysis.verdicts import NEGLIGIBLE, signed
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
@@ -22,12 +22,9 @@ from rungwise.report.figures import (
     Peers,
     baselines,
     best_baseline,
-    by_place,
-    curves,
-    gaps,
     ladder_figures,
-    leave_one_out,
-    measured_rungs,
+    loss_and_words,
+    more_figures,
     slug,
 )
 
@@ -47,16 +44,17 @@ def protocol_sections(measured: Measured, peers: Peers, drawn: bool) -> list[Sec
             )
         )
     for group, title in TITLES.items():
-        if rungs := measured_rungs(measured, group):
+        if rungs := measured.rungs(group):
             counts = best_baseline(measured) if any(isinstance(b, Table) for b in losses) else baselines(measured)
             losses.append(loss_table(measured, title, rungs, counts, peers))
     figures = [] if drawn else ladder_figures(measured, peers)
-    figures += [*leave_one_out(measured), *gaps(measured), *curves(measured), *by_place(measured)]
+    figures += more_figures(measured)
     name = f"Protocol {measured.protocol.name}, {measured.data}"
     parts: list[tuple[str, str, list[Block]]] = [
         ("losses", "losses", losses),
         ("steps", "what each step is worth", step_tables(measured)),
         ("figures", "figures", figures),
+        ("words", "what the words are like", [*word_table(measured), *loss_and_words(measured)]),
         ("meaning", "what a loss means", [*tuning(measured), meaning(measured)]),
     ]
     return [Section(f"{key}-{slug(measured)}", f"{name}: {title}", blocks) for key, title, blocks in parts if blocks]
@@ -68,7 +66,7 @@ def of_protocol(measured: Measured, peers: Peers) -> Peers:
 
 def short_table(measured: Measured) -> list[Block]:
     """The ladder for somebody who reads one table."""
-    found = rows(measured_rungs(measured, *LADDER), measured.results)
+    found = rows(measured.rungs(*LADDER), measured.results)
     if not found:
         return []
     cells = [(row.rung.title, show(row.test), show(row.step, signed=True), worth(row.step)) for row in found]
@@ -141,7 +139,7 @@ class Step:
 @cache  # the bootstrap takes a tenth of a second a step, and two sections ask
 def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
     found = []
-    for rung in measured_rungs(measured, *groups):
+    for rung in measured.rungs(*groups):
         below = RUNGS.get(rung.on or "")
         if below is None or not measured.seeds([rung.name, below.name]):
             continue
@@ -200,6 +198,14 @@ def p_value(p: float) -> str:
     return "" if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def word_table(measured: Measured) -> list[Block]:
+    found = word_rows(list(RUNGS.values()), measured.results)
+    if not found:
+        return []
+    n = next(r.detail["words"]["n"] for r in measured.results if r.detail.get("words"))
+    return [Table(WORDS_CAPTION.format(n=n), WORDS_HEADER, found, quiet_rows=int(not found[-1][1]))]
+
+
 def tuning(measured: Measured) -> list[Block]:
     if not measured.tuned:
         return []
@@ -230,7 +236,7 @@ def meaning(measured: Measured) -> Table:
         return measured.summary(rung.name, metric).mean if measured.values(rung.name, metric) else nan
 
     ways = ("geometric mean probability", "mean probability", "top-1 accuracy")
-    rungs = measured_rungs(measured, *LADDER)
+    rungs = measured.rungs(*LADDER)
     rows = [row(r.title, mean(r, "test loss"), (mean(r, way) for way in ways)) for r in rungs]
     symbols = measured.results[0].model["vocab_size"] - 1
     rows.append(row(f"uniform guess of {symbols}", log(symbols), [1 / symbols] * 3))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.data.dataset import Dataset
 from rungwise.data.ngram import fit
+from rungwise.judge.figures import Brief
 
 USUAL_ORDER = 5
 """Where the protocol has no validation words to choose one by."""
@@ -60,3 +61,12 @@ def verdict(
     if gap > SOME_GAP:
         how = "Strong overfitting" if gap > LARGE_GAP else "Some overfitting"
         yield f"{how}: words that it was trained on have a loss {gap:.2f} lower than words that it has not seen."
+
+
+def words(judged: Brief) -> str:
+    """What the words are like that it writes, beside real ones."""
+    floor = f"; as many real held-out words have {judged.floor:.3f}" if judged.floor is not None else ""
+    return (
+        f"Of {judged.n:,} words drawn, {judged.distinct:.1%} are distinct and {judged.new:.1%} are not in the list. "
+        f"Their 3-grams are {judged.distance:.3f} bits from those of training words{floor}."
+    )

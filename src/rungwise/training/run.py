@@ -6,6 +6,7 @@ order: a directory with config.json can be resumed. samples.txt comes last of al
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rungwise.config import ListConfig, get_protocol
+from rungwise.config import ListConfig, RunConfig, get_protocol, rules
 from rungwise.config.settings import KINDS, Settings
 from rungwise.data import dataset as datasets
 from rungwise.data.dataset import SCORED_TRAIN_WORDS, Dataset, ListDataset, ShardedDataset
@@ -28,8 +29,10 @@ from rungwise.engine.native_engine import NativeEngine
 from rungwise.engine.process_group import World
 from rungwise.engine.select import choose_engine, make_engine
 from rungwise.errors import UserError
-from rungwise.inference.sample import generate
+from rungwise.inference.sample import Word, generate
 from rungwise.inference.score import score
+from rungwise.judge.figures import Brief
+from rungwise.judge.judgement import brief
 from rungwise.ladder import Rung, get_rung
 from rungwise.training import follower, outcome, run_dir, trackers
 from rungwise.training.outcome import Counting
@@ -43,6 +46,9 @@ from rungwise.util.progress import bar
 from rungwise.util.provenance import now, provenance
 
 N_SAMPLES = 20
+"""Words that a run keeps."""
+N_JUDGED = 1_000
+"""Words that are judged: the kept ones, and those that would be drawn after them."""
 
 
 def start(
@@ -61,15 +67,17 @@ def start(
     world = World.from_environment()
     if world and _is_ours(out, world):
         return resume(out, None, track, log, observers=observers)
+    _take_threads(asked.run)
     rung = get_rung(asked.run.rung or "final")
-    engine_name = choose_engine(asked.run, _needs(asked, world))
+    family = asked.changes.get("family", rung.model.family)
+    engine_name = choose_engine(asked.run, _needs(asked, world), family)
     trackers.require(track, out)
     dataset, source = _load_dataset(asked, rung, world, listed)
     log(dataset.describe())
     if asked.run.rung is None:
         asked = asked.suited_to(dataset.n_train)
     model, config = asked.model_and_train(rung.model, rung.train, len(dataset.vocabulary), dataset.block_size)
-    for line in asked.remarks(rung.train, model, config, dataset.n_train):
+    for line in rules.remarks(rung.train, model, config, asked.run, dataset.n_train, asked.changes):
         log(line)
     info = {
         "seed": asked.run.seed,
@@ -112,6 +120,7 @@ def resume(
     with lock(out):
         configs = run_dir.load_config(out)
         run, source = (_section(out, configs, name) for name in ("run", "list"))
+        _take_threads(run)
         if (out / SAMPLES).exists():
             if world:
                 world.tell({})
@@ -139,6 +148,12 @@ def _needs(asked: Settings, world: World | None) -> list[str]:
 
 def _several(world: World | None) -> World | None:
     return world if world and world.size > 1 else None
+
+
+def _take_threads(run: RunConfig) -> None:
+    """As many as were asked for, in all that this process computes."""
+    if run.threads:
+        torch.set_num_threads(run.threads)
 
 
 def own_threads(world: World | None) -> int:
@@ -207,7 +222,7 @@ def _make_engine(setup: Setup, name: str) -> Engine:
     how = run.replace(engine=name) if before is None else run.replace(engine=name, compile="on" if before else "off")
     arguments = configs.model, configs.train, dataset.tape, [how.seed]
     try:
-        return make_engine(*arguments, how, setup.log)
+        return make_engine(*arguments, how, setup.log, run.threads)
     except NotCompiled as error:
         if not before:
             raise
@@ -235,17 +250,20 @@ def _run(trainer: Trainer) -> Run:
             trainer.save_weights()
         run = load_run(setup.out)
         counting = outcome.count(setup.dataset)
-        losses = _score(trainer, run, counting)
-        setup.log(tokens.say(_summary(trainer, seconds, losses, setup.dataset.n_train)))
-        for line in outcome.verdict(losses, counting, setup.dataset.n_train, setup.configs.model, setup.configs.train):
-            setup.log(tokens.say(line))
         drawn = list(
             generate(
-                run.model, run.vocabulary, N_SAMPLES, run.sampled_firsts, seed=setup.run.seed, known=run.known,
+                run.model, run.vocabulary, N_JUDGED, run.sampled_firsts, seed=setup.run.seed, known=run.known,
                 first_scored=run.word_start.first_scored,
             )
         )  # fmt: skip
-        run_dir.save_samples(setup.out, [word.text for word in drawn])
+        judged = _judge(setup.dataset, run, drawn)
+        losses = _score(trainer, run, counting, judged)
+        setup.log(tokens.say(_summary(trainer, seconds, losses, setup.dataset.n_train)))
+        for line in outcome.verdict(losses, counting, setup.dataset.n_train, setup.configs.model, setup.configs.train):
+            setup.log(tokens.say(line))
+        if judged:
+            setup.log(outcome.words(judged))
+        run_dir.save_samples(setup.out, [word.text for word in drawn[:N_SAMPLES]])
         legend = f" ({LEGEND})" if run.known else ""
         setup.log(f"Some words{legend}: " + " ".join(marked(word.text, word.part) for word in drawn[:10]))
         setup.log(
@@ -282,9 +300,18 @@ def _remark(values: Mapping[str, float]) -> str:
     return f"loss {values['loss']:.3f}{best}, {values['tokens_per_s']:,.0f} tokens/s"
 
 
-def _score(trainer: Trainer, run: Run, counting: Counting | None) -> dict[str, float]:
+def _judge(dataset: Dataset, run: Run, drawn: Sequence[Word]) -> Brief | None:
+    """What the words are like that a run writes; None where it hardly writes any, or nothing tells which are new."""
+    tapes = [dataset.scored_tape(part, run.word_start) for part in ("train", "validation", "test")]
+    train, *held_out = ([] if tape is None else run.vocabulary.decode_rows(tape.tokens[None])[1:] for tape in tapes)
+    if not drawn or run.known is None:
+        return None
+    return brief(train, [*itertools.chain(*held_out)], [w.text for w in drawn], [w.part == "new" for w in drawn])
+
+
+def _score(trainer: Trainer, run: Run, counting: Counting | None, judged: Brief | None) -> dict[str, float]:
     """Losses of the kept weights on every part of the split, in nats a scored token; they end metrics.jsonl, with
-    that of counting."""
+    that of counting and what the run's words are like."""
     setup = trainer.setup
     tapes = {part: setup.dataset.scored_tape(part, run.word_start) for part in ("train", "validation", "test")}
     losses = {part: score(run.model, tape).loss for part, tape in tapes.items() if tape is not None}
@@ -293,6 +320,8 @@ def _score(trainer: Trainer, run: Run, counting: Counting | None) -> dict[str, f
     done = {"step": trainer.state.step, "best_step": trainer.state.best_step}
     if counting:
         final |= {"ngram_order": counting.order, "ngram_test_loss": counting.test_loss}
+    if judged:
+        final |= {f"words_{name}": value for name, value in vars(judged).items() if value is not None}
     files.write_lines(setup.out / METRICS, [*lines, done | final])
     return losses
 

@@ -86,6 +86,12 @@ class Run:
         """What generate() takes as `firsts`: None where the model draws its first character itself."""
         return None if self.word_start.end_fed else self.firsts
 
+    @property
+    def lowercase(self) -> bool:
+        """Its list was read in lower case."""
+        source = self.info.get("list")
+        return isinstance(source, dict) and source.get("lowercase") is True
+
 
 def save_weights(folder: Path, model: Transformer, about: dict[str, Any] | None = None) -> None:
     write_tensors(folder / WEIGHTS, {name: p.numpy() for name, p in model.state_dict().items()}, about)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rungwise.config import RunConfig
-from rungwise.data.dataset import Dataset
+from rungwise.data.dataset import EVALUATION_WORDS, Dataset
 from rungwise.engine.compile import Log
 from rungwise.engine.loop import Engine, learning_rate, models, train
 from rungwise.engine.process_group import RankLost, World
@@ -32,6 +32,7 @@ from rungwise.training import run_dir
 from rungwise.training.run_dir import CHECKPOINT, METRICS, Configs
 from rungwise.util import files
 from rungwise.util.files import read_tensors, write_tensors
+from rungwise.util.machine import STOPS
 
 STEPS_AT_ONCE = 32
 """Ctrl-C and the clock are looked at between pieces of so many steps."""
@@ -105,7 +106,7 @@ class Trainer:
     def __init__(self, setup: Setup, engine: Engine) -> None:
         self.setup, self.engine, self.run, self.config = setup, engine, setup.run, setup.configs.train
         self.folder, self.observers = setup.out, list(setup.observers)
-        self.validation = setup.dataset.validation_tape(setup.configs.word_start)
+        self.validation = setup.dataset.scored_tape("validation", setup.configs.word_start, EVALUATION_WORDS)
         if self.run.patience and self.validation is None:
             raise UserError(
                 f"patience needs validation words, and protocol {self.run.protocol} has none: use protocol strict."
@@ -233,7 +234,7 @@ def _stop_signals() -> Iterator[list[int]]:
         elif time.monotonic() - when > AGAIN:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOPS}
     try:
         yield asked
     finally:

@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ import numpy as np
 from rungwise.errors import UserError
 
 LOCK = ".lock"
+LOCKED = 1
+"""Bytes of it that the lock is on, which on Windows nobody else may read; behind them, the holder's id."""
+WAITS = (0.01, 0.03, 0.1, 0.3, 1.0)
+"""Seconds for which a reader may hold up who writes, one after the other."""
 METADATA = "rungwise"
 """The entry of a safetensors file's metadata that is ours."""
 
@@ -39,8 +45,7 @@ def atomic(path: Path) -> Iterator[Path]:
         with doing(f"write {path}"):
             yield temporary
             _sync(temporary)
-            temporary.replace(path)
-            _sync_folder(path.parent)
+            replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -68,24 +73,31 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 _sync(path)
             if folder.exists():
                 folder.rmdir()
-            temporary.replace(folder)
-            _sync_folder(folder.parent)
+            replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def replace(new: Path, path: Path) -> None:
+    """`new` takes the place of `path`, on disk. Windows refuses that while somebody reads `path`: wait a little."""
+    for wait in WAITS if sys.platform == "win32" else ():
+        with contextlib.suppress(PermissionError):
+            new.replace(path)
+            break
+        time.sleep(wait)
+    else:
+        new.replace(path)
+    with contextlib.suppress(OSError):  # a rename is on disk when its folder is; not every system can sync folders
+        _sync(path.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, how: int = os.O_RDWR) -> None:
+    """Wait until the disk has it. Windows takes no handle that only reads."""
+    handle = os.open(path, how)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on disk when its folder is. Where a system cannot sync folders, there is nothing to do."""
-    with contextlib.suppress(OSError):
-        _sync(folder)
 
 
 def portable(text: str) -> str:
@@ -237,30 +249,26 @@ def lock(folder: Path) -> Iterator[None]:
 
     What a killed holder left half-written is cleared away.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock, and nobody is refused
-        yield
-        return
+    from filelock import FileLock, Timeout
+
     path = folder / LOCK
     with doing(f"write {path}"):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        with doing(f"lock {folder}"):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(handle, 32).decode(errors="replace").strip() or "?"
-                line = f"Another process (id {holder}) is at work in {folder}; wait for it, or stop it."
-                raise UserError(line) from None
-        os.truncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        try:
+            held = FileLock(path, timeout=0).acquire()
+        except Timeout:
+            with path.open("rb") as file:
+                file.seek(LOCKED)
+                holder = file.read(32).decode(errors="replace").strip() or "?"
+            raise UserError(f"Another process (id {holder}) is at work in {folder}; wait for it, or stop it.") from None
+    with held:
+        with doing(f"write {path}"), path.open("r+b") as file:
+            file.seek(LOCKED)
+            file.truncate()
+            file.write(f"{os.getpid()}\n".encode())
         for leftover in folder.glob(".*.tmp"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
         yield
-    finally:
-        os.close(handle)
 
 
 def contents(folder: Path) -> set[str]:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rungwise.util.machine import cores, memory
+from rungwise.util.machine import cores, cpu, memory
 
 PACKAGES = ("rungwise", "torch", "numpy")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -52,11 +52,7 @@ def describe_machine() -> dict[str, Any]:
 
 def _cpu() -> str:
     """The processor's name, and the widest vectors that it knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    values = cpu()
     flags = values.get("flags", "").split()
     name = values.get("model name") or platform.machine()
     if "cpu family" in values:  # "AMD EPYC" alone says little

@@ -1,4 +1,4 @@
-"""Does a library that was just built compute what the PyTorch model does? Asked once, before it is used (build.py).
+"""Does a library compute what the PyTorch model does? Asked once on a machine, before it is used (build.py).
 
 The user's flags, a compiler or a processor may change what comes out. So small models that hold every component of
 ModelConfig are run by both: loss and gradients, with dropout and without, each token's likelihood, two steps of AdamW,
@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,22 +60,23 @@ def what_is_wrong(library: Path) -> str | None:
 
 def _answers_of(library: Path) -> Answers:
     """From a process of its own."""
-    found = library.absolute().with_suffix(".npz")
     # Our own path of modules, so that it is this package that answers, however it was found.
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer(*sys.argv[1:])"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(library.absolute()), str(found)],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise ChildProcessError(f"it does not answer within {PATIENCE:.0f} s") from None
-    if done.returncode:
-        signalled = signal.strsignal(-done.returncode) if done.returncode < 0 else None
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise ChildProcessError(f"it cannot be run ({signalled or said[-1]})")
-    with np.load(found) as answers:
-        return dict(answers)
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "answers.npz"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(library.absolute()), str(found)],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise ChildProcessError(f"it does not answer within {PATIENCE:.0f} s") from None
+        if done.returncode:
+            signalled = signal.strsignal(-done.returncode) if done.returncode < 0 else None
+            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise ChildProcessError(f"it cannot be run ({signalled or said[-1]})")
+        with np.load(found) as answers:
+            return dict(answers)
 
 
 def _difference(ours: Answers, true: Answers) -> str | None:
@@ -137,7 +139,7 @@ def _answers(engine: Library, config: ModelConfig) -> Iterator[tuple[str, np.nda
     batch = inputs[inside], targets[inside], lengths
     parameters = _tensors(config, 0)
     for step, how in ((None, ""), (STEP, " with dropout")):
-        loss, gradients = engine.loss_and_gradients(config, parameters, *batch, SEED, step)
+        loss, gradients = engine.loss_and_gradients(config, parameters, *batch, SEED, step, threads=2 if how else 1)
         yield f"loss{how}/a batch", np.array(loss)
         yield from ((f"gradient{how}/{name}", gradient) for name, gradient in gradients.items())
     nats, correct = engine.score(config, parameters, *batch)
@@ -198,8 +200,7 @@ def _reference(config: ModelConfig) -> Answers:
 
     logits, nats = ask(None)
     found: Answers = {"loss/a batch": nats.mean(), "likelihood/each token": nats, "logits/a tree": logits}
-    found["likeliest/each token"] = (logits.argmax(-1) == targets)[inside]
-    found |= gradients("gradient")
+    found |= {"likeliest/each token": (logits.argmax(-1) == targets)[inside], **gradients("gradient")}
     losses, steps = [], [torch.tensor(float(STEP)) for _ in parameters]
     for t, rate in enumerate(RATES, STEP):
         _, nats = ask(t)

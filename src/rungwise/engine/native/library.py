@@ -19,6 +19,12 @@ Tensors = Mapping[str, np.ndarray]
 
 KINDS = ("param", "exp_avg", "exp_avg_sq")
 """What training changes, as in Engine.state(): parameters, and AdamW's means of the gradients and of their squares."""
+RETURNED = {
+    **dict.fromkeys(("train", "score", "grow"), ctypes.c_bool),
+    "gradients": ctypes.c_double,
+    "tree": ctypes.c_void_p,
+}
+"""By the library's functions; False, -1 or null where memory ran out."""
 
 
 def _shape(config: ModelConfig) -> ctypes.Array:
@@ -43,13 +49,29 @@ def _shape(config: ModelConfig) -> ctypes.Array:
     )
 
 
+def _had_memory(returned: Any, function: Any, arguments: Any) -> Any:
+    if returned is None or returned is False or returned == -1:
+        raise MemoryError("Try a smaller batch_size, n_embd or n_layer.")
+    return returned
+
+
 class Library:
-    """The compiled library. It has no state: every method may be called from several threads at once."""
+    """The compiled library. It has no state: every method may be called from several threads at once.
+
+    path: where it lies. vectors: those that it was compiled for, such as AVX2. A method that finds no memory raises
+    MemoryError.
+    """
 
     def __init__(self, library: Path) -> None:
-        self._library = ctypes.CDLL(str(library))
-        self._library.rungwise_gradients.restype = ctypes.c_double
-        self._library.rungwise_tree.restype = ctypes.c_void_p
+        self.path, self._library = library, ctypes.CDLL(str(library))
+        for name, kind in RETURNED.items():
+            function = getattr(self._library, f"rungwise_{name}")
+            function.restype, function.errcheck = kind, _had_memory
+        self._library.rungwise_vectors.restype = ctypes.c_char_p
+        self.vectors = self._library.rungwise_vectors().decode()
+        self._library.rungwise_multiply_adds.restype = ctypes.c_double
+        self.has_bf16 = bool(self._library.rungwise_has_bf16())
+        """Can this CPU, and can what was compiled for it, multiply in bf16?"""
 
     def train_block(
         self,
@@ -62,8 +84,13 @@ class Library:
         first_step: int,
         dropout_seed: int,
         learning_rates: Sequence[float] | np.ndarray,
+        threads: int = 1,
+        bf16: bool = False,
     ) -> np.ndarray:
         """Train one replica in place for len(learning_rates) steps; each step's loss before it, (steps,) float64.
+
+        Any number of threads gives the same bits. bf16: products of numbers rounded to 8 significant bits, where
+        has_bf16; sums and weights stay float32.
 
         state: float32 arrays KIND/NAME, contiguous, NAME of Transformer.named_parameters(). inputs, targets: (tokens,)
         of all steps' sequences; lengths: (steps, batch). Steps count from 0 over the whole run, and so do the dropout
@@ -88,8 +115,15 @@ class Library:
             rates.ctypes,
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
             losses.ctypes,
+            threads,
+            self._checked_bf16(bf16),
         )
         return losses
+
+    def _checked_bf16(self, wanted: bool) -> int:
+        if wanted and not self.has_bf16:
+            raise ValueError("This library has no bf16 products.")
+        return wanted
 
     def loss_and_gradients(
         self,
@@ -100,6 +134,8 @@ class Library:
         lengths: np.ndarray,
         dropout_seed: int = 0,
         step: int | None = None,
+        threads: int = 1,
+        bf16: bool = False,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """Mean nats per token of one batch, lengths (batch,), and its gradients; step None: without dropout."""
         batch = _checked(model_config, inputs, targets, lengths)
@@ -112,6 +148,8 @@ class Library:
             ctypes.c_long(-1 if step is None else step),
             ctypes.c_uint64(derive_seed(dropout_seed, "dropout")),
             _pointers(model_config, gradients),
+            threads,
+            self._checked_bf16(bf16),
         )
         return loss, gradients
 
@@ -122,6 +160,7 @@ class Library:
         inputs: np.ndarray,
         targets: np.ndarray,
         lengths: np.ndarray,
+        threads: int = 1,
     ) -> tuple[np.ndarray, np.ndarray]:
         """-ln p of each target, (tokens,) float32 nats, without dropout, and was it the likeliest, (tokens,) bool.
 
@@ -130,8 +169,14 @@ class Library:
         batch = _checked(model_config, inputs, targets, lengths)
         nats, correct = np.empty(len(targets), np.float32), np.empty(len(targets), np.bool_)
         tensors = _pointers(model_config, parameters)
-        self._library.rungwise_score(_shape(model_config), tensors, *batch, len(lengths), nats.ctypes, correct.ctypes)
+        answers = nats.ctypes, correct.ctypes
+        self._library.rungwise_score(_shape(model_config), tensors, *batch, len(lengths), *answers, threads)
         return nats, correct
+
+    def multiply_adds(self, rounds: int) -> float:
+        """Multiply-adds in registers, the most that this thread can do; how many floating-point operations they are."""
+        sums = np.full(64, 0.5, np.float32)
+        return self._library.rungwise_multiply_adds(ctypes.c_long(rounds), sums.ctypes)
 
     def tree(self, model_config: ModelConfig, parameters: Tensors, rows: int, length: int) -> Tree:
         """A tree of prefixes of at most `length` tokens, `rows` at most side by side."""

@@ -1,64 +1,26 @@
-// Vectors of floats, memory for them, and the matrix product. Plain C++ with the vector types of GCC and Clang.
+// Matrices and their product.
+//
+// Tiles in registers. A product keeps a tile of its results in registers over the whole sum: 6 rows x 4 vectors of
+// AVX-512's 32 registers. Each step of the sum loads 4 vectors and 6 numbers for 24 multiply-adds, so that arithmetic,
+// not memory, is the limit. Both operands must be met as contiguous vectors, for which each weight is kept twice, as
+// it is and transposed.
+//
+// Pairs of bf16. Where the CPU has it, an instruction takes two products of bf16 numbers (8 significant bits) into a
+// float32 sum. So two steps of the sum lie side by side in one word of 32 bits, of the left operand along its row, of
+// the right one along its column, and the same tiles run over half as many words.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
 #include <new>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
-#if defined(__AVX512F__)
-constexpr int WIDTH = 16, TILE_VECTORS = 4;  // 6 x 4 results of 32 registers
-#elif defined(__AVX__)
-constexpr int WIDTH = 8, TILE_VECTORS = 2;   // 6 x 2 of 16
-#elif defined(__aarch64__)
-constexpr int WIDTH = 4, TILE_VECTORS = 4;   // 6 x 4 of 32
+#include "vectors.h"
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+constexpr bool HAS_BF16 = true;
 #else
-constexpr int WIDTH = 4, TILE_VECTORS = 2;
+constexpr bool HAS_BF16 = false;
 #endif
-#if defined(__wasm__)
-constexpr int TILE_ROWS = 4;  // a browser's compiler keeps 4 x 2 in registers, not 6 x 2
-#else
-constexpr int TILE_ROWS = 6;
-#endif
-
-typedef float Vec __attribute__((vector_size(WIDTH * sizeof(float)), may_alias));
-typedef int32_t IntVec __attribute__((vector_size(WIDTH * sizeof(int32_t))));
-typedef uint64_t Bits __attribute__((vector_size(WIDTH * sizeof(uint16_t))));  // 16 random bits a lane
-typedef uint16_t Halves __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first lane takes a number's lowest bits");
-
-#define INLINE inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
-INLINE Vec load(const float* p) { Vec x; std::memcpy(&x, p, sizeof x); return x; }
-INLINE void save(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
-INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
-
-INLINE IntVec lane_numbers() {
-    IntVec x;
-    for (int i = 0; i < WIDTH; ++i) x[i] = i;
-    return x;
-}
-
-INLINE void accumulate(Vec x, float* to) { save(to, load(to) + x); }
-INLINE void accumulate(const float* from, float* to, int n) {
-    for (int j = 0; j < n; j += WIDTH) accumulate(load(from + j), to + j);
-}
-
-constexpr long padded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
-
-// Floats from one row to the next. Wide rows take an odd number of vectors: at a power of two, a column of tiles
-// would fall into a few sets of the cache.
-constexpr long stride(long columns) {
-    long vectors = padded(columns) / WIDTH;
-    return (vectors > TILE_VECTORS ? vectors | 1 : vectors) * WIDTH;
-}
 
 // Zeroed, aligned to a cache line, freed with its owner.
 class Memory {
@@ -66,7 +28,9 @@ public:
     Memory() = default;
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
-    ~Memory() { for (void* block : blocks_) ::operator delete(block, std::align_val_t(64)); }
+    APART ~Memory() {
+        for (void* block : blocks_) ::operator delete(block, std::align_val_t(64));
+    }
 
     float* floats(long n) {
         size_t bytes = (n + WIDTH) * sizeof(float);
@@ -86,88 +50,52 @@ struct Matrix {
     float* row(long i) const { return data + i * ld; }
 };
 
-// e^x to 1e-7 for x <= 0, by 2^n e^r with |r| <= ln(2)/2; below -87 it stays at e^-87. A NaN stays a NaN.
-INLINE Vec exponential(Vec x) {
-    const Vec low = Vec{} - 87.0f;
-    x = x < low ? low : x;
-    Vec shift = Vec{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    Vec n = (x * 1.44269504f + shift) - shift;
-    Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    Vec p = r * 1.3814617739e-3f + 8.3687132306e-3f;
-    p = p * r + 4.1668387543e-2f;
-    p = p * r + 1.6666520662e-1f;
-    p = p * r + 4.9999993450e-1f;
-    p = p * r * r + r + 1.0f;
-    IntVec exponent = (__builtin_convertvector(n, IntVec) + 127) << 23;
-    Vec scale;
-    std::memcpy(&scale, &exponent, sizeof scale);
-    return p * scale;
-}
+// Some of the rows of a matrix, or of its columns: begin <= i < end.
+struct Part {
+    int begin, end;
+    static Part all(int n) { return {0, n}; }
+};
 
-using Lanes = std::make_integer_sequence<int, WIDTH>;
-
-// A shuffle whose lane i takes lane from(i) of a, or from(i) - WIDTH of b.
-template <class From, int... I>
-INLINE Vec shuffle(Vec a, Vec b, From from, std::integer_sequence<int, I...>) {
-#if defined(__clang__) || __GNUC__ >= 12
-    return __builtin_shufflevector(a, b, from(I)...);
-#else
-    return __builtin_shuffle(a, b, IntVec{from(I)...});
-#endif
-}
-
-// Across the lanes, by halves.
-template <int DISTANCE = WIDTH / 2>
-INLINE float sum(Vec x) {
-    x += shuffle(x, x, [](int l) constexpr { return l ^ DISTANCE; }, Lanes{});
-    if constexpr (DISTANCE > 1) return sum<DISTANCE / 2>(x);
-    else return x[0];
-}
-template <int DISTANCE = WIDTH / 2>
-INLINE float largest(Vec x) {
-    x = larger(x, shuffle(x, x, [](int l) constexpr { return l ^ DISTANCE; }, Lanes{}));
-    if constexpr (DISTANCE > 1) return largest<DISTANCE / 2>(x);
-    else return x[0];
-}
-
-// Swap off-diagonal DISTANCE x DISTANCE blocks, then half the distance: a transposed square of WIDTH x WIDTH.
-template <int DISTANCE = WIDTH / 2>
-INLINE void transpose(Vec (&square)[WIDTH]) {
-    UNROLL for (int i = 0; i < WIDTH; ++i) {
-        if (i & DISTANCE) continue;
-        Vec a = square[i], b = square[i + DISTANCE];
-        square[i] = shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH - DISTANCE : l; }, Lanes{});
-        square[i + DISTANCE] =
-            shuffle(a, b, [](int l) constexpr { return l & DISTANCE ? l + WIDTH : l + DISTANCE; }, Lanes{});
-    }
-    if constexpr (DISTANCE > 1) transpose<DISTANCE / 2>(square);
-}
+// The left operand of a product, by strides, so that it may be a transposed matrix.
+struct Left {
+    const float* data;
+    long row, step;  // floats to the next row, and to the next step of the sum
+    static Left of(Matrix m) { return {m.data, m.ld, 1}; }
+    static Left transposed(Matrix m) { return {m.data, 1, m.ld}; }
+};
 
 // What is done to a result on its way out, each where there is one: (result + bias) * times + plus.
 struct Finish {
     const float* bias = nullptr;  // (columns,)
-    Matrix times, plus;           // (rows, columns)
+    Matrix times = {}, plus = {};           // (rows, columns)
 };
 
+// sum += left * right; of words that hold pairs of bf16: both products.
+template <bool PAIRED>
+INLINE void multiply_add(Vec& sum, float left, Vec right) {
+    if constexpr (!PAIRED) sum += left * right;
+#if defined(__AVX512BF16__)
+    else sum = Vec(_mm512_dpbf16_ps(__m512(sum), __m512bh(_mm512_set1_ps(left)), __m512bh(right)));
+#endif
+}
+
 // A tile of ROWS x (VECTORS * WIDTH) results at (row, column), which stay in registers over the whole sum.
-template <int ROWS, int VECTORS>
-static void tile(const float* a, long a_row, long a_column, Matrix b, Matrix c, int row, int column, int depth,
-                 const Finish& finish) {
-    a += row * a_row;
+template <bool PAIRED, int ROWS, int VECTORS>
+static void tile(Left a, Matrix b, Matrix c, int row, int column, int depth, const Finish& finish) {
+    const float* left = a.data + row * a.row;
     Vec sums[ROWS][VECTORS];
-    UNROLL for (int i = 0; i < ROWS; ++i)
-        UNROLL for (int j = 0; j < VECTORS; ++j)
-            sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
+    EACH(i, ROWS)
+        EACH(j, VECTORS) sums[i][j] = finish.bias ? load(finish.bias + column + j * WIDTH) : Vec{};
     for (int k = 0; k < depth; ++k) {
         Vec right[VECTORS];
-        UNROLL for (int j = 0; j < VECTORS; ++j) right[j] = load(b.row(k) + column + j * WIDTH);
-        UNROLL for (int i = 0; i < ROWS; ++i) {
-            float left = a[i * a_row + k * a_column];
-            UNROLL for (int j = 0; j < VECTORS; ++j) sums[i][j] += left * right[j];
+        EACH(j, VECTORS) right[j] = load(b.row(k) + column + j * WIDTH);
+        EACH(i, ROWS) {
+            const float x = left[i * a.row + k * a.step];
+            EACH(j, VECTORS) multiply_add<PAIRED>(sums[i][j], x, right[j]);
         }
     }
-    UNROLL for (int i = 0; i < ROWS; ++i)
-        UNROLL for (int j = 0; j < VECTORS; ++j) {
+    EACH(i, ROWS)
+        EACH(j, VECTORS) {
             const int at = column + j * WIDTH;
             if (finish.times.data) sums[i][j] *= load(finish.times.row(row + i) + at);
             if (finish.plus.data) sums[i][j] += load(finish.plus.row(row + i) + at);
@@ -175,22 +103,25 @@ static void tile(const float* a, long a_row, long a_column, Matrix b, Matrix c, 
         }
 }
 
-// c (rows x columns, columns rounded up to WIDTH) = a b, finished. `a` is read by strides, so that it may be a
-// transposed matrix.
-static void multiply(const float* a, long a_row, long a_column, Matrix b, Matrix c, int rows, int depth, int columns,
-                     const Finish& finish = {}) {
+// c (rows x columns, columns rounded up to WIDTH) = a b, finished; `depth` steps of the sum, or words of pairs. A
+// result does not depend on the part that it is in.
+template <bool PAIRED = false>
+static void multiply(Left a, Matrix b, Matrix c, Part rows, int depth, Part columns, const Finish& finish = {}) {
     auto strip = [&](auto vectors, int column) {
-        int row = 0;
+        int row = rows.begin;
         auto next = [&](auto n) {
-            tile<decltype(n)::value, decltype(vectors)::value>(a, a_row, a_column, b, c, row, column, depth, finish);
+            tile<PAIRED, decltype(n)::value, decltype(vectors)::value>(a, b, c, row, column, depth, finish);
             row += decltype(n)::value;
         };
-        while (row + TILE_ROWS <= rows) next(std::integral_constant<int, TILE_ROWS>{});
-        if (row + 4 <= rows) next(std::integral_constant<int, 4>{});
-        while (row < rows) next(std::integral_constant<int, 1>{});
+        if constexpr (decltype(vectors)::value * 2 <= TILE_VECTORS &&
+                      TILE_ROWS > 4)  // few sums would wait for themselves
+            while (row + 2 * TILE_ROWS <= rows.end) next(std::integral_constant<int, 2 * TILE_ROWS>{});
+        while (row + TILE_ROWS <= rows.end) next(std::integral_constant<int, TILE_ROWS>{});
+        if (row + 4 <= rows.end) next(std::integral_constant<int, 4>{});
+        while (row < rows.end) next(std::integral_constant<int, 1>{});
     };
-    int column = 0;
-    const int end = int(padded(columns));
+    int column = columns.begin;
+    const int end = int(padded(columns.end));
     for (; column + TILE_VECTORS * WIDTH <= end; column += TILE_VECTORS * WIDTH)
         strip(std::integral_constant<int, TILE_VECTORS>{}, column);
     if (TILE_VECTORS > 2 && column + 2 * WIDTH <= end) {
@@ -198,4 +129,35 @@ static void multiply(const float* a, long a_row, long a_column, Matrix b, Matrix
         column += 2 * WIDTH;
     }
     for (; column < end; column += WIDTH) strip(std::integral_constant<int, 1>{}, column);
+}
+
+// Words of pairs, two numbers to one: even in the low half, odd in the high half, rounded to the nearest.
+constexpr int words(int n) { return (n + 1) / 2; }
+#if defined(__AVX512BF16__)
+INLINE Vec pair(Vec even, Vec odd) {
+    const __m512i low = _mm512_cvtepu16_epi32(__m256i(_mm512_cvtneps_pbh(__m512(even))));
+    const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(__m256i(_mm512_cvtneps_pbh(__m512(odd)))), 16);
+    return Vec(_mm512_or_si512(low, high));
+}
+// 2 * WIDTH numbers that lie one after the other.
+INLINE Vec pair_along(const float* x, bool second) {
+    return Vec(_mm512_cvtne2ps_pbh(__m512(second ? load(x + WIDTH) : Vec{}), __m512(load(x))));
+}
+#else
+INLINE Vec pair(Vec even, Vec) { return even; }
+INLINE Vec pair_along(const float* x, bool) { return load(x); }
+#endif
+
+// Rows 2k and 2k + 1 of `from` as row k of `to`, up to row n, behind which all is 0. rows.begin is even.
+static void pair_rows(Matrix from, Part rows, int n, int columns, Matrix to) {
+    for (int i = rows.begin; i < rows.end; i += 2)
+        for (int j = 0; j < columns; j += WIDTH)
+            save(to.row(i / 2) + j, pair(load(from.row(i) + j), i + 1 < n ? load(from.row(i + 1) + j) : Vec{}));
+}
+
+// Columns 2k and 2k + 1 of `from` as column k of `to`.
+static void pair_columns(Matrix from, Part rows, int columns, Matrix to) {
+    for (int i = rows.begin; i < rows.end; ++i)
+        for (int j = 0; j < columns; j += 2 * WIDTH)
+            save(to.row(i) + j / 2, pair_along(from.row(i) + j, j + WIDTH < columns));
 }

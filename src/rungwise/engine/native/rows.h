@@ -41,7 +41,8 @@ struct Tensor {
     long at = 0;  // where it lies in each of the arrays of Parameters
     int rows = 0, columns = 0;
     long ld = 0;
-    Matrix transposed = {};  // of a linear layer's weight: (columns, rows)
+    Matrix transposed = {};                     // of a linear layer's weight: (columns, rows)
+    Matrix pairs = {}, transposed_pairs = {};   // in bf16 instead: pairs of its rows, and of its columns
     bool empty() const { return rows == 0; }
 };
 
@@ -50,13 +51,48 @@ struct Tensor {
 struct Parameters {
     std::vector<Tensor> tensors;
     long size = 0;
+    float *weights = nullptr, *gradients = nullptr, *first = nullptr, *second = nullptr;
 
-    Tensor add(int rows, int columns, Matrix transposed = {}) {
-        Tensor t{size, rows, columns, stride(columns), transposed};
-        size += rows * t.ld;
-        tensors.push_back(t);
-        return t;
+    Tensor add(int rows, int columns) { return add({size, rows, columns, stride(columns)}); }
+
+    // Of a linear layer, with its copies.
+    Tensor add(int rows, int columns, Memory& memory, bool bf16) {
+        auto matrix = [&](int r, int c) { return Matrix{memory.floats(r * stride(c)), stride(c)}; };
+        Tensor t{size, rows, columns, stride(columns)};
+        if (bf16) t.pairs = matrix(words(rows), columns), t.transposed_pairs = matrix(words(columns), rows);
+        else t.transposed = matrix(columns, rows);
+        return add(t);
     }
+    float* w(const Tensor& t) const { return weights + t.at; }
+    float* g(const Tensor& t) const { return gradients + t.at; }
+
+    // The copies of some of a weight's rows, WIDTH of them or its last ones: squares, transposed in registers.
+    APART void renew(const Tensor& t, Part rows) const {
+        if (!t.transposed.data && !t.pairs.data) return;
+        for (int j = 0; j < t.columns; j += WIDTH) {
+            Vec square[WIDTH];
+            EACH(k, WIDTH) square[k] = rows.begin + k < rows.end ? load(w(t) + (rows.begin + k) * t.ld + j) : Vec{};
+            if constexpr (HAS_BF16)
+                if (t.pairs.data) {
+                    EACH(k, WIDTH / 2)
+                        if (rows.begin + 2 * k < rows.end)
+                            save(t.pairs.row(rows.begin / 2 + k) + j, pair(square[2 * k], square[2 * k + 1]));
+                    transpose(square);
+                    EACH(k, WIDTH / 2)
+                        if (j + 2 * k < t.columns)
+                            save(t.transposed_pairs.row(j / 2 + k) + rows.begin,
+                                 pair(square[2 * k], square[2 * k + 1]));
+                    continue;
+                }
+            transpose(square);
+            for (int k = 0; k < WIDTH && j + k < t.columns; ++k) save(t.transposed.row(j + k) + rows.begin, square[k]);
+        }
+    }
+    void renew() const {
+        for (const Tensor& t : tensors)
+            for (int row = 0; row < t.rows; row += WIDTH) renew(t, {row, std::min(t.rows, row + WIDTH)});
+    }
+
     void read(const float* const* from, float* to) const {
         for (size_t n = 0; n < tensors.size(); ++n) {
             const Tensor& t = tensors[n];
@@ -68,6 +104,13 @@ struct Parameters {
             const Tensor& t = tensors[n];
             for (long i = 0; i < t.rows; ++i) std::copy_n(from + t.at + i * t.ld, t.columns, to[n] + i * t.columns);
         }
+    }
+
+private:
+    APART Tensor add(const Tensor& t) {
+        size += t.rows * t.ld;
+        tensors.push_back(t);
+        return t;
     }
 };
 
@@ -81,7 +124,7 @@ struct Sequence {
 };
 
 // From tokens packed one after the other.
-static std::vector<Sequence> unpack(const int* inputs, const int* targets, const int* lengths, long n) {
+APART static std::vector<Sequence> unpack(const int* inputs, const int* targets, const int* lengths, long n) {
     std::vector<Sequence> found;
     for (long i = 0; i < n; inputs += lengths[i], targets += lengths[i], ++i)
         found.push_back({inputs, targets, lengths[i]});
@@ -94,7 +137,7 @@ struct Room {
     long weights = 0;  // of attention
     int nodes = 0;     // of a tree of prefixes: rows whose keys and values stay; 0: there is none
 
-    Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
+    APART Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
         for (size_t from = 0; from < sequences.size(); from += n) {
             Room one;
             for (size_t i = from; i < std::min(sequences.size(), from + n); ++i) {
@@ -135,9 +178,10 @@ struct Batch {
     int base = 0;                      // what `paths` calls the first row: in a tree, the number of its node
     int rows() const { return int(token.size()); }
 
-    explicit Batch(const Shape& shape)
+    APART explicit Batch(const Shape& shape)
         : n_head_(shape.n_head), vocab_size_(shape.vocab_size), seen_(shape.vocab_size * std::max(1, shape.places), -1),
           by_place_(shape.places > 0) {}
+    APART ~Batch() {}
 
     // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
     // In that order no earlier word has more in common with it.
@@ -167,8 +211,9 @@ struct Batch {
         }
     }
 
-    // A step in a tree of prefixes: n new nodes, numbered from `first` on, each the last of its path of T nodes. Each is
-    // a word of which all but the last row is known; nobody asks for its attention weights, so they share their place.
+    // A step in a tree of prefixes: n new nodes, numbered from `first` on, each the last of its path of T nodes. Each
+    // is a word of which all but the last row is known; nobody asks for its attention weights, so they share their
+    // place.
     void grow(const int* tokens, const int* nodes, int n, int T, int first) {
         clear();
         base = first;

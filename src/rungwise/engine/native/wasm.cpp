@@ -7,8 +7,8 @@
 namespace std {
 inline namespace __1 {
 [[noreturn]] void __libcpp_verbose_abort(char const*, ...) noexcept { __builtin_trap(); }
-}
-}
+} // namespace __1
+} // namespace std
 
 static void* found(void* block) {
     if (!block) __builtin_trap();  // no memory left

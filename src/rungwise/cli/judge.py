@@ -1,0 +1,69 @@
+"""`rungwise judge`: generated words against a list, as text, JSON or a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from rungwise.cli.flags import changed, configured
+from rungwise.cli.options import JudgeCommand
+from rungwise.config import ListConfig, get_protocol
+from rungwise.data import words
+from rungwise.errors import UserError
+from rungwise.judge import judgement
+from rungwise.judge.estimates import Estimate
+from rungwise.judge.rules import rule
+from rungwise.util import hints
+from rungwise.util.files import make_folder, write_text
+
+
+def judge(options: JudgeCommand) -> None:
+    """Read both lists, divide the first as its protocol says, and print what `judgement.judge` finds."""
+    if options.list == options.samples == "-":
+        raise UserError("Only one of LIST and SAMPLES can be - (standard input).")
+    protocol, valid = get_protocol(options.protocol), rule(options.valid) if options.valid is not None else None
+    source = configured(ListConfig, options, data=options.list)
+    listed, samples = words.load(source), words.load(source.replace(data=options.samples, column=None))
+    parts = words.split(listed, protocol)
+    train = list(listed.at(parts.train))
+    held_out = [word for part in (parts.validation, parts.test) for word in listed.at(part)]
+    found = judgement.judge(train, held_out, list(samples), options.seed, valid)
+    if options.out is not None:
+        from rungwise.report.judgement import page  # matplotlib takes a second
+
+        make_folder(options.out.parent)
+        write_text(options.out, page(found, listed.name, samples.name))
+    if options.json:
+        about = {"list": listed.name, "samples_from": samples.name, "protocol": protocol.name}
+        print(json.dumps(about | found.summary(), ensure_ascii=False))
+        return
+    print(f"{listed.name}: {len(train):,} training and {len(held_out):,} held-out words (protocol {protocol.name})")
+    print(f"{samples.name}: {len(samples):,} words{samples.dropped}")
+    for line in _told(found):
+        print(line)
+    if options.out is not None:
+        print(f"Wrote {options.out}: open it in any browser.")
+    elif options.samples != "-" != options.list:
+        how = changed(options, JudgeCommand(list=options.list, samples=options.samples))
+        again = hints.command("judge", options.list, options.samples, *how, "--out", "judge.html")
+        print(f"As a page with plots: {again}")
+
+
+def _told(found: judgement.Judgement) -> Iterator[str]:
+    """A line a figure: of the generated words, and of held-out ones."""
+    width = max(len(figure.title) for figure in found.figures)
+    yield ""
+    yield f"{'':{width}}  {'generated (95 % interval)':<27} {'real held-out words':<27} unit"
+    for figure in found.figures:
+        own, real = shown(figure.samples), shown(figure.floor) if figure.floor else "-"
+        yield f"{figure.title:{width}}  {own:<27} {real:<27} {figure.unit}"
+    yield ""
+    yield from found.notes
+    often = ", ".join(f"{word} {n:,}" for word, n in found.most_frequent[:5])
+    yield f"Most frequent: {often}"
+
+
+def shown(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate.value:.4f} ({estimate.low:.4f}, {estimate.high:.4f})"
