@@ -23,7 +23,8 @@ def judge(options: JudgeCommand) -> None:
         raise UserError("Only one of LIST and SAMPLES can be - (standard input).")
     protocol, valid = get_protocol(options.protocol), rule(options.valid) if options.valid is not None else None
     source = configured(ListConfig, options, data=options.list)
-    listed, samples = words.load(source), words.load(source.replace(data=options.samples, column=None))
+    listed = words.load(source).spelled  # whatever a word is given, it is one word
+    samples = words.load(source.replace(data=options.samples, column=None, condition=None), listed.vocabulary.tokens)
     parts = words.split(listed, protocol)
     train = list(listed.at(parts.train))
     held_out = [word for part in (parts.validation, parts.test) for word in listed.at(part)]
