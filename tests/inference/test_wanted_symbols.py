@@ -1,7 +1,6 @@
 """Words are wanted in characters, whatever the symbols are that a model writes them in, and whatever they are given."""
 
 import itertools
-import json
 import math
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from scipy import stats
 
-from helpers import TINY, command, flags
 from rungwise.config import ModelConfig
 from rungwise.data.tokens import Tokens
 from rungwise.data.words import Vocabulary
