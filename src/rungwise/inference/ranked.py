@@ -99,7 +99,7 @@ class _Search:
         start = _Block(drawer.root, zero.astype(int), ROOT, zero.astype(int), zero, zero)
         if (
             drawer.firsts is not None and not drawer.root.size
-        ):  # the first character comes as often as it begins words of the list
+        ):  # the first one comes as often as in the list
             with np.errstate(divide="ignore"):
                 start = self._following(start, -np.log(drawer.firsts[None] / drawer.firsts.sum()))
         waiting = [start]
