@@ -97,9 +97,7 @@ class _Search:
         """False where it would have to read too much."""
         drawer, zero, most = self.drawer, np.zeros(1), min(AT_ONCE, self.drawer.most)
         start = _Block(drawer.root, zero.astype(int), ROOT, zero.astype(int), zero, zero)
-        if (
-            drawer.firsts is not None and not drawer.root.size
-        ):  # the first one comes as often as in the list
+        if drawer.firsts is not None and not drawer.root.size:  # the first one comes as often as in the list
             with np.errstate(divide="ignore"):
                 start = self._following(start, -np.log(drawer.firsts[None] / drawer.firsts.sum()))
         waiting = [start]
