@@ -204,7 +204,7 @@ BAD = [
     ("sample pickled/run-strict", "pickled/run-strict/model.safetensors is damaged: "),
     ("eval altered/run-strict good.txt", "altered/run-strict/model.safetensors is damaged: its checksum does not fit."),
     ("sample old/run-strict", "old/run-strict/config.json is of another version of rungwise: this one reads format 1."),
-    ("sample noknown/run-strict --new-only", "This run keeps no list of its words, so new ones cannot be told: leave out new_only."),
+    ("sample noknown/run-strict --new-only", "This run keeps no list of its words, so new ones cannot be told: leave out --new-only."),
     ("sample run-strict -n=-1", "n must be at least 0, but is -1."),
     ("sample run-strict -n x", "-n/--n must be a whole number, but is 'x'; see rungwise sample --help"),
     ("sample run-strict --temperature=-1", "temperature must be at least 0 and finite, but is -1.0."),

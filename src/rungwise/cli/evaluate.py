@@ -22,7 +22,7 @@ from rungwise.util import hints
 def evaluate(options: EvalCommand) -> None:
     """Print a summary; with --words, a line a word instead, and the summary on standard error."""
     run = load(run_of(options.run_dir), options.weights)
-    source = configured(ListConfig, options, data=options.list, tokens="chars", condition=None)
+    source = configured(ListConfig, options, data=options.list)
     source = source.replace(lowercase=options.lowercase or run.lowercase)
     if (given := run.protocol.given) is not None:
         if source.column is None:
@@ -34,8 +34,6 @@ def evaluate(options: EvalCommand) -> None:
     listed = words.load(source, run.vocabulary.tokens)
     found = assess(run.model, run.vocabulary, run.word_start, listed, run.known)
     summary, guesses = found.summary(run.protocol, listed), None
-    if options.guess_number and run.protocol.given:
-        raise UserError(f"--guess-number: each word of this model is given its {run.protocol.given}; it takes others.")
     if options.guess_number:
         guesses = guess_numbers(found, run.model, run.vocabulary, run.sampled_firsts)
         summary["guess_numbers"] = guesses.summary()

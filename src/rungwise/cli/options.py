@@ -177,7 +177,7 @@ class SampleCommand(OfRun):
     pattern: str | None = None
     """A regular expression that every word matches as a whole (needs interegular)."""
     length: str | None = None
-    """Characters of a word: 5, or 4-8."""
+    """Characters of a word, whatever its --tokens are: 5, or 4-8."""
     exclude: Path | None = None
     """A list of words that are not wanted."""
     unlike: Path | None = None
@@ -225,7 +225,7 @@ class DataCommand(OfNewList):
 
 
 @dataclass
-class JudgeCommand(OfList):
+class JudgeCommand(OfNewList):
     """Judge generated words, whoever generated them: new, varied, like the list?
 
     Beside each figure stands the same of real held-out words.

@@ -133,6 +133,7 @@ class Fields(TypedDict, total=False):
     rung: str | None
     protocol: str
     seed: int
+    threads: int
     accumulate: int
     eval_every: int
     patience: int
