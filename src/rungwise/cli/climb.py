@@ -59,17 +59,7 @@ def climb(request: ClimbCommand) -> None:
 
     rungs, plan, out, questions = prepare(request)
     engines = " and ".join(dict.fromkeys(describe_engine(plan.how, rung.model.family) for rung in plan.rungs))
-    tokens = plan.words.vocabulary.tokens
-    console.print(words.describe(plan.words, plan.parts))
-    console.print(
-        f"Protocol {plan.protocol.name}: {tokens.say(plan.protocol.scored)} are scored. Losses are nats a "
-        f"{tokens.unit}, exact over the whole split, {_mean_of(request.splits, request.seeds)} ± 95 % CI; the step "
-        f"is the paired change in test loss. Engine {engines}."
-    )
-    if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
-        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
-    for line in remarks(plan, len(plan.parts.train)):
-        console.print(line)
+    introduce(console, plan, engines)
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan, out)
     address = (request.address or "auto") if request.on == "ray" else None
 
@@ -103,6 +93,21 @@ def climb(request: ClimbCommand) -> None:
     if request.json:
         for result in results:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
+
+
+def introduce(console: Console, plan: Experiment, engines: str) -> None:
+    """What is measured, on what, and what the numbers will be."""
+    protocol, tokens = plan.protocol, plan.words.vocabulary.tokens
+    console.print(words.describe(plan.words, plan.parts))
+    console.print(
+        f"Protocol {protocol.name}: {tokens.say(protocol.scored)} are scored. Losses are nats a {tokens.unit}, exact "
+        f"over the whole split, {_mean_of(plan.splits, len(plan.seeds))} ± 95 % CI; the step is the paired change in "
+        f"test loss. Engine {engines}."
+    )
+    if behind := [r.name for r in plan.rungs if WordStart.of(protocol, r.train) != protocol.word_start]:
+        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
+    for line in remarks(plan, len(plan.parts.train)):
+        console.print(line)
 
 
 def _mean_of(splits: int, seeds: int) -> str:

@@ -68,8 +68,7 @@ def measure(
         seed = task.seeds[r]
         run, folder = _make_run(experiment, rung, seed, model), out / rung.name / f"seed-{seed}"
         lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
-        kept = snapshots if seed == first_seed else []
-        scored = _score_and_keep(experiment, run, folder, lines, kept)
+        scored = _score_and_keep(experiment, run, folder, lines, snapshots if seed == first_seed else [])
         reading = {"reading": dict(experiment.reading)} if experiment.reading else {}
         scored["detail"] |= {"compiled": engine.compiled, **reading}
         return Result(

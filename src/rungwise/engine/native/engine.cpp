@@ -38,7 +38,10 @@ APART static double mean(const std::vector<float>& values, size_t n) {
 // Where memory runs out, a call says so by what it returns: nothing that C++ throws may reach Python.
 #if defined(__cpp_exceptions)
 #define TRY try
-#define NO_MEMORY(returned) catch (...) { return returned; }
+#define NO_MEMORY(returned) \
+    catch (...) {           \
+        return returned;    \
+    }
 #else
 #define TRY
 #define NO_MEMORY(returned)
@@ -66,9 +69,9 @@ API double rungwise_multiply_adds(long rounds, float* sums) {
 // Parameters and moments are read, trained for `steps` batches and written back; losses, (steps,). While a step is
 // computed, one of the threads prepares the next one's batch. False: no memory.
 API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* const* values, float* const* first,
-                    float* const* second, const int* inputs, const int* targets, const int* lengths, int batch_size,
-                    long first_step, long steps, const double* learning_rates, uint64_t dropout_key, double* losses,
-                    int threads, int bf16) TRY {
+                        float* const* second, const int* inputs, const int* targets, const int* lengths, int batch_size,
+                        long first_step, long steps, const double* learning_rates, uint64_t dropout_key, double* losses,
+                        int threads, int bf16) TRY {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, steps * batch_size);
     const Room room(*shape, words, batch_size);
     threads = std::max(1, threads);
@@ -102,12 +105,13 @@ API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* c
     model.parameters.write(model.parameters.first, first);
     model.parameters.write(model.parameters.second, second);
     return true;
-} NO_MEMORY(false)
+}
+NO_MEMORY(false)
 
 // Loss, -1 for no memory, and gradients of one batch; step < 0: no dropout.
 API double rungwise_gradients(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
-                          const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients,
-                          int threads, int bf16) TRY {
+                              const int* lengths, int n, long step, uint64_t dropout_key, float* const* gradients,
+                              int threads, int bf16) TRY {
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     const Room room(*shape, words, n);
     threads = std::max(1, threads);
@@ -124,7 +128,8 @@ API double rungwise_gradients(const Shape* shape, const float* const* values, co
     });
     model.parameters.write(model.parameters.gradients, gradients);
     return mean(nats, batch.paths.size());
-} NO_MEMORY(-1)
+}
+NO_MEMORY(-1)
 
 // Prefixes that grow by a token a step, for generation: what attention needs of their nodes stays.
 struct Tree {
@@ -137,7 +142,8 @@ struct Tree {
 API Tree* rungwise_tree(const Shape* shape, const float* const* values, int rows, int length, int nodes) TRY {
     const Room room = Room::of_tree(*shape, rows, length, nodes);
     return new Tree{{*shape, values, room, false}, Batch(*shape), Dropout(*shape, 0, -1)};
-} NO_MEMORY(nullptr)
+}
+NO_MEMORY(nullptr)
 
 // Logits (n, V) of n new nodes, numbered from `first` on, each the last of its path of T nodes. False: no memory.
 API bool rungwise_grow(Tree* tree, const int* tokens, const int* nodes, int n, int T, int first, float* logits) TRY {
@@ -146,7 +152,8 @@ API bool rungwise_grow(Tree* tree, const int* tokens, const int* nodes, int n, i
     const int V = tree->model.vocab_size();
     for (int i = 0; i < n; ++i) std::copy_n(tree->model.logits(i), V, logits + long(i) * V);
     return true;
-} NO_MEMORY(false)
+}
+NO_MEMORY(false)
 
 API void rungwise_fell(Tree* tree) { delete tree; }
 
@@ -154,7 +161,7 @@ API void rungwise_fell(Tree* tree) { delete tree; }
 // activations stay in the cache, are together in a batch. Threads take whole batches, each with a model of its own.
 // False: no memory.
 API bool rungwise_score(const Shape* shape, const float* const* values, const int* inputs, const int* targets,
-                    const int* lengths, int n, float* nats, unsigned char* correct, int threads) TRY {
+                        const int* lengths, int n, float* nats, unsigned char* correct, int threads) TRY {
     const int at_once = 128, batches = (n + at_once - 1) / at_once;
     std::vector<Sequence> words = unpack(inputs, targets, lengths, n);
     std::sort(words.begin(), words.end());
@@ -180,6 +187,7 @@ API bool rungwise_score(const Shape* shape, const float* const* values, const in
         });
     });
     return true;
-} NO_MEMORY(false)
+}
+NO_MEMORY(false)
 
 }  // extern "C"
