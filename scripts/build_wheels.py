@@ -1,4 +1,6 @@
-"""Every wheel, with the native engine in it, and the sdist, into dist/: `make wheels`."""
+"""Every wheel, with the native engine in it, and the sdist, into dist/: `make wheels`, which is
+python -m scripts.build_wheels.
+"""
 
 from __future__ import annotations
 

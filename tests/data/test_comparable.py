@@ -91,8 +91,8 @@ def test_the_likelihood_is_that_of_what_was_drawn(start):
     firsts = None if start else listed.first_counts(np.arange(len(listed)))
     model, sampling = made(listed), Sampling(temperature=3.0)
     drawer = Drawer(model, listed.vocabulary, firsts, sampling, 0)
-    ids, nats = drawer._draw(drawer._numbers(0)[:2000])
-    raw = listed.vocabulary.decode_rows(ids[:, drawer.start :])
+    ids, nats, _ = drawer.draw(0, 2000)
+    raw = listed.vocabulary.decode_rows(ids[:, drawer.begin :])
     kept = [(comparable(text), n) for text, n in zip(raw, nats.tolist(), strict=True)]
     kept = [(text, n) for text, n in kept if text and set(text) <= set(listed.vocabulary.characters)]
     found = list(generate(model, listed.vocabulary, len(kept), firsts, sampling))

@@ -60,6 +60,7 @@ GROUND: tuple[Callable[..., Any], ...] = (Attention.weights, Attention.forward, 
 CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "n_embd": (Transformer.__init__,),
     "n_head": (Attention.weights,),
+    "head_size": (Attention.weights,),
     "n_layer": (Transformer.forward,),
     "projection": (Attention.forward,),
     "residual": (Residual,),
