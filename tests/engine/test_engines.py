@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_words
-from helpers import ENGINES, every_engine_and_rung
+from helpers import ENGINES, every_engine_and_rung, needs_compiler
 from rungwise.config import EngineConfig, TrainConfig, get_protocol
 from rungwise.data.batches import Tape, draw
 from rungwise.data.words import split
@@ -118,7 +118,7 @@ def test_going_on_from_a_state_changes_nothing(engine, stop):
     assert all((value == expected[key]).all() for key, value in resumed.state().items())
 
 
-@pytest.mark.skipif("native" not in ENGINES, reason="no native engine")
+@needs_compiler
 @pytest.mark.parametrize("name", ["baseline", "final"])
 def test_a_run_in_threads_is_the_same_run(name):
     """In a given number, in one, and where the engine finds out by itself what is faster."""
@@ -133,9 +133,10 @@ def test_a_run_in_threads_is_the_same_run(name):
         assert all((state[key] == value).all() for key, value in states[0].items())
 
 
-@pytest.mark.skipif("native" not in ENGINES, reason="no native engine")
+@needs_compiler
 @pytest.mark.parametrize("rung", ["baseline", "gelu", "final"])
 def test_native_bf16_trains_as_fp32_does(rung):
+    """At a rate at which runs whose weights differ in the fourth digit stay together."""
     model_config, config, tape = setting(get_rung(rung), steps=60)
     if not native.load().has_bf16:
         pytest.skip("this CPU has no bf16 products")
@@ -144,10 +145,10 @@ def test_native_bf16_trains_as_fp32_does(rung):
         for precision in ("fp32", "bf16")
     )
     assert (exact.name, rounded.name) == ("native", "native bf16")
-    found = [engine.run(0, [1e-2] * 60) for engine in (exact, rounded)]
-    np.testing.assert_allclose(found[1], found[0], rtol=2e-2)
+    found = [engine.run(0, [3e-3] * 60) for engine in (exact, rounded)]
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-3)
     assert (found[0] != found[1]).any()
-    assert abs(found[1][-20:].mean() - found[0][-20:].mean()) < 0.005  # nats
+    assert abs(found[1][-20:].mean() - found[0][-20:].mean()) < 0.0005  # nats
 
 
 def test_schedule_by_hand():
@@ -231,7 +232,7 @@ def test_bf16_stays_near_fp32(name):
     )
     assert exact.name == "torch"
     assert rounded.name == "torch bf16"
-    found = [engine.run(0, [1e-2] * 60) for engine in (exact, rounded)]
+    found = [engine.run(0, [3e-3] * 60) for engine in (exact, rounded)]
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-2)
     assert (found[0] != found[1]).any()  # it does round
     fall = [losses[:5].mean() - losses[-5:].mean() for losses in found]
