@@ -55,7 +55,7 @@ def climb(request: ClimbCommand) -> None:
     console = Console(stderr=request.json, soft_wrap=True, highlight=False, markup=False, emoji=False)  # words are text
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    from rungwise.engine.select import describe_engine  # torch: only where something is trained
+    from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
 
     rungs, plan, out, questions = prepare(request)
     engines = " and ".join(dict.fromkeys(describe_engine(plan.how, rung.model.family) for rung in plan.rungs))
@@ -87,7 +87,8 @@ def climb(request: ClimbCommand) -> None:
     show_samples(console, rungs, results)
     if judged := word_rows(rungs, results):
         console.print(word_table(judged))
-    if "torch" in engines and (line := compiled_line(results)):
+    families = {rung.model.family for rung in plan.rungs}
+    if "torch" in {choose_engine(plan.how, family=f) for f in families} and (line := compiled_line(results)):
         console.print(line)
     write_documents(plan, out, len(results), screen.elapsed, console)
     if request.json:
