@@ -1,7 +1,7 @@
 """Take what a climb measured into results/: python -m scripts.keep_results runs/names-article results/names-article
 
 results/ keeps lines, per-word losses and curves, never weights. A (rung, seed) that is there already gives way to the
-new one; the rest stays. Both must be of one list, protocol and split.
+new one; the rest stays. Both must be of one list, protocol and first split.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ def keep(climb: Path, kept: Path, rungs: set[str]) -> int:
     new = [line for line in read_lines(climb / RESULTS) if not rungs or line["rung"] in rungs]
     taken = {(line["rung"], line["seed"]) for line in new}
     old = [line for line in read_lines(kept / RESULTS) if (line["rung"], line["seed"]) not in taken]
-    columns = [f"{rung}/{seed}" for rung, seed in sorted(taken)]
     theirs, mine = pl.read_parquet(climb / WORDS), pl.read_parquet(kept / WORDS)
+    columns = [
+        name for rung, seed in sorted(taken) if (name := f"{rung}/{seed}") in theirs.columns
+    ]  # the first split's
     if not theirs.select("word", "tokens").equals(mine.select("word", "tokens")):
         raise UserError(f"{climb} and {kept} are not of the same test words.")
     words = mine.drop(columns, strict=False).with_columns(theirs.select(columns))

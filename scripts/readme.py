@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rungwise.analysis.stats import Difference, paired, summary
 from rungwise.analysis.tables import rows, show, worth
-from rungwise.analysis.verdicts import NEGLIGIBLE
+from rungwise.analysis.thresholds import NEGLIGIBLE
 from rungwise.experiment import baselines
 from rungwise.experiment.results import Result, by_rung, paired_losses
 from rungwise.ladder import select

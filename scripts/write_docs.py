@@ -207,10 +207,12 @@ def reproduced(results: list[Result]) -> str:
 
 
 def fill(text: str, generated: dict[str, str]) -> str:
-    """The text with every generated block in its place."""
+    """The text with every generated block in its place; ValueError where a block has none."""
     for name, block in generated.items():
         pattern = re.compile(rf"((?:<!--|#) begin {name}(?: -->)?\n).*?((?:<!--| *#) end {name})", re.DOTALL)
-        text = pattern.sub(lambda match, block=block: match[1] + block + match[2], text)
+        text, places = pattern.subn(lambda match, block=block: match[1] + block + match[2], text)
+        if not places:
+            raise ValueError(f"nothing in the text begins {name!r}")
     return text
 
 

@@ -12,8 +12,7 @@ import polars as pl
 
 from rungwise.config import get_protocol
 from rungwise.data.words import NAMES_SHA256
-from rungwise.experiment.tune import variant
-from rungwise.ladder import RUNGS, Rung
+from rungwise.ladder import RUNGS, Rung, variant
 
 N_WORDS = 400
 SAMPLES = [["kaelynn", "training"], ["<script>alert(1)</script>", "new"], ["a|b*c_d`e&amp;", "test"]]
@@ -23,11 +22,12 @@ LOSSES = {
     "baseline": 2.37, "double-embd": 2.36, "2-heads": 2.25, "4-layers": 2.05, "mlp": 2.02, "layernorm": 1.99,
     "rope": 1.96, "gelu": 1.96, "scaled": 1.92, "dropout-5k": 2.0, "dropout-20k": 1.85, "final": 1.81,
     "stream": 2.4, "stream-equal-tokens": 2.41, "2-heads-no-projection": 2.28, "1-head-projection": 2.34,
-    "2-heads-residual": 2.21, "4-layers-no-residual": 2.5, "wide-1-layer": 2.15, "scaled-1e-3": 1.89,
-    "scaled-20k": 1.9, "final-peak-3e-4": 1.84, "final-no-clip": 1.84, "final-no-decay": 1.84, "without-heads": 1.97,
-    "without-projection": 1.96, "without-depth": 2.1, "without-residual": 2.3, "without-mlp": 2.0,
-    "without-layernorm": 1.97, "without-rope": 2.05, "final-norm": 1.95, "no-head-bias": 1.95,
-    "learned-positions": 1.97, "tied": 1.96, "rmsnorm": 1.95, "swiglu": 1.93,
+    "1-head-32-projection": 2.33, "2-heads-residual": 2.21, "4-layers-no-residual": 2.5, "wide-1-layer": 2.15,
+    "scaled-1e-3": 1.89, "scaled-20k": 1.9, "dropout-20k-1e-3": 1.83, "final-peak-3e-4": 1.84,
+    "final-no-clip": 1.84, "final-no-decay": 1.84, "without-heads": 1.97, "without-projection": 1.96,
+    "without-depth": 2.1, "without-residual": 2.3, "without-mlp": 2.0, "without-layernorm": 1.97,
+    "without-rope": 2.05, "final-norm": 1.95, "no-head-bias": 1.95, "learned-positions": 1.97, "tied": 1.96,
+    "rmsnorm": 1.95, "swiglu": 1.93,
 }  # fmt: skip
 """Test losses, nats a character: near the article's, and such that most of its claims hold."""
 GAPS = {"mlp": 0.06, "layernorm": 0.035, "rope": 0.035, "gelu": 0.035}
@@ -69,6 +69,8 @@ def result(rung: Rung, seed: int, protocol: str, loss: float, gap: float, steps:
         "share_seen": 0.148,
         "loss_seen": loss - 0.05,
         "loss_new": loss + 0.01,
+        "in_order_loss": loss,
+        "shuffled_loss": loss,
         "samples": SAMPLES,
     }
     if train.batching == "stream":
@@ -153,7 +155,7 @@ def write_world(folder: Path) -> list[Path]:
         for name in ("baseline", "2-heads", "gelu"):
             for rate, loss in ((3e-4, 2.7), (3e-3, 1.9)):
                 for seed in range(3):
-                    line = result(variant(RUNGS[name], rate), seed, "strict", loss + seed / 100, 0.02)
+                    line = result(variant(RUNGS[name], "learning_rate", rate), seed, "strict", loss + seed / 100, 0.02)
                     file.write(json.dumps(line) + "\n")
     peer = {"test_loss": 2.013, "steps": 5000, "protocol": "makemore", "n_params": 204_544, "source": "measured"}
     (folder / "peers.json").write_text(json.dumps({"makemore": peer}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -83,3 +84,14 @@ def small_climb(
             ),
         )  # fmt: skip
     return out
+
+
+def cpu_ms(trace: bytes) -> list[float]:
+    """The processor's time of each task of the page's main thread, the longest first: what the page does, however busy
+    the machine is."""
+    events = json.loads(trace)["traceEvents"]
+    mains = {
+        (e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [e for e in events if (e["pid"], e["tid"]) in mains and e["name"].endswith("RunTask")]
+    return sorted((e["tdur"] / 1000 for e in tasks if "tdur" in e), reverse=True)

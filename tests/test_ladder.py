@@ -4,7 +4,7 @@ import pytest
 
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.errors import UserError
-from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, SELECTIONS, get_rung, select
+from rungwise.ladder import FULL, INFERRED, LEAVE_ONE_OUT, RUNGS, SELECTIONS, get_rung, inferred, select, variant
 from rungwise.model.transformer import Transformer, count_parameters
 
 every_rung = pytest.mark.parametrize("rung", RUNGS.values(), ids=lambda rung: rung.name)
@@ -71,3 +71,35 @@ def test_selections():
         select("basline")
     with pytest.raises(UserError, match="choose from"):
         select("")
+
+
+def test_a_rung_at_another_setting_is_named_after_it():
+    names = [rung.name for rung in select("gelu@5e-4,gelu,stream@window=8,baseline@1e-3")]
+    assert names == ["baseline", "gelu@0.0005", "gelu", "stream@window=8"]  # at its own rate, the rung itself
+    assert get_rung("stream@window=8").train.window == 8 and get_rung("gelu@5e-4").on == "gelu"
+    assert len(select("article@5e-4")) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gelu@fast", "say RUNG@RATE"),
+        ("gelu@", "say RUNG@RATE"),
+        ("gelu@steps=3", "say RUNG@RATE"),
+        ("stream@window=inf", "say RUNG@RATE"),
+        ("gelo@1e-3", "did you mean 'gelu'?"),
+        ("gelu@0", "learning_rate must be"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_one_line(name, says):
+    with pytest.raises(UserError) as error:
+        get_rung(name)
+    assert says in str(error.value)
+
+
+def test_what_the_article_does_not_publish_is_known_of_each_rung():
+    assert inferred("gelu") == {"learning_rate"} and inferred("final") == set()
+    assert inferred("stream") == {"learning_rate", "window"}
+    for name, values in INFERRED.items():
+        for value in values:
+            assert variant(RUNGS["stream"], name, value).train.to_dict()[name] == value

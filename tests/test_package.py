@@ -20,7 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = {"browser", "graphemes", "hf", "judge", "molecules", "onnx", "track", "ray", "stream", "dev"}
+EXTRAS = {"browser", "hf", "judge", "molecules", "onnx", "track", "ray", "stream", "graphemes", "dev"}
 NOT_IN_DEV = {"rdkit"}  # 164 MB: its tests run where it is installed
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rungwise.analysis.stats import paired
 from rungwise.ladder import RUNGS
 from rungwise.report import plots
 from rungwise.report.document import Figure
@@ -129,12 +128,8 @@ def rates(numbers: Numbers, name: str, rungs: Sequence[str]) -> Figure:
 
 def seeds(numbers: Numbers, name: str, pairs: Sequence[tuple[str, str]]) -> Figure:
     """What changes from one rung to another: a ring for each seed, and the mean with its interval."""
-    values = numbers.measured.values
-    found = []
-    for before, after in pairs:
-        common = numbers.measured.seeds([before, after])
-        a, b = ([values(rung)[s] for s in common] for rung in (before, after))
-        found.append((np.subtract(b, a), paired(a, b)))
+    measured = numbers.measured
+    found = [(measured.combine({after: 1, before: -1}), measured.change(before, after)) for before, after in pairs]
     labels = [f"{RUNGS[before].title}\nto {RUNGS[after].title}" for before, after in pairs]
 
     def paint(canvas: Canvas) -> None:
@@ -143,7 +138,7 @@ def seeds(numbers: Numbers, name: str, pairs: Sequence[tuple[str, str]]) -> Figu
             axes.plot([mean.low, mean.high], [y, y], color=COLOURS[0], linewidth=5, alpha=0.35)
             axes.plot(mean.mean, y, "o", color=COLOURS[0], label=None if y else "mean, 95 % CI")
             axes.plot(each, [y + 0.22] * len(each), "o", markerfacecolor="none", markersize=4,
-                      markeredgecolor=COLOURS[1], label=None if y else "a seed each")  # fmt: skip
+                      markeredgecolor=COLOURS[1], label=None if y else f"a {measured.counted[:-1]} each")  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlabel("change in test loss (below 0 is better)")
         _legend(canvas)

@@ -14,6 +14,7 @@ import numpy as np
 from rungwise.analysis.evidence import Evidence
 from rungwise.analysis.stats import Summary, paired, summary
 from rungwise.analysis.tables import rows, show
+from rungwise.experiment.results import losses, paired_losses
 from rungwise.ladder import RUNGS
 
 LETTERS = 26
@@ -27,8 +28,8 @@ class Numbers:
         self.tuned = evidence.on("strict").tuned
 
     def n(self, *rungs: str) -> int:
-        """How many seeds all these rungs have in common."""
-        return len(self.measured.seeds(rungs))
+        """How many seeds, or splits, all these rungs have in common."""
+        return len(self.measured.combine(dict.fromkeys(rungs, 0)))
 
     def summary(self, rung: str, metric: str = "test loss") -> Summary:
         return self.measured.summary(rung, metric)
@@ -42,9 +43,7 @@ class Numbers:
 
     def diff(self, before: str, after: str, metric: str = "test loss") -> str:
         """What changes from one rung to another, paired by seed; below zero: the second is better."""
-        seeds = self.measured.seeds([before, after], metric)
-        a, b = (self.measured.values(rung, metric) for rung in (before, after))
-        return show(paired([a[s] for s in seeds], [b[s] for s in seeds]), signed=True)
+        return show(self.measured.change(before, after, metric), signed=True)
 
     def step(self, rung: str) -> str:
         return self.diff(str(RUNGS[rung].on), rung)
@@ -71,13 +70,13 @@ class Numbers:
 
     def at_best_rates(self, before: str, after: str) -> str:
         """What changes from one rung to another, each at its best learning rate (protocol strict), with n."""
-        a, b = ({r.seed: r.test_loss for r in self.tuned[x].tried[self.tuned[x].best]} for x in (before, after))
-        seeds = sorted(a.keys() & b.keys())
-        return f"{show(paired([a[s] for s in seeds], [b[s] for s in seeds]), signed=True)} (n = {len(seeds)})"
+        a, b = (self.tuned[rung].tried[self.tuned[rung].best] for rung in (before, after))
+        step = paired(*paired_losses(a, b))
+        return f"{show(step, signed=True)} (n = {step.n})"
 
     def learning_rates(self, rung: str) -> dict[float, Summary]:
         """Rate -> test losses (protocol strict)."""
-        return {rate: summary([r.test_loss for r in found]) for rate, found in sorted(self.tuned[rung].tried.items())}
+        return {rate: summary(losses(found)) for rate, found in sorted(self.tuned[rung].tried.items())}
 
     def places(self, rung: str) -> tuple[np.ndarray, np.ndarray]:
         """Characters 2, 3, ..., and the mean loss of each."""
@@ -90,7 +89,8 @@ class Numbers:
         lines = ["| test and train loss, nats a character | train | test |", "|---|:-:|:-:|"]
         if published := row.rung.published:
             lines.append(f"| the article reports (one seed) | {published.train:.2f} | {published.test:.2f} |")
-        lines.append(f"| measured (n = {self.n(rung)} seeds, ± 95 % CI) | {show(row.train)} | {show(row.test)} |")
+        n = f"{self.n(rung)} {self.measured.counted}"
+        lines.append(f"| measured (n = {n}, ± 95 % CI) | {show(row.train)} | {show(row.test)} |")
         if row.step and row.rung.on:
             below = RUNGS[row.rung.on]
             lines += [

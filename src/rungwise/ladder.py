@@ -15,7 +15,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.config.rules import fitted
 from rungwise.errors import UserError, closest
 
-Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation", "family", "recipe"]
+Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation", "family", "recipe", "own"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,46 @@ def _rung(
     RUNGS[name] = Rung(name, title, group, on, changes, *args, **kwargs)
 
 
+Setting = tuple[str, float]
+"""A field of TrainConfig, and its value."""
+
+INFERRED: dict[str, tuple[float, ...]] = {"learning_rate": (3e-4, 5e-4, 1e-3, 3e-3), "window": (8, 16, 32)}
+"""Settings that the article does not publish -> the values at which a verdict is asked again."""
+
+
+def inferred(name: str) -> frozenset[str]:
+    """The settings of a rung that the article does not publish: rates but the final recipe's, windows of the stream."""
+    train = RUNGS[name].train
+    rate = {"learning_rate"} if train.schedule == "constant" else set[str]()
+    return frozenset(rate | ({"window"} if train.batching == "stream" else set()))
+
+
+def variant(rung: Rung, setting: str, value: float) -> Rung:
+    """A rung at another value of a setting: RUNG@RATE, or RUNG@SETTING=VALUE; at its own value, the rung itself."""
+    if getattr(rung.train, setting) == value:
+        return rung
+    name = f"{rung.name}@{value:g}" if setting == "learning_rate" else f"{rung.name}@{setting}={value:g}"
+    number = value if setting == "learning_rate" else int(value)
+    return Rung(name, f"{rung.title}, {value:g}", rung.group, rung.name, {setting: number}, rung.why, "rungwise")
+
+
+def _named_variant(name: str) -> Rung:
+    """What RUNG@RATE or RUNG@SETTING=VALUE names."""
+    rung, _, text = name.partition("@")
+    setting, _, value = text.rpartition("=")
+    try:
+        if (setting := setting or "learning_rate") not in INFERRED:
+            raise ValueError
+        return variant(get_rung(rung), setting, float(value))
+    except UserError:
+        raise
+    except (ValueError, OverflowError):
+        raise UserError(f"Unknown variant {name!r}; say RUNG@RATE, as in gelu@3e-4, or RUNG@window=8.") from None
+
+
 def get_rung(name: str) -> Rung:
+    if "@" in name:
+        return _named_variant(name)
     if name not in RUNGS:
         raise UserError(f"Unknown rung {name!r}; {closest(name, [*RUNGS, *SELECTIONS])}")
     return RUNGS[name]
@@ -178,6 +217,9 @@ _rung("2-heads-no-projection", "second head alone", "confound", "baseline", dict
       "The article's second head came with a projection: this is the head without it.", "rungwise")
 _rung("1-head-projection", "projection alone", "confound", "baseline", dict(projection=True),
       "And this is the projection without the head.", "rungwise")
+_rung("1-head-32-projection", "one head as wide as two", "confound", "1-head-projection", dict(head_size=32),
+      "One head of 32 has as many parameters as two of 16: what is left between them is the second place to look at.",
+      "rungwise")
 _rung("2-heads-residual", "residual alone", "confound", "2-heads", dict(residual=True),
       "The article's depth came with residual connections: this is one layer with them.", "rungwise")
 _rung("4-layers-no-residual", "depth alone", "confound", "2-heads", dict(n_layer=4),
@@ -189,6 +231,8 @@ _rung("scaled-1e-3", "64 / 4 heads at 1e-3", "confound", "scaled", dict(learning
       "rungwise")
 _rung("scaled-20k", "64 / 4 heads, 20k, no dropout", "confound", "scaled", dict(steps=20_000),
       "Longer training without dropout: what dropout alone is worth at 20,000 steps.", "rungwise")
+_rung("dropout-20k-1e-3", "20k steps at a constant 1e-3", "confound", "dropout-20k", dict(learning_rate=1e-3),
+      "The final recipe's rate without its schedule and its clipping.", "rungwise")
 _rung("final-peak-3e-4", "final, peak 3e-4", "confound", "final", dict(learning_rate=3e-4),
       "The final row changes the learning rate too: this is its schedule at the old rate.", "rungwise")
 _rung("final-no-clip", "final, no clipping", "confound", "final", dict(grad_clip=0.0),
@@ -274,11 +318,16 @@ SELECTIONS: dict[str, list[str]] = {
 
 
 def select(names: str | Sequence[str]) -> list[Rung]:
-    """Rungs by name or by the name of a selection, comma-separated or as a list; each once, in the ladder's order."""
+    """Rungs by name or by the name of a selection, comma-separated or as a list; each once, in the ladder's order. A
+    name with @VALUE: at another rate or window (see variant)."""
     parts = [part.strip() for part in (names.split(",") if isinstance(names, str) else names)]
-    wanted = {name for part in parts if part for name in SELECTIONS.get(part, [part])}
-    for name in wanted:
-        get_rung(name)
+    wanted: dict[str, Rung] = {}
+    for part in filter(None, parts):
+        name, at, value = part.partition("@")
+        for one in SELECTIONS.get(name, [name]):
+            rung = get_rung(f"{one}{at}{value}")
+            wanted[rung.name] = rung
     if not wanted:
         raise UserError(f"No rung named; choose from: {', '.join([*SELECTIONS, *RUNGS])}.")
-    return [rung for rung in RUNGS.values() if rung.name in wanted]
+    order = list(RUNGS)
+    return sorted(wanted.values(), key=lambda rung: order.index(rung.name.partition("@")[0]))

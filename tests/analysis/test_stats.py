@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from rungwise.analysis import stats
+from rungwise.analysis.stats import replicates_needed, words_to_tell
 
 A = [2.11, 2.09, 2.13, 2.08, 2.12]  # five seeds of a rung, nats per token
 B = [2.05, 2.06, 2.04, 2.03, 2.07]  # the same seeds one rung up
@@ -286,3 +287,28 @@ def test_rank_correlation_is_scipys(pairs):
         assert np.isnan(found)
     else:
         assert found == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+
+
+def test_words_to_tell_a_difference_are_as_many_as_its_interval_needs():
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(3, 12, 20_000)
+    nats = tokens * -0.02 + rng.normal(0, 1.5, tokens.size)
+    n = words_to_tell(nats, tokens)
+    assert n is not None
+    parts = [(nats[i : i + n], tokens[i : i + n]) for i in range(0, 20_000 - n, n)]
+    told = [stats.bootstrap_words(*part, n_boot=200).high < 0 for part in parts]
+    assert 0.2 < np.mean(told) < 0.8  # the interval of so many ends at zero on average
+    assert words_to_tell(0 * tokens, tokens) is None
+
+
+def test_replicates_needed_are_the_fewest_whose_interval_ends_before_the_border():
+    n = replicates_needed(0.004, 0.01)
+    assert n is not None
+
+    def half(m: int) -> float:
+        values = 0.01 * np.resize([-1.0, 1.0], m)
+        s = stats.summary(values * 0.01 / values.std(ddof=1))
+        return (s.high - s.low) / 2
+
+    assert half(n) < 0.004 <= half(n - 1)
+    assert replicates_needed(0.004, 0.01, fixed=0.003) is None  # the words of a split alone reach the border

@@ -16,7 +16,7 @@ from rungwise.engine.loop import learning_rate
 from rungwise.errors import UserError
 from rungwise.experiment import tune
 from rungwise.experiment.results import matches, read
-from rungwise.ladder import RUNGS, select
+from rungwise.ladder import RUNGS, select, variant
 from rungwise.util.files import read_lines
 
 SMALL = {"n_embd": 8, "n_head": 2, "n_layer": 1, "engine": "torch", "batch_size": 4}
@@ -64,7 +64,7 @@ def test_the_rate_reaches_its_peak_and_never_rises_after_warm_up(asked, rung):
 
 @given(st.sampled_from(sorted(RUNGS)), st.none() | st.integers(1, 500), st.sampled_from([1e-5, *tune.GRID]))
 def test_a_rung_cut_short_or_at_another_rate_makes_sense(name, steps, rate):
-    for rung in (RUNGS[name], tune.variant(RUNGS[name], rate)):
+    for rung in (RUNGS[name], variant(RUNGS[name], "learning_rate", rate)):
         config = rung.trained(steps)
         if steps:
             assert_makes_sense(config)

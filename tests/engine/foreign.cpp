@@ -6,16 +6,18 @@
 namespace std {
 inline namespace __1 {
 [[noreturn]] void __libcpp_verbose_abort(char const*, ...) noexcept { __builtin_trap(); }
-}
-}
+} // namespace __1
+} // namespace std
 
-template <class T> static std::vector<T> take(size_t n) {
+template <class T>
+static std::vector<T> take(size_t n) {
     std::vector<T> found(n);
     if (std::fread(found.data(), sizeof(T), n, stdin) != n) std::abort();
     return found;
 }
 
-template <class T> static void give(const std::vector<T>& values) {
+template <class T>
+static void give(const std::vector<T>& values) {
     std::fwrite(values.data(), sizeof(T), values.size(), stdout);
 }
 
@@ -34,7 +36,8 @@ int main() {
     const auto sizes = take<int>(tensors);
     const auto where = take<uint64_t>(2);  // the first step, the key of dropout
     const auto rates = take<double>(steps);
-    const auto inputs = take<int>(steps * tokens), targets = take<int>(steps * tokens), lengths = take<int>(steps * batch);
+    const auto inputs = take<int>(steps * tokens), targets = take<int>(steps * tokens),
+               lengths = take<int>(steps * batch);
     auto weights = take<float>(elements), first = take<float>(elements), second = take<float>(elements);
     const auto* of = reinterpret_cast<const Shape*>(shape.data());
     const auto tables = parts(weights, sizes), firsts = parts(first, sizes), seconds = parts(second, sizes);
@@ -42,10 +45,13 @@ int main() {
     std::vector<float> nats(tokens);
     std::vector<unsigned char> correct(tokens);
     std::vector<double> losses(steps);
-    if (!rungwise_score(of, tables.data(), inputs.data(), targets.data(), lengths.data(), batch, nats.data(), correct.data(), 1)) return 1;
+    if (!rungwise_score(of, tables.data(), inputs.data(), targets.data(), lengths.data(), batch, nats.data(),
+                        correct.data(), 1))
+        return 1;
     if (!rungwise_train(of, reinterpret_cast<const Optimiser*>(optimiser.data()), tables.data(), firsts.data(),
                         seconds.data(), inputs.data(), targets.data(), lengths.data(), batch, long(where[0]), steps,
-                        rates.data(), where[1], losses.data(), 1, 0)) return 1;
+                        rates.data(), where[1], losses.data(), 1, 0))
+        return 1;
     give(nats), give(losses), give(weights), give(first), give(second);
 #if defined(__x86_64__)
     std::fprintf(stderr, "v%d %s", rungwise_level(), rungwise_vectors());

@@ -21,7 +21,7 @@ from rungwise.experiment.plan import Experiment, cost, plan
 from rungwise.experiment.results import RESULTS, Result, append, by_rung, matches, paired_losses, read
 from rungwise.experiment.task import block_means, measure
 from rungwise.inference.sample import generate
-from rungwise.ladder import RUNGS, get_rung, select
+from rungwise.ladder import RUNGS, get_rung, select, variant
 from rungwise.training.run_dir import SNAPSHOTS, load
 from rungwise.util.files import read_lines
 from rungwise.util.machine import cores
@@ -199,7 +199,7 @@ def tried(rung: str, losses: dict[float, float], seeds, **changes) -> list[Resul
     found = []
     for rate, loss in losses.items():
         own = rate == RUNGS[rung].train.learning_rate
-        at = RUNGS[rung] if own else tune.variant(RUNGS[rung], rate)
+        at = RUNGS[rung] if own else variant(RUNGS[rung], "learning_rate", rate)
         fields = {"rung": at.name, "train": at.train.to_dict(), "protocol": "strict", **changes}
         found += [a_result(rung, s, 9 - loss, **{"val_loss": loss + s / 100, **fields}) for s in seeds]
     return found

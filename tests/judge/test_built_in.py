@@ -45,8 +45,8 @@ def test_words_stand_beside_the_loss_with_an_interval_and_the_floor():
 
 
 def test_the_report_asks_whether_a_lower_loss_means_better_words():
-    measured = Measured(get_protocol("article"), "names", RESULTS[0].data_sha256, 0, RESULTS)
+    measured = Measured(get_protocol("article"), "names", RESULTS[0].data_sha256, RESULTS)
     (figure,) = figures.loss_and_words(measured)
     assert "Rank correlation over 3 rungs: 1.00" in figure.caption and "Noise floor: 0.050" in figure.description
     assert figure.data.count("\n") == 1 + len(RESULTS)
-    assert figures.loss_and_words(Measured(get_protocol("article"), "names", "", 0, RESULTS[:2])) == []
+    assert figures.loss_and_words(Measured(get_protocol("article"), "names", "", RESULTS[:2])) == []

@@ -549,6 +549,7 @@ def test_generate_offers_what_words_are_given(open_page: Any, tmp_path: Path) ->
     assert drawn["f"] != drawn["m"] and page.inner_text("label[for=given]") == "Given: sex"
     assert page.locator("#given option").all_inner_texts() == ["f", "m"]
     assert "every character and the end (given sex) are scored" in page.inner_text("#about")
+    assert "each word of l.csv is given its sex: rungwise train" in watched.go("view=train").inner_text("#train-note")
     for view in VIEWS:
         watched.go(f"view={view}&given=m&word=kael")
     assert not watched.go("view=generate&given=zz").evaluate("document.querySelector('#given').selectedIndex > 0")

@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import io
 import itertools
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from scripts import page_losses
 from scripts.page_losses import TOLERANCE, allowed
 from test_train_node import PARTING, on_the_command_line
 
+from play_runs import cpu_ms
 from rungwise.cli.main import main
 from rungwise.config import ListConfig, get_protocol
 from rungwise.data.batches import Tape
@@ -193,19 +193,6 @@ def test_the_downloaded_page_holds_the_models(page: Any, chromium: Any, tmp_path
     other.close()
 
 
-WATCH = """
-globalThis.long = [];
-const watch = new PerformanceObserver((all) => all.getEntries().forEach(({ duration }) => long.push(duration)));
-watch.observe({ entryTypes: ["longtask"] });
-"""
-
-
-def longest_task(page: Any) -> float:
-    """Milliseconds on the main thread since WATCH, by the clock, less what a busy machine makes of it."""
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    return max(page.evaluate("long"), default=0) / busy
-
-
 HOSTILE = {
     "binary": (bytes(range(256)) * 400, "is not UTF-8: line 2, byte 129 of the file (0x80)"),
     "one line of 10 MB": (b"a" * 10_000_000, "holds no words of at most 64 characters."),
@@ -223,35 +210,37 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_list_is_refused_in_one_line_and_the_page_stays_responsive(
-    page: Any, tmp_path: Path, kind: str
+    chromium: Any, page: Any, tmp_path: Path, kind: str
 ) -> None:
     content, line = HOSTILE[kind]
     (tmp_path / "words.txt").write_bytes(content)
     page.select_option("#train-list", "own")
     if "cell" in kind:
         page.fill("#train-column", "a")
-    page.evaluate(WATCH)
+    chromium.start_tracing(page=page, categories=["toplevel"])
     page.set_input_files("#train-file", tmp_path / "words.txt")
     page.click("#train-go")
     page.wait_for_selector("#train-note:not(:empty)")
     said = page.inner_text("#train-note")
     assert line in said and "\n" not in said
     assert page.is_enabled("#train-go")
-    assert longest_task(page) < 50
+    assert cpu_ms(chromium.stop_tracing())[0] < 50
 
 
 @pytest.mark.long
-def test_the_page_stays_responsive_with_the_largest_list_that_it_takes(page: Any, tmp_path: Path) -> None:
+def test_the_page_stays_responsive_with_the_largest_list_that_it_takes(
+    chromium: Any, page: Any, tmp_path: Path
+) -> None:
     letters = np.random.default_rng(0).integers(97, 123, size=(960_000, 34), dtype=np.uint8)
     letters[:, -1] = ord("\n")
     (tmp_path / "words.txt").write_bytes(letters.tobytes())
     page.select_option("#train-list", "own")
     page.set_input_files("#train-file", tmp_path / "words.txt")
     choose(page, "baseline", steps=2)
-    page.evaluate(WATCH)
+    chromium.start_tracing(page=page, categories=["toplevel"])
     page.click("#train-go")
     page.wait_for_selector(DONE, timeout=4 * MINUTE)
-    assert longest_task(page) < 50
+    assert cpu_ms(chromium.stop_tracing())[0] < 50
 
 
 def test_a_column_of_a_packed_table_trains_as_on_the_command_line(page: Any, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from test_train_browser import DONE, MINUTE, choose
 from test_train_node import TOLERANCE, on_the_command_line
 
+from play_runs import cpu_ms
 from rungwise.data.words import load
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.play.page import __file__ as play_page
@@ -61,17 +62,6 @@ def until(page: Any, expression: str, arg: Any = None) -> None:
         page.wait_for_timeout(50)
 
 
-def cpu_ms(trace: bytes) -> list[float]:
-    """The processor's time of each task of the page's main thread, the longest first: what the page does, however busy
-    the machine is."""
-    events = json.loads(trace)["traceEvents"]
-    mains = {
-        (e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
-    }
-    tasks = [e for e in events if (e["pid"], e["tid"]) in mains and e["name"].endswith("RunTask")]
-    return sorted((e["tdur"] / 1000 for e in tasks if "tdur" in e), reverse=True)
-
-
 def test_a_training_neither_blocks_the_page_nor_chatters(chromium: Any, open_page: Any) -> None:
     page = open_page()
     page.evaluate(LISTEN)
@@ -84,8 +74,10 @@ def test_a_training_neither_blocks_the_page_nor_chatters(chromium: Any, open_pag
     assert len(tasks) > 100, "the trace holds the training"
     assert tasks[0] < MOST_MS, tasks[:5]
     heard = page.evaluate("heard")
-    assert "Reading the list." in heard[0] and "Done in" in heard[-1]
-    assert 4 <= len(heard) <= 13, "the list, the start, a run in each tenth of the work at most, the end"
+    # A list that is read between two drawings of the page is not said to be read.
+    assert heard[0].endswith("Reading the list.") or "Training on" in heard[0]
+    assert "Done in" in heard[-1]
+    assert 3 <= len(heard) <= 13, "the list, the start, a run in each tenth of the work at most, the end"
     assert len({line.split(":")[0] for line in heard}) == 1, "and nothing is said elsewhere"
 
 

@@ -148,7 +148,7 @@ def test_findings_alone(world):
     text = write_docs.findings(world[0])
     assert text.startswith("# Findings\n") and "## What changed at the same time" in text
     assert text.count("\n### ") == len(CLAIMS) + len(CONFOUNDS)
-    assert "11 are confirmed" in text
+    assert "7 are confirmed" in text
 
 
 # --- partial results

@@ -1,8 +1,9 @@
 """The article's twelve claims as statements that data can confirm or refute, and what it changed unannounced.
 
 "Building a Language Transformer Step by Step" (Yi, 2026-01-28). A claim is split into the assertions that it makes;
-each names what has to be measured (a question) and what is allowed to come out (a rule, see verdicts.py). A claim is
-refuted with any of its parts and confirmed with all; else a part of it is inconclusive or was not measured.
+each names what has to be measured (a question) and which word of thresholds.py it asserts. Most assert a direction;
+where the article changed something else along with what it names, a part asks for the attribution: the same with
+nothing else changed. What size the article reports is held against the first part that has one.
 
 Unless a part says otherwise: losses on test words, in nats a character, protocol article, paired by seed, trained as
 the ladder says. No torch here.
@@ -10,8 +11,9 @@ the ladder says. No torch here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import log
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 from rungwise.analysis.evidence import Evidence, NotMeasured
 from rungwise.analysis.questions import (
@@ -28,28 +30,29 @@ from rungwise.analysis.questions import (
     uniform_probability,
 )
 from rungwise.analysis.verdicts import (
-    FALLS_A_LITTLE,
-    GROWS,
-    HELPS,
-    HURTS,
-    LESS,
-    LITTLE,
-    Rule,
+    Answer,
+    Effect,
+    Judgement,
     Word,
+    adjust,
     describe,
-    no_effect,
-    of_size,
+    judge,
     overall,
+    size,
+    size_word,
 )
+from rungwise.ladder import INFERRED, Setting, inferred
 
 
 @dataclass(frozen=True)
 class Part:
-    """One assertion: its text, what to measure, and what may come out. Without a rule there is no verdict."""
+    """One assertion: its text, what to measure, and what may come out. Without a word there is no verdict."""
 
     text: str
     question: Question
-    rule: Rule | None = None
+    word: str | None = None
+    """A key of THRESHOLDS."""
+    asks: Answer = "direction"
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,11 @@ class Claim:
 class JudgedPart:
     part: Part
     verdict: Word | None
-    """None where the part has no rule."""
+    """None where the part asserts nothing."""
     sentence: str
     """The numbers, or what is missing."""
+    asked: str = ""
+    """The range that was allowed."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +82,54 @@ class Finding:
     claim: Claim
     verdict: Word
     parts: tuple[JudgedPart, ...]
+    answers: Mapping[Answer, Word] = field(default_factory=dict)
+    """To each question apart, where it was asked."""
+    hangs: tuple[Setting, ...] = ()
+    """Values of inferred settings at which the verdict is the contrary."""
 
 
 def _claim(id: str, title: str, text: str, *parts: Part) -> Claim:
     return Claim(id, title, text, parts)
 
 
-ROUNDING = " (the reported 0.01, either figure rounded by up to 0.005)"
-
 CLAIMS: tuple[Claim, ...] = (
     _claim(
         "width",
         "Width",
         "Doubling the embedding's width at one layer gives almost nothing (2.35 to 2.34).",
-        Part(
-            "Double width changes the loss by almost nothing",
-            change("double-embd", "baseline"),
-            no_effect(0.02, ROUNDING),
-        ),
+        Part("Double width for the baseline", change("double-embd", "baseline"), "changes almost nothing"),
     ),
     _claim(
         "heads",
         "Heads",
         "A second head, with fewer parameters than double width, gives 0.12.",
-        Part("The second head's step", change("2-heads", "baseline"), of_size(-0.12)),
-        Part("It has fewer parameters than double width", parameters("2-heads", "double-embd", "count"), LESS),
-        Part("It beats double width", change("2-heads", "double-embd"), LESS),
+        Part("The second head, with the projection that came along", change("2-heads", "baseline"), "helps"),
+        Part("Its parameters against double width", parameters("2-heads", "double-embd", "count"), "has fewer"),
+        Part("Its loss against double width", change("2-heads", "double-embd"), "is lower"),
+        Part(
+            "Two heads against one of the same parameters, both with a projection",
+            change("2-heads", "1-head-32-projection"),
+            "helps",
+            "attribution",
+        ),
     ),
     _claim(
         "depth",
         "Depth",
         "Four layers are the biggest single architectural step (2.23 to 2.04); depth beats width.",
-        Part("The step to four layers is larger than any other of the eight rungs'", biggest_step("4-layers"), LESS),
-        Part("Four layers beat double width", change("4-layers", "double-embd"), LESS),
+        Part("Four layers, with the residual that came along", change("4-layers", "2-heads"), "helps"),
+        Part("The step against the largest other of the eight rungs'", biggest_step("4-layers"), "is lower"),
+        Part("Four layers against double width", change("4-layers", "double-embd"), "is lower"),
         Part(
-            "Four layers beat one layer of twice the width that has the same heads, projection and residual",
+            "Four layers against one layer of twice the width that has the same heads, projection and residual",
             change("4-layers", "wide-1-layer"),
-            LESS,
+            "is lower",
+        ),
+        Part(
+            "Four layers against one, both with a residual",
+            change("4-layers", "2-heads-residual"),
+            "helps",
+            "attribution",
         ),
     ),
     _claim(
@@ -122,93 +138,88 @@ CLAIMS: tuple[Claim, ...] = (
         "Data handling matters most: one long stream of names gave 2.36 at best, padded names 1.94, more than all "
         "architectural changes together.",
         Part(
-            "Padded names beat the stream at equal steps, the same characters of the same names scored (the "
+            "Padded names against the stream at equal steps, the same characters of the same names scored (the "
             "stream's model behind the END that came before every word in its training)",
             change("gelu", "stream"),
-            HELPS,
+            "helps",
         ),
-        Part("And at equal real tokens", change("gelu", "stream-equal-tokens"), HELPS),
+        Part("The padded baseline against the full model of the stream", change("baseline", "stream"), "is lower"),
         Part(
-            "The gain exceeds the whole ladder's: trained on the stream, the full model is worse than the padded "
-            "baseline",
-            change("baseline", "stream"),
-            LESS,
+            "Padded names against the stream at equal real tokens",
+            change("gelu", "stream-equal-tokens"),
+            "helps",
+            "attribution",
         ),
     ),
     _claim(
         "mlp",
         "MLP",
         "The MLP triples the parameters for a modest gain and widens the train-test gap.",
-        Part(
-            "It triples the parameters",
-            parameters("mlp", "4-layers", "factor"),
-            Rule("a factor that rounds to 3", log(2.5), log(3.5)),
-        ),
-        Part("Its gain is modest", change("mlp", "4-layers"), FALLS_A_LITTLE),
-        Part("The train-test gap grows", change("mlp", "4-layers", "train-test gap"), GROWS),
+        Part("The MLP", change("mlp", "4-layers"), "helps a little"),
+        Part("Its parameters", parameters("mlp", "4-layers", "factor"), "has three times as many"),
+        Part("The train-test gap", change("mlp", "4-layers", "train-test gap"), "hurts"),
     ),
     _claim(
         "layernorm",
         "LayerNorm",
         "LayerNorm closes the train-test gap a little.",
-        Part("The train-test gap shrinks", change("layernorm", "mlp", "train-test gap"), FALLS_A_LITTLE),
+        Part("The train-test gap", change("layernorm", "mlp", "train-test gap"), "helps a little"),
     ),
     _claim(
         "rope",
         "RoPE",
         "RoPE helps a little, for no parameters; it is the model's only sense of position.",
-        Part("It helps a little", change("rope", "layernorm"), FALLS_A_LITTLE),
-        Part("It costs no parameters", parameters("rope", "layernorm", "count"), Rule("no difference", -0.5, 0.5)),
+        Part("RoPE", change("rope", "layernorm"), "helps a little"),
+        Part("Its parameters", parameters("rope", "layernorm", "count"), "has as many"),
         Part(
-            "It is the only sense of position: without it the full model reads a bag of characters, and loses more "
-            "than a little",
-            change(
-                "without-rope", "gelu", remark="The causal mask alone lets later layers tell order (Haviv et al. 2022)."
+            "A model without it, all but the last character of what it reads shuffled: what that changes",
+            difference(
+                "layernorm",
+                "loss behind shuffled characters",
+                "loss of the same characters in order",
+                remark="The causal mask alone lets later layers tell order (Haviv et al. 2022).",
             ),
-            Rule("the loss rises by more than 0.05", low=LITTLE),
+            "changes nothing",
+            "attribution",
         ),
     ),
     _claim(
         "gelu",
         "GELU",
         "GELU against ReLU has no measurable effect (though the article's table has 1.98 to 1.94).",
-        Part("GELU for ReLU changes nothing", change("gelu", "rope"), no_effect()),
+        Part("GELU for ReLU", change("gelu", "rope"), "changes nothing"),
     ),
     _claim(
         "scale",
         "Scaling",
         "Scaling to 64 / 4 heads gives 1.94 to 1.92 at 5,000 steps and 1.85 at 20,000, surpassing makemore's default.",
-        Part("The larger model is better at 5,000 steps", change("scaled", "gelu"), HELPS),
-        Part("With dropout, 20,000 steps end lower than 5,000 without", change("dropout-20k", "scaled"), HELPS),
+        Part("The larger model at 5,000 steps", change("scaled", "gelu"), "helps"),
+        Part("With dropout, 20,000 steps against 5,000 without", change("dropout-20k", "scaled"), "helps"),
         Part(
-            "It surpasses makemore's default, in makemore's own protocol and against its measured figure",
+            "Against makemore's default, in makemore's own protocol and against its measured figure",
             against_peer("dropout-20k", "makemore", "makemore"),
-            LESS,
+            "is lower",
         ),
+        Part("The larger model at the smaller one's rate", change("scaled-1e-3", "gelu"), "helps", "attribution"),
     ),
     _claim(
         "dropout",
         "Dropout",
         "Dropout 0.2 hurts at 5,000 steps (1.92 to 2.00) and pays in longer training.",
-        Part("It hurts at 5,000 steps", change("dropout-5k", "scaled"), HURTS),
+        Part("At 5,000 steps", change("dropout-5k", "scaled"), "hurts"),
         Part(
-            "It pays at 20,000 steps, against the same training without dropout",
-            change("dropout-20k", "scaled-20k"),
-            HELPS,
+            "At 20,000 steps, against the same training without dropout", change("dropout-20k", "scaled-20k"), "helps"
         ),
     ),
     _claim(
         "recipe",
         "The final recipe",
         "Learning-rate schedule, weight decay and gradient clipping compound; the curves are smoother.",
-        Part("Together they help", change("final", "dropout-20k"), HELPS),
-        Part("Clipping adds to it", change("final", "final-no-clip"), HELPS),
-        Part("Weight decay adds to it", change("final", "final-no-decay"), HELPS),
-        Part(
-            "The second half of the training curve is smoother",
-            roughness("final", "dropout-20k"),
-            Rule("a factor below 1", high=0),
-        ),
+        Part("Together", change("final", "dropout-20k"), "helps"),
+        Part("The second half of the training curve", roughness("final", "dropout-20k"), "is smoother"),
+        Part("Schedule and clipping at the same rate", change("final", "dropout-20k-1e-3"), "helps", "attribution"),
+        Part("Clipping alone", change("final", "final-no-clip"), "helps", "attribution"),
+        Part("Weight decay alone", change("final", "final-no-decay"), "helps", "attribution"),
     ),
     _claim(
         "meaning",
@@ -216,19 +227,13 @@ CLAIMS: tuple[Claim, ...] = (
         "1.86 nats are 15.6 % on average on the right character; uniform over 27 is 3.30 nats or 3.7 %; the final "
         "model is 1.6 times more confident than the start.",
         Part(
-            "exp(−loss) is the average probability of the right character",
+            "The average probability of the right character less exp(−loss)",
             probability_means("final"),
-            Rule("both means agree within one percentage point", -0.01, 0.01),
+            "agrees to a point",
         ),
+        Part("Uniform less 3.7 %", uniform_probability(0.037), "agrees to the digit"),
         Part(
-            "Uniform is 3.7 %",
-            uniform_probability(0.037),
-            Rule("equal to the digit that the article reports", -0.0005, 0.0005),
-        ),
-        Part(
-            "The final model is 1.6 times more confident than the baseline",
-            factor("final", "baseline"),
-            Rule("a factor within 0.1 of 1.6", log(1.5), log(1.7)),
+            "The final model's confidence, as a multiple of the baseline's", factor("final", "baseline"), "is 1.6 times"
         ),
     ),
 )
@@ -241,6 +246,10 @@ CONFOUNDS: tuple[Claim, ...] = (
         Part("Second head and projection", change("2-heads", "baseline")),
         Part("The second head alone", change("2-heads-no-projection", "baseline")),
         Part("The projection alone", change("1-head-projection", "baseline")),
+        Part(
+            "The second head where parameters are equal: two of 16 against one of 32, both with a projection",
+            change("2-heads", "1-head-32-projection"),
+        ),
     ),
     _claim(
         "residual",
@@ -271,6 +280,8 @@ CONFOUNDS: tuple[Claim, ...] = (
         Part("The scaled model at 1e-3 against 3e-4", change("scaled-1e-3", "scaled")),
         Part("The final recipe, its step", change("final", "dropout-20k")),
         Part("The final recipe with its peak at the old 3e-4", change("final-peak-3e-4", "dropout-20k")),
+        Part("The rate of the final recipe alone, constant", change("dropout-20k-1e-3", "dropout-20k")),
+        Part("Its schedule and clipping at that rate", change("final", "dropout-20k-1e-3")),
     ),
     _claim(
         "first-character",
@@ -302,23 +313,103 @@ CONFOUNDS: tuple[Claim, ...] = (
 )
 
 
-def judge(claim: Claim, evidence: Evidence) -> Finding:
-    parts = tuple(_judge_part(part, evidence) for part in claim.parts)
-    return Finding(claim, overall([judged.verdict for judged in parts if judged.verdict]), parts)
+Measure = dict[tuple[str, int], Effect | NotMeasured]
+"""What every part of every claim found: by the claim's id and the part's place."""
 
 
-def _judge_part(part: Part, evidence: Evidence) -> JudgedPart:
-    try:
-        effect = part.question.ask(evidence)
-    except NotMeasured as missing:
-        return JudgedPart(part, "not measured" if part.rule else None, f"needs {missing}.")
-    return JudgedPart(part, part.rule.judge(effect) if part.rule else None, describe(effect))
+def _ask(evidence: Evidence, claims: tuple[Claim, ...]) -> Measure:
+    found: Measure = {}
+    for claim in claims:
+        for i, part in enumerate(claim.parts):
+            try:
+                found[claim.id, i] = part.question.ask(evidence)
+            except NotMeasured as missing:
+                found[claim.id, i] = missing
+    return found
 
 
+def _family(found: Measure, claims: tuple[Claim, ...]) -> dict[tuple[str, int, bool], Judgement]:
+    """Every test of the claims, adjusted for each other; the last of a key: is it the reported size's?"""
+    tests = {}
+    for claim in claims:
+        sized = False
+        for i, part in enumerate(claim.parts):
+            effect = found[claim.id, i]
+            if isinstance(effect, NotMeasured) or part.word is None:
+                continue
+            tests[claim.id, i, False] = judge(effect, part.word)
+            if not sized and (printed := size(effect)):
+                tests[claim.id, i, True], sized = printed, True
+    return dict(zip(tests, adjust(list(tests.values())), strict=True))
+
+
+def _judged(claim: Claim, found: Measure, tests: Mapping[tuple[str, int, bool], Judgement]) -> Finding:
+    parts, words, printed = [], dict[Answer, list[Word]](), None
+    for i, part in enumerate(claim.parts):
+        effect = found[claim.id, i]
+        if isinstance(effect, NotMeasured):
+            word, sentence, asked = ("not measured" if part.word else None), f"needs {effect}.", ""
+        elif part.word is None:
+            word, sentence, asked = None, describe(effect), ""
+        else:
+            test = tests[claim.id, i, False]
+            word, sentence, asked = test.word, test.sentence, f"{part.word}: {test.asked}"
+        if test := tests.get((claim.id, i, True)):
+            printed = size_word(test, tests[claim.id, i, False].allowed)
+        parts.append(JudgedPart(part, word, sentence, asked))
+        if word:
+            words.setdefault(part.asks, []).append(word)
+    answers: dict[Answer, Word] = {asks: overall(given) for asks, given in words.items()}
+    if printed:
+        answers["reported size"] = printed
+    every: list[Word] = [word for given in words.values() for word in given]
+    return Finding(claim, overall(every, printed), tuple(parts), answers)
+
+
+def judge_all(evidence: Evidence, claims: tuple[Claim, ...] = CLAIMS) -> list[Finding]:
+    """As one family, at the settings as the ladder has them."""
+    found = _ask(evidence, claims)
+    tests = _family(found, claims)
+    return [_judged(claim, found, tests) for claim in claims]
+
+
+def sensitivity(evidence: Evidence) -> dict[str, dict[Setting, Word]]:
+    """Claim -> its verdict at each other value of a setting that the article does not publish, where rungs of the claim
+    have that setting inferred and were measured at that value."""
+    found: dict[str, dict[Setting, Word]] = {}
+    for name, values in INFERRED.items():
+        for value in values:
+            at = evidence.at(name, value)
+            if at is None:
+                continue
+            for finding in judge_all(at):
+                rungs = {rung for part in finding.claim.parts for rung in part.question.rungs}
+                if finding.verdict != "not measured" and any(name in inferred(rung) for rung in rungs):
+                    found.setdefault(finding.claim.id, {})[name, value] = finding.verdict
+    return found
+
+
+HOLDS: tuple[Word, ...] = ("confirmed", "understated", "overstated")
+
+
+def contrary(word: Word, other: Word) -> bool:
+    """Is one decided this way and the other that way?"""
+    return (word in HOLDS and other == "refuted") or (word == "refuted" and other in HOLDS)
+
+
+@cache  # the report asks several times
 def findings(evidence: Evidence) -> list[Finding]:
-    return [judge(claim, evidence) for claim in CLAIMS]
+    """Every claim judged. One whose verdict is the contrary at another value of an inferred setting hangs on it."""
+    elsewhere = sensitivity(evidence)
+    found = []
+    for finding in judge_all(evidence):
+        there = elsewhere.get(finding.claim.id, {})
+        hangs = tuple(setting for setting, word in there.items() if contrary(finding.verdict, word))
+        verdict: Word = "hangs on an inferred setting" if hangs else finding.verdict
+        found.append(replace(finding, verdict=verdict, hangs=hangs))
+    return found
 
 
 def confounds(evidence: Evidence) -> list[Finding]:
     """What the article changed along with what it named; without verdicts, as nothing was claimed."""
-    return [judge(claim, evidence) for claim in CONFOUNDS]
+    return judge_all(evidence, CONFOUNDS)

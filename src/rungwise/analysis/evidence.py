@@ -1,6 +1,6 @@
 """What was measured, read back for tables, plots and verdicts: the files of climbs' directories. No torch here.
 
-Results are grouped by what makes them comparable: protocol, list and split. Everything but results.jsonl is optional;
+Results are grouped by what makes them comparable: protocol and list. Everything but results.jsonl is optional;
 what is missing, or does not belong to the results, is left out and noted, so that a report can say so.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,17 +17,18 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from rungwise.analysis.stats import Floats, Summary, summary
+from rungwise.analysis.stats import Difference, Floats, Summary, paired, summary
 from rungwise.config import Protocol, get_protocol
 from rungwise.config.fields import FINITE, check
 from rungwise.data.words import NAMES_SHA256
 from rungwise.errors import UserError
-from rungwise.experiment import baselines
+from rungwise.experiment import baselines, ladder_file
 from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import CURVES, WORDS, read_frame
-from rungwise.experiment.results import RESULTS, Result, by_rung, matches
+from rungwise.experiment.ladder_file import Question
+from rungwise.experiment.results import RESULTS, Replicate, Result, by_rung, independent, matches, replicate
 from rungwise.experiment.tune import Tuned, trained_so, tuned
-from rungwise.ladder import RUNGS, Group, Rung
+from rungwise.ladder import RUNGS, Group, Rung, inferred, variant
 from rungwise.util.files import read_json
 
 PEERS = "peers.json"
@@ -67,18 +68,19 @@ METRICS: dict[str, Callable[[Result], float | None]] = {
     "new words": lambda r: (r.detail.get("words") or {}).get("new"),
     "distance of 3-grams": lambda r: (r.detail.get("words") or {}).get("distance"),
     "parameters": lambda r: r.n_params,
+    "loss behind shuffled characters": lambda r: r.detail.get("shuffled_loss"),
+    "loss of the same characters in order": lambda r: r.detail.get("in_order_loss"),
 }
 """What one result gives: losses in nats a scored character, distances in bits, probabilities and shares as such."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All results of one protocol on one split of one list, and the files of their directories."""
+    """All results of one protocol on one list, and the files of their directories."""
 
     protocol: Protocol
     data: str
     data_sha256: str
-    split_seed: int
     results: list[Result]
     """Those that belong in one table: trained as the ladder says, or else all for the same number of steps."""
     steps: int | None = None
@@ -95,6 +97,24 @@ class Measured:
     @cached_property
     def by_rung(self) -> dict[str, list[Result]]:
         return by_rung(self.results)
+
+    def at(self, setting: str, value: float) -> Measured | None:
+        """The same rungs with a setting that is inferred at another value; None if no rung was measured so. A rung
+        whose setting is not inferred keeps its results."""
+        found, names = [], dict[tuple[str, int], str]()
+        for result in (*self.results, *self.variants):
+            name = result.rung.partition("@")[0]
+            free = setting in inferred(name)
+            if result.rung == (variant(RUNGS[name], setting, value).name if free else name):
+                found.append(replace(result, rung=name))
+                names[name, result.seed] = result.rung
+        if not any("@" in measured_as for measured_as in names.values()):
+            return None
+        kept = self.word_losses
+        if kept:
+            nats = {key: kept.nats[name, key[1]] for key, name in names.items() if (name, key[1]) in kept.nats}
+            kept = replace(kept, nats=nats)
+        return replace(self, results=found, variants=(), word_losses=kept, curves=None)
 
     @cached_property
     def tuned(self) -> dict[str, Tuned]:
@@ -114,41 +134,66 @@ class Measured:
         """Those of these groups that were measured, in the ladder's order."""
         return [rung for rung in RUNGS.values() if rung.group in groups and rung.name in self.by_rung]
 
-    def values(self, rung: str, metric: str = "test loss") -> dict[int, float]:
-        """seed -> the metric; a seed whose result does not have it is left out."""
-        found = {r.seed: METRICS[metric](r) for r in self.by_rung.get(rung, [])}
-        return {seed: float(value) for seed, value in found.items() if value is not None}
+    @cached_property
+    def splits(self) -> list[int]:
+        """The split seeds of the results, ascending."""
+        return sorted({r.split_seed for r in self.results})
+
+    @property
+    def counted(self) -> str:
+        """What an interval is over, in words: seeds of one split, or splits."""
+        return "splits" if len(self.splits) > 1 else "seeds"
+
+    def values(self, rung: str, metric: str = "test loss") -> dict[Replicate, float]:
+        """Replicate -> the metric; a result that does not have it is left out."""
+        found = {replicate(r): METRICS[metric](r) for r in self.by_rung.get(rung, [])}
+        return {key: float(value) for key, value in found.items() if value is not None}
 
     def summary(self, rung: str, metric: str = "test loss") -> Summary:
-        """The metric over the seeds that have it, of which there must be one."""
-        return summary(list(self.values(rung, metric).values()))
+        """The metric over the replicates that have it, of which there must be one."""
+        return summary(independent(self.values(rung, metric)))
 
-    def seeds(self, rungs: Iterable[str], metric: str = "test loss") -> list[int]:
-        """The seeds that all these rungs have: differences are paired."""
+    def replicates(self, rungs: Iterable[str], metric: str = "test loss") -> list[Replicate]:
+        """What all these rungs have: differences are paired."""
         have = [self.values(rung, metric).keys() for rung in rungs]
         return sorted(set.intersection(*map(set, have)))
 
     def combine(self, weights: Mapping[str, float], metric: str = "test loss") -> Floats:
-        """(n_seeds,) the weighted sum of a metric over rungs, for the seeds that all of them have."""
+        """(n,) the weighted sum of a metric over rungs, for the replicates that all of them have, as `independent`
+        values: a seed each on one split, else a split each."""
         if missing := [rung for rung in weights if not self.values(rung, metric)]:
+            if missing[0] in self.by_rung:
+                raise NotMeasured(f"{metric} of {', '.join(missing)} in protocol {self.protocol.name}")
             what = "rungs " if len(missing) > 1 else "rung "
             raise NotMeasured(f"{what}{', '.join(missing)} in protocol {self.protocol.name}")
-        seeds = self.seeds(weights, metric)
-        if not seeds:
+        found = {rung: self.values(rung, metric) for rung in weights}
+        common = self.replicates(weights, metric)
+        if not common:
             raise NotMeasured(f"the same seeds of {', '.join(weights)} in protocol {self.protocol.name}")
-        rows = [[w * self.values(rung, metric)[s] for s in seeds] for rung, w in weights.items()]
-        return np.array(rows).sum(axis=0)
+        return np.array(independent({key: sum(w * found[rung][key] for rung, w in weights.items()) for key in common}))
 
-    def combine_words(self, weights: Mapping[str, float]) -> tuple[Floats, Floats] | None:
-        """The same for each test word: nats (n_seeds, n_words) and tokens (n_words,); None if a run's are missing."""
-        losses, seeds = self.word_losses, self.seeds(weights)
-        if losses is None or not seeds or any((rung, s) not in losses.nats for rung in weights for s in seeds):
+    def change(self, before: str, after: str, metric: str = "test loss") -> Difference:
+        """From one rung to another, paired; below zero, the second is better."""
+        values = self.combine({after: 1, before: -1}, metric)
+        return paired(np.zeros_like(values), values)
+
+    def combine_words(self, weights: Mapping[str, float], first_split: bool = False) -> tuple[Floats, Floats] | None:
+        """The same for each test word of the one split: nats (n_seeds, n_words) and tokens (n_words,); None if a run's
+        are missing, or where there are several splits, whose spread is that of their words, too. `first_split`: of the
+        runs on that split alone."""
+        losses, common = self.word_losses, self.replicates(weights)
+        if first_split:
+            common = [key for key in common if key[0] == self.splits[0]]
+        seeds = [seed for _, seed in common]
+        if losses is None or not seeds or len({split for split, _ in common}) > 1:
+            return None
+        if any((rung, s) not in losses.nats for rung in weights for s in seeds):
             return None
         rows = [sum((w * losses.nats[rung, s] for rung, w in weights.items()), 0.0) for s in seeds]
         return np.array(rows), losses.tokens
 
     def curve(self, rung: str) -> tuple[Floats, Floats] | None:
-        """steps (n,) and training losses (n_seeds, n), for the seeds that the results have; None if not kept."""
+        """steps (n,) and training losses (n_runs, n) of the results' runs, by seed; None if not kept."""
         if self.curves is None or rung not in self.by_rung:
             return None
         seeds = [r.seed for r in self.by_rung[rung]]
@@ -179,18 +224,25 @@ class Evidence:
     groups: tuple[Measured, ...]
     peers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> a Peer."""
+    questions: tuple[Question, ...] = ()
+    """Of the ladder files that the climbs' directories keep."""
 
     @cached_property
     def main(self) -> Measured:
-        """The group whose list and split the findings are about: the article's list where it was measured."""
-        return min(self.groups, key=lambda g: (not g.articles_list, g.steps is not None, g.split_seed))
+        """The group whose list the findings are about: the article's list where it was measured."""
+        return min(self.groups, key=lambda g: (not g.articles_list, g.steps is not None))
+
+    def at(self, setting: str, value: float) -> Evidence | None:
+        """With every group at another value of an inferred setting; None if the main one was not measured there."""
+        groups = [(group, group.at(setting, value)) for group in self.groups]
+        if not any(there for group, there in groups if group is self.main):
+            return None
+        return replace(self, groups=tuple(there for _, there in groups if there))
 
     def on(self, protocol: str) -> Measured:
-        """The results of a protocol that claims may be judged by: one list and split, trained as the ladder says."""
-        main = self.main
+        """The results of a protocol that claims may be judged by: one list, trained as the ladder says."""
         for group in self.groups:
-            same = (group.data_sha256, group.split_seed) == (main.data_sha256, main.split_seed)
-            if same and group.protocol.name == protocol:
+            if group.data_sha256 == self.main.data_sha256 and group.protocol.name == protocol:
                 if group.steps is not None:
                     short = f"these were trained for {group.steps:,} steps"
                     raise NotMeasured(f"rungs trained as the ladder says ({short})")
@@ -203,27 +255,27 @@ PROTOCOL_ORDER = ("article", "makemore", "strict")
 
 def read(paths: Sequence[Path], peers: Path | None = None) -> Evidence:
     """Results from files or climbs' directories, with the other files there; peers.json from there or one level up."""
-    parts: dict[tuple[str, str, int], list[tuple[Path, Result]]] = {}
+    parts: dict[tuple[str, str], list[tuple[Path, Result]]] = {}
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    questions = dict.fromkeys(q for folder in folders for q in ladder_file.of_climb(folder).questions)
     for path in paths:
         file = path / RESULTS if path.is_dir() else path
         results = results_module.read(file)
         if not results:
             raise UserError(f"No results at {file}; give a climb's directory or its {RESULTS}.")
         for result in results:
-            key = (result.protocol, result.data_sha256, result.split_seed)
-            parts.setdefault(key, []).append((file.parent, result))
+            parts.setdefault((result.protocol, result.data_sha256), []).append((file.parent, result))
     groups = [group for found in parts.values() if (group := _group(found)).results]
     if not groups:
         raise UserError(f"No results of the ladder's rungs in {', '.join(map(str, paths))}.")
     order = {name: i for i, name in enumerate(PROTOCOL_ORDER)}
-    groups.sort(key=lambda g: (not g.articles_list, g.data_sha256, g.split_seed, order.get(g.protocol.name, 9)))
-    return Evidence(tuple(groups), _peers(paths, peers))
+    groups.sort(key=lambda g: (not g.articles_list, g.data_sha256, order.get(g.protocol.name, 9)))
+    return Evidence(tuple(groups), _peers(folders, peers), tuple(questions))
 
 
-def _peers(paths: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any]]:
+def _peers(folders: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any]]:
     if given is not None and not given.is_file():
         raise UserError(f"No file at {given}.")
-    folders = [path if path.is_dir() else path.parent for path in paths]
     nearby = [folder / PEERS for folder in folders] + [folder.resolve().parent / PEERS for folder in folders]
     for file in [given] if given else nearby:
         if file.is_file():
@@ -235,7 +287,7 @@ def _peers(paths: Sequence[Path], given: Path | None) -> dict[str, dict[str, Any
 
 
 def _group(found: Sequence[tuple[Path, Result]]) -> Measured:
-    """One group from results and their folders; a rung and seed measured twice: the last counts."""
+    """One group from results and their folders; a rung's replicate measured twice: the last counts."""
     everything = [result for _, result in found]
     steps = _common_steps([r for r in everything if r.rung in RUNGS])
     kept, variants, unknown, others = {}, {}, set(), set()
@@ -243,23 +295,22 @@ def _group(found: Sequence[tuple[Path, Result]]) -> Measured:
         if result.rung.partition("@")[0] not in RUNGS:
             unknown.add(result.rung)
         elif result.rung in RUNGS and matches(result, RUNGS[result.rung], steps):
-            kept[result.rung, result.seed] = result
+            kept[result.rung, *replicate(result)] = result
         elif trained_so(result, steps):
-            variants[result.rung, result.seed] = result
+            variants[result.rung, *replicate(result)] = result
         else:
             others.add(result.rung)
     left_out = {"not on the ladder": unknown, "trained otherwise than the ladder now says": others}
     notes = [f"{why}, left out: {', '.join(sorted(names))}" for why, names in left_out.items() if names]
-    results = sorted(kept.values(), key=lambda r: (list(RUNGS).index(r.rung), r.seed))
-    folders, first = list(dict.fromkeys(folder for folder, _ in found)), everything[0]
+    results = sorted(kept.values(), key=lambda r: (list(RUNGS).index(r.rung), replicate(r)))
+    folders, first = list(dict.fromkeys(folder for folder, _ in found)), min(everything, key=lambda r: r.split_seed)
     return Measured(
         get_protocol(first.protocol, first.detail.get("reading", {}).get("condition")),
         first.data,
         first.data_sha256,
-        first.split_seed,
         results,
         steps,
-        _word_losses(folders, results, notes),
+        _word_losses(folders, results, tuple(variants.values()), first.split_seed, notes),
         _curves(folders),
         _baselines(folders, first, notes),
         tuple(variants.values()),
@@ -274,9 +325,11 @@ def _common_steps(results: Sequence[Result]) -> int | None:
     return Counter(r.steps for r in results).most_common(1)[0][0]
 
 
-def _word_losses(folders: Sequence[Path], results: Sequence[Result], notes: list[str]) -> WordLosses | None:
-    """Per-word losses that agree with the results: a column that a later run has made stale is left out."""
-    losses = {(r.rung, r.seed): r.test_loss for r in results}
+def _word_losses(
+    folders: Sequence[Path], results: Sequence[Result], variants: Sequence[Result], split: int, notes: list[str]
+) -> WordLosses | None:
+    """Per-word losses that agree with the results of a split: a column that a later run has made stale is left out."""
+    losses = {(r.rung, r.seed): r.test_loss for r in (*results, *variants) if r.split_seed == split}
     found: WordLosses | None = None
     for folder in folders:
         if not (folder / WORDS).exists():
@@ -292,7 +345,8 @@ def _word_losses(folders: Sequence[Path], results: Sequence[Result], notes: list
                 nats = frame[name].to_numpy().astype(float)
                 if abs(nats.sum() / tokens.sum() - loss) < STALE:
                     found.nats[rung, seed] = nats
-    if found and (stale := sorted({rung for rung, seed in losses.keys() - found.nats.keys()})):
+    of_rungs = {rung for rung, _ in losses.keys() - found.nats.keys() if rung in RUNGS} if found else set[str]()
+    if stale := sorted(of_rungs):
         notes.append(f"no per-word losses that agree with the results: {', '.join(stale)}")
     return found
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from rungwise.analysis.evidence import Evidence, Measured, NotMeasured
 from rungwise.analysis.verdicts import Effect
+from rungwise.experiment.results import independent
 from rungwise.ladder import RUNGS
 
 
@@ -46,7 +47,7 @@ def weighted(measured: Measured, weights: Mapping[str, float], metric: str = "te
     """The weighted sum of a metric over rungs, with the article's figure; `more`: other fields of the Effect."""
     words = measured.combine_words(weights) if metric == "test loss" else None
     shown = published(weights, metric) if measured.shows_published else None
-    return Effect(measured.combine(weights, metric), words, published=shown, **more)
+    return Effect(measured.combine(weights, metric), words, published=shown, over=measured.counted, **more)
 
 
 def change(after: str, before: str, metric: str = "test loss", remark: str = "") -> Question:
@@ -111,10 +112,11 @@ def roughness(after: str, before: str) -> Question:
 
     def answer(_: Evidence, measured: Measured) -> Effect:
         measured.combine({after: 1, before: -1})  # NotMeasured names a rung that is missing
-        a, b = of(measured, after), of(measured, before)
-        if len(a) != len(b):
+        a, b, runs = of(measured, after), of(measured, before), measured.replicates([after, before])
+        if not len(a) == len(b) == len(runs):
             raise NotMeasured(f"the learning curves of the same seeds of {after} and {before}")
-        return Effect(a - b, scale="factor")
+        found = independent(dict(zip(runs, a - b, strict=True)))
+        return Effect(np.array(found), scale="factor", over=measured.counted)
 
     return Question((after, before), answer)
 
@@ -151,7 +153,8 @@ def probability_means(rung: str) -> Question:
             f"exp(−loss) is the geometric mean, {geometric.mean():.1%}; the arithmetic one is {arithmetic.mean():.1%}; "
             f"the most probable character is the right one {correct.mean():.1%} of the time."
         )
-        return Effect(arithmetic - geometric, scale="points", remark=remark.replace("%", " %"))
+        remark = remark.replace("%", " %")
+        return Effect(arithmetic - geometric, scale="points", remark=remark, over=measured.counted)
 
     return Question((rung,), answer)
 
@@ -173,14 +176,14 @@ def share_in_training(rung: str) -> Question:
     return Question((rung,), lambda _, measured: Effect(measured.combine({rung: 1}, metric), scale="share", exact=True))
 
 
-def difference(rung: str, metric: str, less: str, protocol: str = "article") -> Question:
+def difference(rung: str, metric: str, less: str, protocol: str = "article", remark: str = "") -> Question:
     """Of two metrics of the same runs of one rung."""
 
     def answer(_: Evidence, measured: Measured) -> Effect:
         values, other = (measured.combine({rung: 1}, name) for name in (metric, less))
         if len(values) != len(other):
             raise NotMeasured(f"{metric} and {less} of the same seeds of {rung}")
-        remark = f"{metric[0].upper()}{metric[1:]} {values.mean():.3f}, {less} {other.mean():.3f}."
-        return Effect(values - other, remark=remark)
+        numbers = f"{metric[0].upper()}{metric[1:]} {values.mean():.3f}, {less} {other.mean():.3f}."
+        return Effect(values - other, remark=f"{numbers} {remark}".strip(), over=measured.counted)
 
     return Question((rung,), answer, protocol)

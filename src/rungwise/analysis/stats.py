@@ -13,9 +13,10 @@ One run has no interval: where n = 1, spread, interval and p are nan. "Negligibl
 noisy experiment gives as well: it is a small p from `equivalence`.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import ceil, inf, isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -121,10 +122,69 @@ def bootstrap_words(
     return Interval(mean, float(low), float(high))
 
 
-def both_sources(nats: ArrayLike, tokens: ArrayLike, level: float = 0.95) -> Interval:
-    """Interval for sum(nats) / sum(tokens) over other seeds and other test words at once.
+@dataclass(frozen=True)
+class Spread:
+    """A mean, its standard error, and the degrees of freedom of that: what intervals and p values follow from."""
 
-    nats (n_seeds, n_words): b - a, summed over each word's scored tokens; tokens (n_words,).
+    mean: float
+    se: float
+    df: float
+    """inf: exact."""
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        half = 0.0 if self.se == 0 else _half_width(self.se, self.df, level)
+        return self.mean - half, self.mean + half
+
+    def p(self, border: float) -> float:
+        """The level at which the interval touches a border, as two-sided p: below alpha just when the 1 - alpha
+        interval does not reach it. nan without a standard error."""
+        from scipy.special import stdtr
+
+        gap = abs(self.mean - border)
+        if self.se == 0:
+            return float(gap == 0)
+        return 2 * float(stdtr(self.df, -gap / self.se)) if self.df > 0 else nan
+
+
+def words_to_tell(nats: ArrayLike, tokens: ArrayLike) -> int | None:
+    """Of how many words like these somebody would have to see both losses to tell a difference from none (95 %).
+
+    nats (n_words,): b - a, summed over each word's scored tokens; tokens (n_words,). None: there is no difference.
+    """
+    diff, tokens = _by_word(nats, tokens, ndim=1)
+    mean = float(diff.sum() / tokens.sum())
+    sd = _mean_sd((diff - mean * tokens) / tokens.mean())[1]
+    return ceil(max(1.0, (1.96 * sd / mean) ** 2)) if mean and not isnan(sd) else None
+
+
+def replicates_needed(gap: float, sd: float, fixed: float = 0.0, level: float = 0.95, most: int = 10_000) -> int | None:
+    """The fewest replicates with which an interval around the same mean would end before a border that is `gap` away.
+
+    sd between replicates; `fixed`: the part of the standard error that more of them do not lower (the test words of a
+    fixed split). None: not with `most`.
+    """
+
+    def ends_before(n: int) -> bool:
+        return _half_width(sqrt(sd**2 / n + fixed**2), n - 1, level) < gap
+
+    if not ends_before(most):
+        return None
+    return bisect_left(range(most), True, lo=2, key=ends_before)
+
+
+def spread(values: ArrayLike) -> Spread:
+    """Of the mean of values (n,)."""
+    x = _finite("values", values)
+    mean, sd = _mean_sd(x)
+    return Spread(mean, sd / sqrt(x.size), x.size - 1)
+
+
+def spread_of_words(nats: ArrayLike, tokens: ArrayLike, other_words: bool = False) -> Spread:
+    """Of sum(nats) / sum(tokens) over other seeds and other test words at once.
+
+    nats (n_seeds, n_words): b - a, summed over each word's scored tokens; tokens (n_words,). `other_words`: held
+    against a figure from other words, which are granted the same spread.
+
     The ratio is linearised; the variances of its row means and its column means add (what seed and word do
     together is in both, which errs towards width); Satterthwaite (1946) gives the sum's degrees of freedom.
 
@@ -135,17 +195,21 @@ def both_sources(nats: ArrayLike, tokens: ArrayLike, level: float = 0.95) -> Int
     seeds, words = diff.shape
     mean = float(diff.mean(0).sum() / tokens.sum())
     if min(seeds, words) == 1:
-        return Interval(mean, nan, nan)
+        return Spread(mean, nan, 0)
     residual = (diff - mean * tokens) / tokens.mean()  # (n_seeds, n_words)
     var_seeds = _mean_sd(residual.mean(1))[1] ** 2 / seeds
-    var_words = _mean_sd(residual.mean(0))[1] ** 2 / words
+    var_words = (1 + other_words) * _mean_sd(residual.mean(0))[1] ** 2 / words
     total = var_seeds + var_words
     if total == 0:
-        return Interval(mean, mean, mean)
+        return Spread(mean, 0.0, inf)
     share = var_seeds / total
-    df = 1 / (share**2 / (seeds - 1) + (1 - share) ** 2 / (words - 1))
-    half = _half_width(sqrt(total), df, level)
-    return Interval(mean, mean - half, mean + half)
+    return Spread(mean, sqrt(total), 1 / (share**2 / (seeds - 1) + (1 - share) ** 2 / (words - 1)))
+
+
+def both_sources(nats: ArrayLike, tokens: ArrayLike, level: float = 0.95) -> Interval:
+    """The interval of spread_of_words."""
+    found = spread_of_words(nats, tokens)
+    return Interval(found.mean, *found.interval(level))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -8,8 +8,9 @@ from math import isnan
 
 from rungwise.analysis import verdicts
 from rungwise.analysis.stats import Difference, Summary, paired, summary
+from rungwise.analysis.thresholds import LITTLE, NEGLIGIBLE
 from rungwise.data.words import NAMES_SHA256
-from rungwise.experiment.results import Result, by_rung, matches, paired_losses
+from rungwise.experiment.results import Result, by_rung, losses, matches, paired_losses
 from rungwise.ladder import RUNGS, Rung
 
 HEADER = ("rung", "builds on", "parameters", "published train / test", "train", "test", "step")
@@ -19,7 +20,7 @@ TEXT_COLUMNS = 2
 
 @dataclass(frozen=True)
 class Row:
-    """One rung: losses in nats a scored character, over its seeds."""
+    """One rung: losses in nats a scored character, over its seeds, or over splits."""
 
     rung: Rung
     n_params: int | None
@@ -59,7 +60,7 @@ def worth(step: Difference | None) -> str:
         return "one seed: no interval"
     if step.low <= 0 <= step.high:
         return "no measurable gain"
-    large, negligible = abs(step.mean) > verdicts.LITTLE, abs(step.mean) < verdicts.NEGLIGIBLE
+    large, negligible = abs(step.mean) > LITTLE, abs(step.mean) < NEGLIGIBLE
     size = "hardly any" if negligible else "a large" if large else "a small"
     return f"{size} {'gain' if step.mean < 0 else 'loss'}"
 
@@ -75,8 +76,8 @@ def rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[Row]:
                 rung,
                 mine[0].n_params if mine else None,
                 bool(mine) and _as_published(mine[0], rung),
-                summary([r.train_loss for r in mine]) if mine else None,
-                summary([r.test_loss for r in mine]) if mine else None,
+                summary(losses(mine, "train_loss")) if mine else None,
+                summary(losses(mine)) if mine else None,
                 paired(before, after) if before else None,
             )
         )

@@ -19,18 +19,20 @@ from rich.text import Text
 from rungwise.analysis.evidence import Measured, read
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import WORDS_HEADER, rows, show, word_rows
-from rungwise.analysis.verdicts import LITTLE
+from rungwise.analysis.thresholds import LITTLE
 from rungwise.cli.flags import configured
 from rungwise.cli.options import ClimbCommand, OfNewList
+from rungwise.cli.settle import HEADER, run_until_settled, settled_rows, to_settle
 from rungwise.config import EngineConfig, ListConfig, WordStart, get_protocol, rules
 from rungwise.data import words
 from rungwise.data.known_words import LEGEND, OF_A_SPLIT, marked
 from rungwise.errors import UserError
-from rungwise.experiment import baselines, tune
+from rungwise.experiment import baselines, ladder_file, tune
 from rungwise.experiment import climb as climbing
 from rungwise.experiment.climb import make_pool
-from rungwise.experiment.plan import Experiment, Progress
-from rungwise.experiment.results import RESULTS, Result, by_rung, paired_losses
+from rungwise.experiment.ladder_file import Question
+from rungwise.experiment.plan import STRIDE, Experiment, Pool, Progress
+from rungwise.experiment.results import RESULTS, Result, by_rung, losses, paired_losses, replicate
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Rung, select
 from rungwise.play import page
 from rungwise.play.collect import find
@@ -44,6 +46,8 @@ from rungwise.util.progress import PLAIN_EVERY, duration
 PLAIN_WIDTH = 80
 """Of tables that go to a file or a pipe."""
 N_WORDS = 20
+ARTICLE = ClimbCommand.rungs
+"""What --rungs is by default: with a ladder of one's own, that alone is measured."""
 
 
 def climb(request: ClimbCommand) -> None:
@@ -51,29 +55,31 @@ def climb(request: ClimbCommand) -> None:
     console = Console(stderr=request.json, soft_wrap=True, highlight=False, markup=False, emoji=False)  # words are text
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    from rungwise.engine.select import describe_engine  # torch: only where something is trained
+    from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
 
-    rungs, plan, out = prepare(request)
+    rungs, plan, out, questions = prepare(request)
     engines = " and ".join(dict.fromkeys(describe_engine(plan.how, rung.model.family) for rung in plan.rungs))
-    tokens = plan.words.vocabulary.tokens
-    console.print(words.describe(plan.words, plan.parts))
-    console.print(
-        f"Protocol {plan.protocol.name}: {tokens.say(plan.protocol.scored)} are scored. Losses are nats a "
-        f"{tokens.unit}, exact over the whole split, mean of {request.seeds} seed{'s' * (request.seeds > 1)} ± 95 % "
-        f"CI; the step is the paired change in test loss. Engine {engines}."
-    )
-    if behind := [r.name for r in plan.rungs if WordStart.of(plan.protocol, r.train) != plan.protocol.word_start]:
-        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
-    for line in remarks(plan, len(plan.parts.train)):
-        console.print(line)
+    introduce(console, plan, engines)
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan, out)
     address = (request.address or "auto") if request.on == "ray" else None
+
+    def pool() -> Pool:
+        return make_pool(plan.how, request.processes, address)
+
     with screen:
-        everything = climbing.run(plan, out, make_pool(plan.how, request.processes, address), screen.report)
+        if questions:
+            everything = run_until_settled(request, plan, out, questions, pool, screen.report)
+        else:
+            everything = climbing.run(plan, out, pool(), screen.report)
     wanted = {rung.name for rung in plan.rungs}
-    results = [r for r in everything if r.rung in wanted and r.seed < request.seeds]
+    results = [r for r in everything if r.rung in wanted and replicate(r) in plan.replicates]
     if not console.is_terminal:
         console.print(table(plan, out, results))
+    if questions:
+        found = _table(*HEADER, left=3)
+        for row in settled_rows(request, plan, questions, everything):
+            found.add_row(*row)
+        console.print(found)
     if request.ablate:
         console.print(ablation_table(results))
     if request.tune:
@@ -81,12 +87,34 @@ def climb(request: ClimbCommand) -> None:
     show_samples(console, rungs, results)
     if judged := word_rows(rungs, results):
         console.print(word_table(judged))
-    if "torch" in engines and (line := compiled_line(results)):
+    families = {rung.model.family for rung in plan.rungs}
+    if "torch" in {choose_engine(plan.how, family=f) for f in families} and (line := compiled_line(results)):
         console.print(line)
     write_documents(plan, out, len(results), screen.elapsed, console)
     if request.json:
         for result in results:
             print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
+
+
+def introduce(console: Console, plan: Experiment, engines: str) -> None:
+    """What is measured, on what, and what the numbers will be."""
+    protocol, tokens = plan.protocol, plan.words.vocabulary.tokens
+    console.print(words.describe(plan.words, plan.parts))
+    console.print(
+        f"Protocol {protocol.name}: {tokens.say(protocol.scored)} are scored. Losses are nats a {tokens.unit}, exact "
+        f"over the whole split, {_mean_of(plan.splits, len(plan.seeds))} ± 95 % CI; the step is the paired change in "
+        f"test loss. Engine {engines}."
+    )
+    if behind := [r.name for r in plan.rungs if WordStart.of(protocol, r.train) != protocol.word_start]:
+        console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
+    for line in remarks(plan, len(plan.parts.train)):
+        console.print(line)
+
+
+def _mean_of(splits: int, seeds: int) -> str:
+    """What a number is the mean of, and its interval over."""
+    each = f"{seeds} seed{'s' * (seeds > 1)}"
+    return f"mean of {each}" if splits == 1 else f"mean of {splits} splits ({each} each)"
 
 
 def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float, console: Console) -> None:
@@ -137,16 +165,24 @@ def short_list(measured: Measured) -> str | None:
     )
 
 
-def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
-    """The rungs that are asked for; the experiment, which may measure more to compare them with; its directory."""
-    for field in ("seeds", "steps", "processes"):
+def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path, list[Question]]:
+    """The rungs that are asked for; the experiment, which may measure more to compare them with; its directory; and
+    what is to be settled, where that is asked for."""
+    for field in ("seeds", "splits", "steps", "processes"):
         if (value := getattr(request, field)) is not None and value < 1:
             raise UserError(f"{field} must be at least 1, but is {value}.")
+    if request.split_seed < 0:
+        raise UserError(f"split_seed must be at least 0, but is {request.split_seed}.")
+    first_seed = STRIDE * request.split_seed
+    if request.seeds > STRIDE and (request.splits > 1 or first_seed):
+        raise UserError(f"seeds must be at most {STRIDE} where there are several splits, but is {request.seeds}.")
     if request.on == "ray" and request.processes:
         raise UserError("--processes counts processes of this machine; a Ray cluster runs a task on each of its CPUs.")
     if request.on != "ray" and request.address:
         raise UserError("--address is of a Ray cluster: say --on ray, too.")
-    rungs = select(request.rungs)
+    own = ladder_file.load(request.ladder) if request.ladder else None
+    asked = [request.rungs] * (own is None or request.rungs != ARTICLE)
+    rungs = select(",".join([*asked, *(own.measured if own else ())]))
     protocol = get_protocol(request.protocol or ("strict" if request.tune else "article"), request.condition)
     if request.tune and not protocol.val_fraction:
         raise UserError(f"--tune chooses on validation words, and protocol {protocol.name} has none; use strict.")
@@ -162,13 +198,16 @@ def prepare(request: ClimbCommand) -> tuple[list[Rung], Experiment, Path]:
         listed,
         protocol,
         list(measured.values()),
-        range(request.seeds),
+        range(first_seed, first_seed + request.seeds),
         request.steps,
+        request.split_seed,
+        request.splits,
         how=how,
         reading={name: mine for name, value in vars(OfNewList()).items() if (mine := getattr(request, name)) != value},
         snapshots=request.snapshots,
+        ladder_file=request.ladder.read_text("utf-8-sig") if request.ladder else "",
     )
-    return rungs, plan, out
+    return rungs, plan, out, to_settle(request, plan, own.questions if own else ())
 
 
 def remarks(plan: Experiment, n_words: int) -> list[str]:
@@ -183,7 +222,7 @@ def remarks(plan: Experiment, n_words: int) -> list[str]:
 
 def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
     """The ladder, and below it the n-gram baselines; a rung that still trains says how many seeds are there."""
-    results = [r for r in results if r.seed in plan.seeds]
+    results = [r for r in results if replicate(r) in plan.replicates]
     groups = by_rung(results)
     ladder = rows([rung for rung in plan.rungs if not tune.is_variant(rung.name)], results)
     article = ["article"] * any(row.published for row in ladder)  # its figures, where they can be compared
@@ -192,10 +231,10 @@ def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
         n = len(groups.get(row.rung.name, []))
         title, _, parameters, published, *measured = row.cells()
         cells = [title, parameters, *([published] if article else [])]
-        style = "" if n == len(plan.seeds) else "dim"
-        found.add_row(*cells, *(measured if n else (f"0 of {len(plan.seeds)}", "", "")), style=style)
-    for order, losses in baselines.read(out).items():
-        loss = (f"{losses[part]:.3f}" for part in ("train_loss", "test_loss"))
+        style = "" if n == len(plan.replicates) else "dim"
+        found.add_row(*cells, *(measured if n else (f"0 of {len(plan.replicates)}", "", "")), style=style)
+    for order, counted in baselines.read(out).items():
+        loss = (f"{counted[part]:.3f}" for part in ("train_loss", "test_loss"))
         found.add_row(f"{order}-gram baseline", "", *("" for _ in article), *loss, "")
     return found
 
@@ -232,10 +271,10 @@ def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
             below = tuned.get(rung.on or "")
             before, after = paired_losses(below.tried[below.best] if below else [], mine)
             edge = " (edge)" if rate in (tune.GRID[0], tune.GRID[-1]) else ""
-            validation = [r.val_loss for r in mine if r.val_loss is not None]
+            validation = losses(mine, "val_loss")
             step = show(paired(before, after), signed=True) if before else ""
             on = RUNGS[rung.on].title if rung.on else ""
-            test = show(summary([r.test_loss for r in mine]))
+            test = show(summary(losses(mine)))
             found.add_row(rung.title, on, f"{rate:g}{edge}", show(summary(validation)), test, step)
     return found
 
@@ -283,10 +322,10 @@ class PlainScreen:
         return time.monotonic() - self.began
 
     def report(self, progress: Progress) -> None:
-        done = [r for r in progress.done if r.seed in self.plan.seeds]
+        done = [r for r in progress.done if replicate(r) in self.plan.replicates]
         groups = by_rung(done)
         for rung in self.plan.rungs:
-            if len(groups.get(rung.name, [])) == len(self.plan.seeds) and rung.name not in self.shown:
+            if len(groups.get(rung.name, [])) == len(self.plan.replicates) and rung.name not in self.shown:
                 self.shown.add(rung.name)
                 train, test, step = rows([rung], done)[0].cells()[-3:]
                 self.say(f"{rung.title}: train {train}, test {test}{f', step {step}' if step else ''}")

@@ -25,7 +25,7 @@ def evaluate(options: EvalCommand) -> None:
     run, model, about = load_several(folders, options.weights, options.ngram)
     if about:
         print(about, file=sys.stderr)
-    source = configured(ListConfig, options, data=options.list, tokens="chars", condition=None)
+    source = configured(ListConfig, options, data=options.list)
     source = source.replace(lowercase=options.lowercase or run.lowercase)
     if (given := run.protocol.given) is not None:
         if source.column is None:
@@ -37,8 +37,6 @@ def evaluate(options: EvalCommand) -> None:
     listed = words.load(source, run.vocabulary.tokens)
     found = assess(model, run.vocabulary, run.word_start, listed, run.known)
     summary, guesses = found.summary(run.protocol, listed), None
-    if options.guess_number and run.protocol.given:
-        raise UserError(f"--guess-number: each word of this model is given its {run.protocol.given}; it takes others.")
     if options.guess_number:
         guesses = guess_numbers(found, model, run.vocabulary, run.sampled_firsts)
         summary["guess_numbers"] = guesses.summary()

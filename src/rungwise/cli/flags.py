@@ -77,8 +77,8 @@ def with_values(arguments: list[str]) -> list[str]:
 
 
 def configured(kind: type[Config], options: Any, **others: Any) -> Any:
-    """A configuration of the options of the same names, and of others."""
-    return kind(**{name: getattr(options, name) for name in kind.fields() if name not in others}, **others)
+    """A configuration of the options of the same names, and of others; of what no option says, the default."""
+    return kind(**{name: value for name, value in vars(options).items() if name in kind.fields()} | others)
 
 
 def given(*flag_values: Any) -> dict[str, Any]:

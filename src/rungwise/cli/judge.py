@@ -22,8 +22,9 @@ def judge(options: JudgeCommand) -> None:
     if options.list == options.samples == "-":
         raise UserError("Only one of LIST and SAMPLES can be - (standard input).")
     protocol, valid = get_protocol(options.protocol), rule(options.valid) if options.valid is not None else None
-    source = configured(ListConfig, options, data=options.list, tokens="chars", condition=None)
-    listed, samples = words.load(source), words.load(source.replace(data=options.samples, column=None))
+    source = configured(ListConfig, options, data=options.list)
+    listed = words.load(source).spelled  # whatever a word is given, it is one word
+    samples = words.load(source.replace(data=options.samples, column=None, condition=None), listed.vocabulary.tokens)
     parts = words.split(listed, protocol)
     train = list(listed.at(parts.train))
     held_out = [word for part in (parts.validation, parts.test) for word in listed.at(part)]

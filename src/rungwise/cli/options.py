@@ -57,8 +57,20 @@ class ClimbCommand(OfNewList):
     rungs: str = "article"
     """Rungs by name, comma-separated, or a set: article, scaling, all, beyond, confounds, ablations, families,
     everything."""
+    ladder: Path | None = None
+    """A TOML file of rungs of your own, [[rung]], and of questions, [[question]]; measured instead of article's."""
     seeds: int = 3
-    """Seeds 0 to N-1, each with its own initialisation, batches and dropout."""
+    """Seeds of each split, every one with its own initialisation, batches and dropout."""
+    splits: int = 1
+    """Ways to split the list. With several, intervals cover what another split would change, too."""
+    until: Literal["done", "settled"] = "done"
+    """settled: add splits, --splits at most, until each question is answered; else the ladder's steps are asked."""
+    margin: float = 0.01
+    """Of --until settled: what is less, in nats a character, makes no difference. A question's own goes first."""
+    error: float = 0.05
+    """Of --until settled: probability that any of its answers is wrong, however often one looks."""
+    split_seed: int = 0
+    """Of the first split; the others count on from it."""
     steps: int | None = None
     """Training steps, instead of each rung's own (5,000 for the article's eight)."""
     protocol: Annotated[str | None, default("article; with --tune, strict")] = None
@@ -173,7 +185,7 @@ class SampleCommand(OfRun):
     pattern: str | None = None
     """A regular expression that every word matches as a whole (needs interegular)."""
     length: str | None = None
-    """Characters of a word: 5, or 4-8."""
+    """Characters of a word, whatever its --tokens are: 5, or 4-8."""
     exclude: Path | None = None
     """A list of words that are not wanted."""
     unlike: Path | None = None
@@ -221,7 +233,7 @@ class DataCommand(OfNewList):
 
 
 @dataclass
-class JudgeCommand(OfList):
+class JudgeCommand(OfNewList):
     """Judge generated words, whoever generated them: new, varied, like the list?
 
     Beside each figure stands the same of real held-out words.

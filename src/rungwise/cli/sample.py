@@ -51,10 +51,6 @@ def _words(options: SampleCommand, sampling: Sampling, run: Run, model: Transfor
     wanted, firsts, scored = _wanted(options, run.lowercase), run.sampled_firsts, run.word_start.first_scored
     if not options.top and wanted == Wanted(edits=options.edits):
         return generate(model, run.vocabulary, options.n, firsts, sampling, options.seed, known, scored)
-    if given := run.protocol.given:
-        raise UserError(
-            f"Each word of this model is given its {given}: it takes no --top, and nothing of what words are."
-        )
     drawer = Drawer(model, run.vocabulary, firsts, sampling, options.seed, scored)
     if wanted.pattern is not None and combined([pattern(wanted.pattern)], run.vocabulary.characters).accepts_all:
         print(f"--pattern {wanted.pattern!r} matches every word: it asks for nothing.", file=sys.stderr)

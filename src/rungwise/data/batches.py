@@ -65,6 +65,22 @@ class Tape:
         starts = np.arange(1, len(self.tokens) - 1, length)
         return Tape(self.tokens, starts, np.minimum(length, len(self.tokens) - 1 - starts))
 
+    def beginnings(self, rng: np.random.Generator | None = None) -> Tape:
+        """Each beginning of each word with two characters or more before its last one, as a sequence of its own; with
+        `rng`, all before the last are shuffled. An END that is fed stays first, and each sequence scores its end alone.
+        """
+        found = []
+        for start, length in zip(self.starts, self.lengths, strict=True):
+            fixed = int(self.tokens[start] == END)
+            for n in range(fixed + 3, length + 1):
+                part = self.tokens[start : start + n + 1].copy()
+                if rng is not None:
+                    rng.shuffle(part[fixed : n - 1])
+                found.append(part)
+        lengths = np.array([len(part) for part in found], dtype=np.int64)
+        tokens = np.concatenate(found) if found else self.tokens[:0]
+        return Tape(tokens, np.cumsum(lengths) - lengths, lengths - 1)
+
     def padded(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets (..., width) int64, PAD after each sequence's end. Any shape of starts and lengths."""
         columns = np.arange(width + 1)

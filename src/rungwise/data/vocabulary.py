@@ -102,8 +102,18 @@ class Vocabulary:
                 characters.append(self.characters[i - FIRST_CHARACTER])
         return "".join(characters)
 
+    def listed(self, ids: Sequence[int]) -> str | None:
+        """The word of these symbols; None where no list of these tokens would hold it so: with outer blanks, in another
+        form of Unicode's, or in other symbols."""
+        word = self.decode(ids)
+        return (
+            word
+            if comparable(word) == word and [self.ids.get(s) for s in self.tokens.split(word)] == list(ids)
+            else None
+        )
+
     def decode_rows(self, ids: np.ndarray) -> list[str]:
-        """The words of (words, width) ids, each up to its one END; PAD, and what it is given, are skipped. Many at a
+        """The words of (words, width) ids, each up to its one END; PAD, and what they are given, are skipped. Many at a
         time, and fast."""
         ids = ids[(ids != PAD) & (ids < self.first_condition)]
         if not isinstance(self.characters, str):

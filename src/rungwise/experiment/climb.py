@@ -13,10 +13,11 @@ from rungwise.errors import UserError
 from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
 from rungwise.experiment.collect import collect
+from rungwise.experiment.ladder_file import LADDER_FILE
 from rungwise.experiment.local_pool import LocalPool
 from rungwise.experiment.plan import Experiment, Pool, Progress, cost, plan
 from rungwise.experiment.results import RESULTS, SETTINGS, Result
-from rungwise.util.files import contents, lock, make_folder, read_json, write_json
+from rungwise.util.files import contents, lock, make_folder, read_json, write_json, write_text
 from rungwise.util.machine import cores
 
 
@@ -62,12 +63,15 @@ def run(
     it is there, so a climb that is stopped loses only the tasks that were running. At the end, words.parquet and
     curves.parquet are gathered from the runs; baselines.json is counted before the first task.
     """
-    tape = Tape.of(experiment.words, experiment.parts.train, experiment.protocol)
-    for rung in experiment.rungs:
-        check_windows(tape, rung.train)
+    for on in experiment.each:
+        tape = Tape.of(on.words, on.parts.train, on.protocol)
+        for rung in on.rungs:
+            check_windows(tape, rung.train)
     make_folder(out)
     with lock(out):
         done = open_directory(experiment, out)
+        if experiment.ladder_file:
+            write_text(out / LADDER_FILE, experiment.ladder_file)
         with pool:
             baselines.write(out, experiment)
             _run_tasks(experiment, out, pool, done, report)

@@ -12,13 +12,14 @@ from pathlib import Path
 import polars as pl
 
 from rungwise.errors import UserError
+from rungwise.experiment.results import RESULTS, read
 from rungwise.training.run_dir import read_metrics
 from rungwise.util.files import atomic
 
 SCORES = "scores.parquet"
 """Of one run: word (index in the list), tokens (scored ones), nats (summed over them)."""
 WORDS = "words.parquet"
-"""Of a climb: word, tokens, and a column RUNG/SEED of summed nats (float32) for every run."""
+"""Of a climb: word, tokens, and a column RUNG/SEED of summed nats (float32) for every run of the first split."""
 CURVES = "curves.parquet"
 """Of a climb: rung, seed, step, and train_loss: nats a token, mean over the batches of the steps that end there."""
 
@@ -26,10 +27,15 @@ CURVES = "curves.parquet"
 def collect(out: Path) -> None:
     """Write words.parquet and curves.parquet from the run directories RUNG/seed-N under `out`.
 
-    The same runs give the same bytes. A climb without runs leaves nothing behind.
+    Runs on further splits have other test words and are not in words.parquet: what words add to an interval is then in
+    the spread between splits. The same runs give the same bytes. A climb without runs leaves nothing behind.
     """
     runs = sorted(out.glob("*/seed-*"), key=lambda run: (run.parent.name, _seed(run)))
-    for name, frame in ((WORDS, _words(runs)), (CURVES, _curves(runs))):
+    results = read(out / RESULTS)
+    first_split = min((r.split_seed for r in results), default=0)
+    elsewhere = {(r.rung, r.seed) for r in results if r.split_seed != first_split}
+    first = [run for run in runs if (run.parent.name, _seed(run)) not in elsewhere]
+    for name, frame in ((WORDS, _words(first)), (CURVES, _curves(runs))):
         if frame is not None:
             write_frame(out / name, frame)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from rungwise.errors import UserError
+from rungwise.experiment.ladder_file import of_climb
 from rungwise.experiment.results import RESULTS, SETTINGS
 from rungwise.ladder import RUNGS
 from rungwise.training.run_dir import CONFIG
@@ -40,11 +41,12 @@ def run_of(folder: Path) -> Path:
         )
     if not (folder / SETTINGS).exists():
         return folder
+    of_climb(folder)  # its own rungs
     there = {path.parent.parent.name for path in folder.glob(f"*/seed-*/{CONFIG}")}
     rungs = [name for name in RUNGS if name in there]
     if not rungs:
         raise UserError(f"{folder} is a climb without runs; climb again, into another directory.")
-    on_the_ladder = [name for name in rungs if RUNGS[name].group in ("article", "scaling")]
+    on_the_ladder = [name for name in rungs if RUNGS[name].group in ("article", "scaling", "own")]
     chosen = folder / (on_the_ladder or rungs)[-1]
     run = min((path.parent for path in chosen.glob(f"seed-*/{CONFIG}")), key=lambda path: (len(path.name), path.name))
     print(f"{folder} is a climb: taking its highest rung, {run}.", file=sys.stderr)

@@ -4,40 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
 from rungwise.config import EngineConfig, ModelConfig, Protocol, TrainConfig
 from rungwise.data.words import Split, WordList, split
-from rungwise.experiment.results import Result
+from rungwise.experiment.results import Replicate, Result, replicate
 from rungwise.ladder import Rung
 from rungwise.model.cost import n_parameters
+
+STRIDE = 1000
+"""From the seeds of one split to those of the next."""
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What is to be measured: rungs x seeds on one split of one list. It travels to the processes that do the work, the
-    split with it. A list too short for the protocol's split is a UserError."""
+    """What is to be measured: rungs x splits x seeds of one list. It travels to the processes that do the work, the
+    splits with it. A list too short for the protocol's split is a UserError.
+
+    Every split has seeds of its own (`STRIDE` apart), so that no two splits share what a seed draws.
+    """
 
     words: WordList
     protocol: Protocol
     rungs: Sequence[Rung]
     seeds: Sequence[int]
+    """Of the first split."""
     steps: int | None = None
     """Instead of each rung's own."""
     split_seed: int = 0
+    """Of the first split; the others count on from it."""
+    splits: int = 1
     how: EngineConfig = field(default_factory=EngineConfig)
     """Which engine trains, on which device and in which precision."""
     reading: Mapping[str, Any] = field(default_factory=dict)
     """Options with which the list was read, where they are not the defaults: column, lowercase, ..."""
     snapshots: bool = False
     """Keep words that the first seed of each rung draws at log-spaced steps, too."""
+    ladder_file: str = ""
+    """The text of a ladder of one's own (ladder_file.py), which the directory keeps."""
     parts: Split = field(init=False)
+    """The first split."""
+    others: tuple[Experiment, ...] = field(init=False)
+    """The same on each further split."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", split(self.words, self.protocol, self.split_seed))
+        object.__setattr__(self, "others", tuple(self._other(i) for i in range(1, self.splits)))
+
+    def _other(self, i: int) -> Experiment:
+        seeds = [seed + i * STRIDE for seed in self.seeds]
+        return replace(self, seeds=seeds, split_seed=self.split_seed + i, splits=1, snapshots=False)
+
+    @property
+    def each(self) -> tuple[Experiment, ...]:
+        """One experiment a split."""
+        return (self, *self.others)
+
+    @property
+    def replicates(self) -> list[Replicate]:
+        """What is measured of every rung."""
+        return [(on.split_seed, seed) for on in self.each for seed in on.seeds]
 
     def configs(self, rung: Rung) -> tuple[ModelConfig, TrainConfig]:
         """Of a rung on this list."""
@@ -62,6 +91,8 @@ class Task:
 
     rung: Rung
     seeds: tuple[int, ...]
+    split: int = 0
+    """Which of the experiment's splits: a place in `each`."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +131,16 @@ def cost(rung: Rung, steps: int | None) -> float:
 
 
 def plan(experiment: Experiment, done: Sequence[Result], processes: int, together: Callable[[Rung], int]) -> list[Task]:
-    """The tasks that are left, in the ladder's order.
+    """The tasks that are left: split by split, in the ladder's order.
 
     A rung's seeds stay together, `together` of them at most (engine.select.replicas_together), unless that would leave
     processes without work.
     """
-    have = {(r.rung, r.seed) for r in done}
-    tasks = []
-    for rung in experiment.rungs:
-        seeds = [seed for seed in experiment.seeds if (rung.name, seed) not in have]
-        groups = min(len(seeds), max(-(-processes // len(experiment.rungs)), -(-len(seeds) // together(rung))))
-        tasks += [Task(rung, tuple(seeds[i::groups])) for i in range(groups)]
+    have = {(r.rung, *replicate(r)) for r in done}
+    tasks, least = [], -(-processes // (len(experiment.rungs) * experiment.splits))
+    for number, on in enumerate(experiment.each):
+        for rung in experiment.rungs:
+            seeds = [seed for seed in on.seeds if (rung.name, on.split_seed, seed) not in have]
+            groups = min(len(seeds), max(least, -(-len(seeds) // together(rung))))
+            tasks += [Task(rung, tuple(seeds[i::groups]), number) for i in range(groups)]
     return tasks

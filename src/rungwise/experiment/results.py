@@ -1,4 +1,4 @@
-"""What a climb measured: one JSON line a (rung, seed), read back and grouped. No torch here.
+"""What a climb measured: one JSON line a (rung, split, seed), read back and grouped. No torch here.
 
 Tables, plots and verdicts are pure functions of such lines. A resumed climb reads here what is already done.
 """
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Interval
@@ -24,14 +25,17 @@ from rungwise.util.files import append_line, numbered_lines
 
 RESULTS, SETTINGS = "results.jsonl", "climb.json"
 
+Replicate = tuple[int, int]
+"""Split and seed: what results of two rungs are paired by."""
+
 Nats = Annotated[float, Interval(ge=0, le=700)]
 """A mean loss: exp of it, and of its negative, is a number."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One rung, one seed. Losses are exact means over a whole split, in nats a token scored by the protocol; UserError
-    where one is not finite."""
+    """One rung, one split, one seed. Losses are exact means over a whole part of the split, in nats a token scored by
+    the protocol; UserError where one is not finite."""
 
     __pydantic_config__: ClassVar = FINITE
     rung: str
@@ -91,6 +95,10 @@ class Detail:
     test_loss_alone: float | None = None
     words: Brief | None = None
     """What the words are like that the model writes; None: not known (results of version 0.1.0)."""
+    shuffled_loss: float | None = None
+    """Of characters whose last one before stands, and all others before are shuffled."""
+    in_order_loss: float | None = None
+    """Of the same characters, nothing shuffled."""
     compiled: bool | None = None
     """Were the training steps compiled by torch.compile? None: not known (results of version 0.1.0)."""
 
@@ -102,7 +110,7 @@ def matches(result: Result, rung: Rung, steps: int | None) -> bool:
 
 
 def read(path: Path) -> list[Result]:
-    """The results of a file, the newest of each (rung, seed, protocol, data, steps) where one was measured again.
+    """The results of a file, the newest of each (rung, replicate, protocol, data, steps) where one was measured again.
 
     A field that a configuration got since then was at its default: a new field's default means "as before".
     """
@@ -115,7 +123,7 @@ def read(path: Path) -> list[Result]:
         check(Result, line, where)
         check(Detail, line["detail"], where, "detail")
         result = Result(**{name: line[name] for name in names} | _as_configured(line, where))
-        newest[result.rung, result.seed, result.protocol, result.data_sha256, result.steps] = result
+        newest[result.rung, replicate(result), result.protocol, result.data_sha256, result.steps] = result
     return list(newest.values())
 
 
@@ -132,18 +140,40 @@ def append(path: Path, result: Result) -> None:
     append_line(path, dataclasses.asdict(result))
 
 
+def replicate(result: Result) -> Replicate:
+    return result.split_seed, result.seed
+
+
 def by_rung(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """Results of each rung, by seed."""
+    """Results of each rung, by split and seed."""
     groups: dict[str, list[Result]] = {}
-    for result in sorted(results, key=lambda r: r.seed):
+    for result in sorted(results, key=replicate):
         groups.setdefault(result.rung, []).append(result)
     return groups
 
 
-def paired_losses(
-    a: Sequence[Result], b: Sequence[Result], split: str = "test_loss"
-) -> tuple[list[float], list[float]]:
-    """Losses of two rungs for the seeds that both have."""
-    of_a, of_b = ({r.seed: getattr(r, split) for r in group} for group in (a, b))
-    seeds = sorted(of_a.keys() & of_b.keys())
-    return [of_a[s] for s in seeds], [of_b[s] for s in seeds]
+def independent(values: Mapping[Replicate, float]) -> list[float]:
+    """What an interval is over: the mean of each split; on one split alone, the value of each seed.
+
+    Seeds of one split share its words, so they count once: the mean over splits then carries what another draw of
+    the split would change, its training words and its test words alike.
+    """
+    by_split: dict[int, list[float]] = {}
+    for (split, _), value in sorted(values.items()):
+        by_split.setdefault(split, []).append(value)
+    if len(by_split) == 1:
+        return next(iter(by_split.values()))
+    return [fmean(found) for found in by_split.values()]
+
+
+def losses(results: Iterable[Result], part: str = "test_loss") -> list[float]:
+    """Of one rung, as `independent` values."""
+    return independent({replicate(r): getattr(r, part) for r in results})
+
+
+def paired_losses(a: Sequence[Result], b: Sequence[Result], part: str = "test_loss") -> tuple[list[float], list[float]]:
+    """Losses of two rungs for the replicates that both have, as `independent` values."""
+    of_a, of_b = ({replicate(r): getattr(r, part) for r in group} for group in (a, b))
+    both = of_a.keys() & of_b.keys()
+    first, second = (independent({key: found[key] for key in both}) for found in (of_a, of_b))
+    return first, second

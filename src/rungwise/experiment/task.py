@@ -39,6 +39,8 @@ N_JUDGED = 1_000
 
 MOST_COMPARED = 100_000
 """Training words with which they are compared."""
+SHUFFLED_WORDS = 1000
+"""Test words, at most, whose beginnings are read shuffled."""
 
 
 def measure(
@@ -48,6 +50,7 @@ def measure(
     word. `report` is called with the share of the training that is done, 0 to 1. `threads` score as many replicas at
     once: where one process drives a GPU, its other cores have nothing to do.
     """
+    experiment = experiment.each[task.split]
     words, rung = experiment.words, task.rung
     model_config, config = experiment.configs(rung)
     tape, teacher = _lesson(experiment, task, threads)
@@ -66,8 +69,7 @@ def measure(
         seed = task.seeds[r]
         run, folder = _make_run(experiment, rung, seed, model), out / rung.name / f"seed-{seed}"
         lines = [{"step": step, "train_loss": float(means[r])} for step, means in curve]
-        kept = snapshots if seed == first_seed else []
-        scored = _score_and_keep(experiment, run, folder, lines, kept)
+        scored = _score_and_keep(experiment, run, folder, lines, snapshots if seed == first_seed else [])
         reading = {"reading": dict(experiment.reading)} if experiment.reading else {}
         scored["detail"] |= {"compiled": engine.compiled, **reading}
         return Result(
@@ -170,6 +172,7 @@ def _score_and_keep(
         alone = Tape.of(words, parts.test, experiment.protocol)
         detail["test_loss_alone"] = score(model, alone).loss
         detail["stream_test_loss"] = score(model, alone.windows(config.window)).loss
+    detail |= _read_shuffled(model, Tape.of(words, parts.test[:SHUFFLED_WORDS], run.word_start))
     drawn = _draw(run, N_JUDGED)
     samples = drawn[:N_SAMPLES]
     detail["samples"] = [[text, tag(experiment, text)] for text in samples]
@@ -190,6 +193,17 @@ def _score_and_keep(
         "test_loss": test.loss,
         "detail": detail,
     }
+
+
+def _read_shuffled(model: Transformer, tape: Tape) -> dict[str, float]:
+    """Loss of characters before which all but the last are shuffled, and in order: does the model read order?"""
+    found = {}
+    for name, rng in (("in_order_loss", None), ("shuffled_loss", np.random.default_rng(0))):
+        beginnings = tape.beginnings(rng)
+        if len(beginnings.starts):
+            last = np.cumsum(beginnings.lengths) - 1
+            found[name] = float(score(model, beginnings).nats[last].mean())
+    return found
 
 
 def _detail(experiment: Experiment, test: Scores) -> dict[str, Any]:

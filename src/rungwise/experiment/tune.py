@@ -12,22 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from rungwise.errors import UserError
-from rungwise.experiment.results import Result, by_rung, matches
-from rungwise.ladder import RUNGS, Rung
+from rungwise.experiment.results import Result, by_rung, matches, replicate
+from rungwise.ladder import RUNGS, Rung, get_rung, variant
 
 GRID = (3e-4, 1e-3, 3e-3, 1e-2)
 """Each about three times the last; a rung's own rate is tried too."""
 
 
-def variant(rung: Rung, rate: float) -> Rung:
-    """A rung at another rate: RUNG@RATE, a diff of the rung like any other."""
-    name, title = f"{rung.name}@{rate:g}", f"{rung.title}, {rate:g}"
-    return Rung(name, title, rung.group, rung.name, {"learning_rate": rate}, rung.why, "rungwise")
-
-
 def variants(rungs: Sequence[Rung]) -> list[Rung]:
     """Each rung at every rate of the grid but its own."""
-    return [variant(rung, rate) for rung in rungs for rate in GRID if rate != rung.train.learning_rate]
+    return [variant(rung, "learning_rate", rate) for rung in rungs for rate in GRID if rate != rung.train.learning_rate]
 
 
 def is_variant(name: str) -> bool:
@@ -35,20 +29,19 @@ def is_variant(name: str) -> bool:
 
 
 def trained_so(result: Result, steps: int | None) -> bool:
-    """Was this result of RUNG@RATE trained as the ladder now says, except for the rate in its name?"""
-    name, _, rate = result.rung.partition("@")
+    """Was this result of RUNG@VALUE trained as the ladder now says, except for the value in its name?"""
     try:
-        return name in RUNGS and matches(result, variant(RUNGS[name], float(rate)), steps)
-    except (ValueError, UserError):  # no number, or no rate
+        return is_variant(result.rung) and matches(result, get_rung(result.rung), steps)
+    except UserError:  # no number, or no rate
         return False
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A rung at several learning rates, on the seeds that all of these have."""
+    """A rung at several learning rates, on the replicates that all of these have."""
 
     tried: dict[float, list[Result]]
-    """Rate -> its results, by seed."""
+    """Rate -> its results, by split and seed."""
 
     def validation(self, rate: float) -> float:
         """Mean validation loss at a rate, nats a scored character."""
@@ -61,16 +54,18 @@ class Tuned:
 
 
 def tuned(results: Sequence[Result]) -> dict[str, Tuned]:
-    """Rung -> what was tried, in the ladder's order: of the results of one list, protocol and split. A rung of which
-    no two rates share a seed with a validation loss is left out."""
+    """Rung -> what was tried, in the ladder's order: of the results of one list and protocol. A rung of which no two
+    rates share a replicate with a validation loss is left out."""
     groups = by_rung(r for r in results if r.val_loss is not None)
     found = {}
     for name in RUNGS:
         tried = {
-            mine[0].train["learning_rate"]: {r.seed: r for r in mine}
+            mine[0].train["learning_rate"]: {replicate(r): r for r in mine}
             for key, mine in groups.items()
-            if key.partition("@")[0] == name
+            if key.partition("@")[0] == name and "=" not in key
         }
-        if len(tried) > 1 and (seeds := sorted(set.intersection(*(set(mine) for mine in tried.values())))):
-            found[name] = Tuned({rate: [tried[rate][seed] for seed in seeds] for rate in sorted(tried)})
+        most = max(tried.values(), key=len, default={})
+        tried = {rate: mine for rate, mine in tried.items() if mine.keys() & most.keys()}
+        if len(tried) > 1 and (common := sorted(set.intersection(*(set(mine) for mine in tried.values())))):
+            found[name] = Tuned({rate: [tried[rate][key] for key in common] for rate in sorted(tried)})
     return found

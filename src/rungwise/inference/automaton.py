@@ -1,4 +1,4 @@
-"""What words should be like, as one deterministic automaton over a model's characters. No torch here."""
+"""What words should be like, as one deterministic automaton over a model's symbols. No torch here."""
 
 from __future__ import annotations
 
@@ -14,17 +14,26 @@ from rungwise.errors import UserError
 DEAD = -1
 FAR = 1 << 30
 MOST_STEPS = 2_000_000
-"""States times characters: a few seconds."""
+"""States times symbols: a few seconds."""
 NO_INTEREGULAR = "--pattern needs the package interegular: pip install interegular."
 
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that is asked of words: an automaton whose states are anything hashable; a step to None is the end."""
+    """One thing that is asked of words: an automaton over characters whose states are anything hashable; a step to None
+    is the end."""
 
     start: Hashable
     step: Callable[[Any, str], Hashable]
     accepts: Callable[[Any], bool]
+
+    def read(self, state: Hashable, symbol: str) -> Hashable:
+        """A step for each character of a symbol."""
+        for character in symbol:
+            if state is None:
+                break
+            state = self.step(state, character)
+        return state
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +99,7 @@ def pattern(regex: str) -> Part:
 
 
 def combined(parts: Sequence[Part], symbols: Sequence[str]) -> Automaton:
-    """The automaton, over symbols of one character or several, of words that all parts accept. UserError where it would
+    """The automaton of words that all parts accept, over symbols of any number of characters. UserError where it would
     be too large."""
     start = tuple(part.start for part in parts)
     numbers, rows, accepted, waiting = {start: 0}, [], [], deque([start])
@@ -99,11 +108,7 @@ def combined(parts: Sequence[Part], symbols: Sequence[str]) -> Automaton:
         accepted.append(all(part.accepts(state) for part, state in zip(parts, states, strict=True)))
         row = []
         for symbol in symbols:
-            following: tuple[Any, ...] = states
-            for character in symbol:
-                following = tuple(part.step(state, character) for part, state in zip(parts, following, strict=True))
-                if None in following:
-                    break
+            following = tuple(part.read(state, symbol) for part, state in zip(parts, states, strict=True))
             if None in following:
                 row.append(DEAD)
                 continue

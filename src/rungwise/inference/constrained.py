@@ -154,8 +154,8 @@ class Constrained:
         return [arrived[i] for i in sorted(arrived)]
 
     def _root(self) -> _Level:
-        start, zero = np.full((1, int(self.drawer.start)), END), np.zeros(1, dtype=np.int64)
-        return _Level(start, np.ones(1, dtype=np.uint64), zero, np.array([self.bound]), zero)
+        zero = np.zeros(1, dtype=np.int64)
+        return _Level(self.drawer.root, np.ones(1, dtype=np.uint64), zero, np.array([self.bound]), zero)
 
     def _next(self, level: _Level, read: _Read, parents: np.ndarray, tokens: np.ndarray) -> _Level:
         return _Level(
@@ -173,13 +173,13 @@ class Constrained:
         if length:
             logits = torch.from_numpy(drawer.tree.grow(level.prefixes[:, -1], paths)).double()
             scores = logits.log_softmax(-1).numpy()
-            logits[:, PAD] = -torch.inf
-            if length == drawer.start:
+            logits[:, PAD] = logits[:, drawer.vocabulary.first_condition :] = -torch.inf
+            if length == drawer.begin:
                 logits[:, END] = -torch.inf  # a word has at least one character
             if length == drawer.width:  # no room for another character: the word ends
                 logits[:, FIRST_CHARACTER:] = -torch.inf
             probability = drawer.distribution(logits).numpy()
-        else:  # the first character is drawn as often as it begins words of the list
+        else:  # the first character, or what a word is given, is drawn as often as it begins words of the list
             assert drawer.firsts is not None
             probability = drawer.firsts[None] / drawer.firsts.sum()
             scores = np.zeros_like(probability)
@@ -194,12 +194,9 @@ class Constrained:
         """Walks at the end of a word that may stay, and the word. Each word is asked about once."""
         ended = np.flatnonzero(token == END)
         for r in np.unique(row[ended]):
-            word, of_prefix = self.drawer.vocabulary.decode(level.prefixes[r, self.drawer.start :]), int(level.keys[r])
-            known = self.known.setdefault(of_prefix, {})
-            if END not in known:
-                known[END] = float(self.rules.fits(word))
-            read.bounds[r, END] = known[END]
-            if known[END]:
+            word = self.rules.fitting(self.drawer, level.prefixes[r])
+            read.bounds[r, END] = self.known.setdefault(int(level.keys[r]), {})[END] = float(word is not None)
+            if word is not None:
                 yield from ((int(i), word) for i in walks[ended[row[ended] == r]])
 
     def _learn(self, levels: list[tuple[_Level, _Read]]) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 
 from rungwise.config import WordStart
 from rungwise.data.sources import comparable
-from rungwise.data.words import Vocabulary
+from rungwise.data.tokens import CHARS
+from rungwise.data.words import FIRST_CHARACTER, Vocabulary
+from rungwise.errors import UserError
 from rungwise.inference.evaluate import Assessment, scored
 from rungwise.inference.mixture import Mixture
 from rungwise.inference.prefix_tree import Drawer, Sampling
@@ -58,6 +60,8 @@ def guess_numbers(
     The number of words more probable than a word is the sum of 1 over all of them, which is the mean of 1 / q over
     draws, where q is the probability with which a word is drawn.
     """
+    if vocabulary.conditions:
+        raise UserError("--guess-number is of models without a condition: another value is another order of guesses.")
     end_fed = found.start.end_fed
     drawer = Drawer(model, vocabulary, firsts, Sampling(), seed)
     with np.errstate(divide="ignore"):
@@ -65,13 +69,21 @@ def guess_numbers(
     words, nats, q = found.words, [], []
     for begin in range(0, DRAWS, AT_ONCE):
         ids, log_likelihood, log_drawn = drawer.draw(begin, AT_ONCE)
-        texts = vocabulary.decode_rows(ids[:, int(end_fed) :])
-        kept = np.fromiter((comparable(text) == text for text in texts), dtype=bool, count=len(texts))
+        kept = _listed(vocabulary, ids[:, int(end_fed) :])
         nats.append((first[ids[:, 0]] - log_likelihood)[kept])
         q.append(log_drawn[kept])
     own = scored(model, words, WordStart(end_fed, first_scored=end_fed)).words + first[words.codes[words.offsets[:-1]]]
     own[words.lengths > drawer.longest] = np.inf
     return _estimated(np.concatenate(nats), np.exp(-np.concatenate(q)), own)
+
+
+def _listed(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:
+    """(n,) bool: would a list hold these words, (n, width) ids, as they are?"""
+    if vocabulary.tokens == CHARS:
+        texts = vocabulary.decode_rows(ids)
+        return np.fromiter((comparable(text) == text for text in texts), dtype=bool, count=len(texts))
+    rows = ([i for i in row if i >= FIRST_CHARACTER] for row in ids.tolist())
+    return np.fromiter((vocabulary.listed(row) is not None for row in rows), dtype=bool, count=len(ids))
 
 
 def _estimated(drawn: np.ndarray, weight: np.ndarray, own: np.ndarray) -> Guesses:

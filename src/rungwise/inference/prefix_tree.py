@@ -212,6 +212,13 @@ class Drawer:
         self.most = max(1, min(MOST_PREFIXES, CACHE_BYTES // a_prefix))
         self.tree = make_tree(model, self.most, self.width)  # one pass a position is remembered
 
+    @property
+    def root(self) -> np.ndarray:
+        """What every word is known to begin with before its first character, (1, tokens): END, or what it is given;
+        nothing where that is drawn."""
+        fed = self.given[: self.begin]
+        return fed[None, fed != PAD]
+
     def another(self) -> Drawer:
         """The same for another thread: only what it remembers is its own."""
         twin = copy.copy(self)

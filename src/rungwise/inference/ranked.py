@@ -31,9 +31,11 @@ def most_probable(drawer: Drawer, rules: Rules, n: int, known: KnownWords | None
     A prefix is at least as probable as all that goes on from it. So the tree is searched for words above a probability,
     again with a lower one until there are n (iterative deepening, Korf 1985): most of the work is in the last search,
     and what waits is at most AT_ONCE * V prefixes for each character of the longest word. Temperature, top_k and top_p
-    change nothing: the order is that of the model's own probabilities, of words at most `drawer.longest` characters
+    change nothing: the order is that of the model's own probabilities, of words at most `drawer.longest` symbols
     long.
     """
+    if drawer.vocabulary.conditions and drawer.sampling.given is None:
+        raise UserError("The most probable words depend on what they are given: say --given, too.")
     best: list[_Found] = []
     limit, may_read, more = FIRST_LIMIT, MOST_READ, rules.automaton.left[0] <= drawer.longest
     while more and len(best) < n:
@@ -94,8 +96,8 @@ class _Search:
     def run(self) -> bool:
         """False where it would have to read too much."""
         drawer, zero, most = self.drawer, np.zeros(1), min(AT_ONCE, self.drawer.most)
-        start = _Block(np.full((1, int(drawer.start)), END), zero.astype(int), ROOT, zero.astype(int), zero, zero)
-        if drawer.firsts is not None:  # the first character comes as often as it begins words of the list
+        start = _Block(drawer.root, zero.astype(int), ROOT, zero.astype(int), zero, zero)
+        if drawer.firsts is not None and not drawer.root.size:  # the first one comes as often as in the list
             with np.errstate(divide="ignore"):
                 start = self._following(start, -np.log(drawer.firsts[None] / drawer.firsts.sum()))
         waiting = [start]
@@ -136,8 +138,8 @@ class _Search:
 
     def _keep(self, prefix: np.ndarray, nats: float, aside: float) -> None:
         """A word that may be one of the best; when there are n, the limit is the worst of them."""
-        word = self.drawer.vocabulary.decode(prefix[self.drawer.start :])
-        if nats <= self.limit and self.rules.fits(word):
+        word = self.rules.fitting(self.drawer, prefix) if nats <= self.limit else None
+        if word is not None:
             push = heapq.heappush if len(self.best) < self.n else heapq.heappushpop
             push(self.best, (-nats, word, nats - aside))
             if len(self.best) == self.n:

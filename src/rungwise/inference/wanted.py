@@ -30,13 +30,13 @@ class Wanted:
     pattern: str | None = None
     """A regular expression that the whole word matches."""
     length: str | None = None
-    """"5", or "4-8" characters."""
+    """"5", or "4-8" characters, however many symbols these are."""
     exclude: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     """Words are at least `edits` edits (Levenshtein) from each of these."""
     edits: int = 2
     like_lengths: tuple[int, ...] = ()
-    """Lengths of a list's words: each is drawn as often as it is there."""
+    """Characters of each of a list's words: each length is drawn as often as it is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,28 +44,32 @@ class Rules:
     """What is wanted, for a model's alphabet."""
 
     automaton: Automaton
+    """Over the symbols; and over what a word may be given, which changes no state."""
     forbidden: Callable[[str], bool]
     """Of a whole word that the automaton accepts."""
 
     def allowed(self, drawer: Drawer, length: int, states: np.ndarray) -> np.ndarray:
-        """(n, V) bool: may a token follow prefixes of `length` tokens, a start token included, so that a word that the
-        automaton accepts can still come? END: the word is one."""
-        read = length - drawer.start
+        """(n, V) bool: may a token follow prefixes of `length` tokens, what stands before a word included, so that a
+        word that the automaton accepts can still come? END: the word is one."""
+        read, conditions = length - drawer.begin, drawer.vocabulary.first_condition
         following, left = self.automaton.step[states], self.automaton.left
         found = np.zeros((len(states), len(drawer.vocabulary)), dtype=bool)
         found[:, FIRST_CHARACTER:] = (following != DEAD) & (left[following] <= drawer.longest - read - 1)
         found[:, END] = (left[states] == 0) & (read > 0)
+        found[:, slice(conditions) if read < 0 else slice(conditions, None)] = False
         return found
 
-    def fits(self, word: str) -> bool:
-        """Of a word that the automaton accepts: could a list hold it as it is, and is it not forbidden?"""
-        return comparable(word) == word and not self.forbidden(word)
+    def fitting(self, drawer: Drawer, prefix: np.ndarray) -> str | None:
+        """The word of a prefix that the automaton accepts, what stands before it included; None where a list would not
+        hold it as it is, or where it is forbidden."""
+        word = drawer.vocabulary.listed(prefix[drawer.begin :].tolist())
+        return None if word is None or self.forbidden(word) else word
 
 
 def rules_of(wanted: Wanted, drawer: Drawer, known: KnownWords | None = None) -> Rules:
     """`drawer` brings the prefix; with its sampling.new_only, words of `known` are not wanted."""
     forbidden = _forbidden(wanted, known if drawer.sampling.new_only else None)
-    return Rules(automaton.combined(_parts(wanted, drawer), drawer.vocabulary.characters), forbidden)
+    return Rules(_combined(_parts(wanted, drawer), drawer), forbidden)
 
 
 def rules_by_length(wanted: Wanted, drawer: Drawer, known: KnownWords | None = None) -> dict[int, tuple[float, Rules]]:
@@ -74,10 +78,20 @@ def rules_by_length(wanted: Wanted, drawer: Drawer, known: KnownWords | None = N
     forbidden = _forbidden(wanted, known if drawer.sampling.new_only else None)
     found, parts = {}, _parts(wanted, drawer)
     for length, n in sorted(Counter(wanted.like_lengths).items()):
-        if length <= _longest(drawer):
-            machine = automaton.combined([*parts, automaton.length(length, length)], drawer.vocabulary.characters)
+        if length <= _most_characters(drawer):
+            machine = _combined([*parts, automaton.length(length, length)], drawer)
             found[length] = n / len(wanted.like_lengths), Rules(machine, forbidden)
     return found
+
+
+def _combined(parts: list[automaton.Part], drawer: Drawer) -> Automaton:
+    vocabulary = drawer.vocabulary
+    return automaton.combined(parts, [*vocabulary.characters, *[""] * len(vocabulary.conditions)])
+
+
+def _most_characters(drawer: Drawer) -> int:
+    """Of a word: a symbol may be several."""
+    return drawer.longest * max(map(len, drawer.vocabulary.characters))
 
 
 def _parts(wanted: Wanted, drawer: Drawer) -> list[automaton.Part]:
@@ -90,13 +104,8 @@ def _parts(wanted: Wanted, drawer: Drawer) -> list[automaton.Part]:
         parts.append(automaton.pattern(wanted.pattern))
     if wanted.length is not None:
         fewest, most = _range(wanted.length)
-        parts.append(automaton.length(fewest, min(most, _longest(drawer))))
+        parts.append(automaton.length(fewest, min(most, _most_characters(drawer))))
     return parts
-
-
-def _longest(drawer: Drawer) -> int:
-    """Characters of the longest word that the model can write."""
-    return drawer.longest * max(map(len, drawer.vocabulary.characters))
 
 
 def _range(text: str) -> tuple[int, int]:

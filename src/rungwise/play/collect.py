@@ -25,6 +25,7 @@ from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
 from rungwise.experiment import baselines
 from rungwise.experiment import results as results_module
+from rungwise.experiment.ladder_file import of_climb
 from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS, Rung
@@ -59,6 +60,7 @@ GROUND: tuple[Callable[..., Any], ...] = (Attention.weights, Attention.forward, 
 CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "n_embd": (Transformer.__init__,),
     "n_head": (Attention.weights,),
+    "head_size": (Attention.weights,),
     "n_layer": (Transformer.forward,),
     "projection": (Attention.forward,),
     "residual": (Residual,),
@@ -111,6 +113,7 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
     found = []
     for folder in folders:
         if (folder / SETTINGS).exists():
+            of_climb(folder)  # its own rungs
             results = results_module.read(folder / RESULTS)
             by_rung: dict[Path, list[Path]] = {}
             for config in folder.glob(f"*/seed-*/{run_dir.CONFIG}"):

@@ -17,12 +17,20 @@ const training = { session: /** @type {Session} */ (/** @type {unknown} */ (null
 /** Once a page: its controls. `page`: the data that the page was written with; `blank`: its HTML. */
 export function setUpTraining(app, page, blank) {
   const { session } = Object.assign(training, { page, blank, session: new Session(page.train.engine, (kind, run) => hear(app, kind, run)) });
+  training.note = untrainable(page.list);
   setUp(page, () => start(app, false));
   setUpExperiment(page, () => start(app, true));
   byId("train-pause").addEventListener("click", () => { session.status === "paused" ? session.go() : session.pause(); redraw(app); });
   byId("train-stop").addEventListener("click", () => session.stop().then(() => adopt(app)));
   byId("train-zip").addEventListener("click", () => save(runsZip(training.page), zipName(training.page)));
   byId("train-page").addEventListener("click", async () => save(await pageWith(training.blank, training.page, session.source.list), "rungwise.html"));
+}
+
+/** Why this page does not train on the list that it was made for; "" where that is not the reason. */
+export function untrainable({ name, unit = "character", given = null }) {
+  if (unit === "character" && given === null) return "";
+  const why = unit === "character" ? `each word of ${name} is given its ${given}` : `${name} was read in ${unit}s`;
+  return `A page trains on characters alone, and ${why}: rungwise train reads it so. A list of your own is read in characters here.`;
 }
 
 async function start(app, experiment) {

@@ -10,12 +10,17 @@ from pathlib import Path
 
 from rungwise.analysis.claims import Finding, confounds, findings
 from rungwise.analysis.evidence import PROTOCOL_ORDER, Evidence, Measured, read
+from rungwise.analysis.thresholds import ROUNDING
 from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.data.known_words import OF_A_SPLIT
 from rungwise.errors import UserError
-from rungwise.experiment.plan import cost
+from rungwise.experiment import tune
+from rungwise.experiment.ladder_file import LADDER_FILE
+from rungwise.experiment.plan import STRIDE, cost
+from rungwise.experiment.results import replicate
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report import of_run
+from rungwise.report.asked import fit_table, questions_section, sensitivity_table
 from rungwise.report.document import (
     Block,
     Facts,
@@ -65,6 +70,7 @@ def build(evidence: Evidence) -> list[Section]:
         answer.append(Strip(found, tally(found)))
     return [
         Section("top", TITLE, answer, level=1),
+        *questions_section(evidence),
         *findings_sections(evidence, found),
         *(part for group in evidence.groups for part in protocol_sections(group, evidence.peers, group is main)),
         *words_section(main),
@@ -74,12 +80,15 @@ def build(evidence: Evidence) -> list[Section]:
 
 
 RULES = (
-    "How a verdict is reached: a claim is split into what it asserts, and each assertion has a range of values that it "
-    "allows. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it lies outside. "
-    "Inconclusive: it reaches across a border, or there is one seed only and no interval. Not measured: the evidence "
-    "is missing. That something has no effect is confirmed by an equivalence test, never by a large p; that something "
-    "helps is refuted by an effect shown to be negligible. A claim is refuted with any of its parts and confirmed with "
-    "all. Intervals cover seeds, and test words where losses by word were kept."
+    "How a verdict is reached, by one rule: a claim is split into what it asserts, and each assertion is a range of "
+    "values, from one table. Confirmed: the 95 % interval of the measured value lies inside the range. Refuted: it "
+    "lies outside. Inconclusive: it reaches across a border, or there is one seed only and no interval. Not "
+    "measured: the evidence is missing. p is adjusted for all assertions (Holm), and a verdict holds only below 5 "
+    "%. A claim is refuted with any of its parts and confirmed with all. Reported size: understated or overstated, "
+    f"where the reported figure, give or take {ROUNDING:g} for rounding, lies outside the interval. Attribution: is "
+    "it the named part, with nothing else changed? A verdict that another value of an unpublished setting turns into "
+    "its contrary hangs on an inferred setting. Intervals cover seeds, and test words where losses by word were "
+    "kept; with several splits, all that a split decides."
 )
 
 
@@ -92,6 +101,7 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
     blocks: list[Block] = [Paragraph(f"Measured on {about.data}."), Verdicts(found)]
     if rules:
         blocks.insert(1, Paragraph(RULES, quiet=True))
+    blocks += [*sensitivity_table(evidence, found), *fit_table(about)]
     unjudged = Verdicts(confounds(evidence), judged=False)
     lead = Paragraph("The parameter counts and losses reveal what came along with what was named. Each, on its own:")
     return [
@@ -151,9 +161,10 @@ def completion(measured: Measured) -> list[Block]:
     absent = [rung for name, rung in RUNGS.items() if name not in measured.by_rung]
     if not absent:
         return []
-    seeds, done = max(len(results) for results in measured.by_rung.values()), measured.results
+    done = measured.results
+    seeds = max(len(results) for results in measured.by_rung.values()) // len(measured.splits)
     rate = sum(r.ms_per_step * r.steps for r in done) / sum(cost(RUNGS[r.rung], measured.steps) for r in done)
-    seconds = rate * sum(cost(rung, measured.steps) for rung in absent) * seeds / 1000 / cores()
+    seconds = rate * sum(cost(rung, measured.steps) for rung in absent) * seeds * len(measured.splits) / 1000 / cores()
     said = f"{command(measured, 'everything', seeds)} measures them: about {duration(seconds)} on a machine as fast, "
     return [Paragraph(said + f"with {cores()} cores. What is there is kept.")]
 
@@ -164,10 +175,11 @@ def missing(measured: Measured) -> list[str]:
     if absent := [name for name in RUNGS if name not in measured.by_rung]:
         few = len(absent) <= len(RUNGS) // 2
         lacks.append(f"{len(absent)} rungs not measured" + (f" ({', '.join(absent)})" if few else ""))
-    n_seeds = max(len(results) for results in measured.by_rung.values())
-    if fewer := [name for name, results in measured.by_rung.items() if len(results) < n_seeds]:
-        lacks.append(f"fewer than {n_seeds} seeds of {', '.join(fewer)}")
-    if n_seeds == 1:
+    most = max(len(results) for results in measured.by_rung.values())
+    if fewer := [name for name, results in measured.by_rung.items() if len(results) < most]:
+        what = "seeds" if measured.counted == "seeds" else "runs"
+        lacks.append(f"fewer than {most} {what} of {', '.join(fewer)}")
+    if most == 1:
         lacks.append("one seed only: no intervals")
     files = {
         "no words.parquet: no intervals over test words": measured.word_losses is not None,
@@ -206,7 +218,7 @@ def provenance_section(evidence: Evidence) -> Section:
                     ("List", f"{group.data}" + (" (the article's)" if group.articles_list else "")),
                     ("SHA-256", group.data_sha256),
                     ("Protocol", f"{group.protocol.name}: {group.protocol.scored} are scored; {_split(group)}"),
-                    ("Seeds", f"{', '.join(map(str, sorted({r.seed for r in results})))}; split {group.split_seed}"),
+                    ("Seeds", _seeds(group)),
                     ("Results", f"{len(results)}, measured {dates[0][:10]} to {dates[-1][:10]}"),
                     ("Versions", ", ".join(versions)),
                     ("Git revision", ", ".join(sorted({r.git_revision or "unknown" for r in results}))),
@@ -218,6 +230,13 @@ def provenance_section(evidence: Evidence) -> Section:
     for name, peer in evidence.peers.items():
         blocks.append(Facts([(f"Peer {name}", ", ".join(f"{key} {value}" for key, value in peer.items()))]))
     return Section("provenance", "Where the numbers come from", blocks)
+
+
+def _seeds(group: Measured) -> str:
+    """Of each split."""
+    runs = {replicate(r) for r in (*group.results, *group.variants)}
+    of_split = {split: sorted(seed for of, seed in runs if of == split) for split in sorted({of for of, _ in runs})}
+    return "; ".join(f"{', '.join(map(str, seeds))}; split {split}" for split, seeds in of_split.items())
 
 
 def _split(group: Measured) -> str:
@@ -237,9 +256,17 @@ def command(group: Measured, rungs: str | None = None, seeds: int | None = None)
             names.append(name)
             left -= of_set
     names = [name for name in SELECTIONS if name in names] + [rung for rung in RUNGS if rung in left]
-    seeds = seeds or max(r.seed for r in group.results) + 1
-    more: list[object] = ["--steps", group.steps] if group.steps is not None else []
-    more += ["--tune"] * bool(group.variants)
+    first = group.splits[0]
+    seeds = seeds or max(r.seed - STRIDE * first for r in group.results if r.split_seed == first) + 1
+    own = any(RUNGS[name].group == "own" for name in group.by_rung)
+    more: list[object] = ["--ladder", LADDER_FILE] if own else []
+    more += ["--steps", group.steps] if group.steps is not None else []
+    more += ["--splits", len(group.splits)] if len(group.splits) > 1 else []
+    more += ["--split-seed", first] if first else []
+    tried = {r.rung for r in group.variants}
+    grid = {rung.name for rung in tune.variants([RUNGS[name] for name in group.by_rung])}
+    more += ["--tune"] * bool(tried & grid)
+    names += sorted(tried - grid)
     data = "-" if group.data == "standard input" else group.data
     about = ("--data", data, "--protocol", group.protocol.name, "--rungs", rungs or ",".join(names), "--seeds", seeds)
     for name, value in group.results[0].detail.get("reading", {}).items():

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
-from rungwise.analysis.claims import Finding
+from rungwise.analysis.claims import Finding, JudgedPart
 from rungwise.analysis.verdicts import SYMBOLS
 from rungwise.util.hashing import policy_hash
 
@@ -99,6 +99,17 @@ def missing_all(finding: Finding) -> str | None:
     return sentences.pop() if len(sentences) == 1 and next(iter(sentences)).startswith("needs ") else None
 
 
+def answered(finding: Finding) -> str:
+    """Each question apart, where there is more than one: "Direction: confirmed. Reported size: understated." """
+    if len(finding.answers) < 2 and not finding.hangs:
+        return ""
+    said = [f"{asks.capitalize()}: {word}." for asks, word in finding.answers.items()]
+    if finding.hangs:
+        settings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in finding.hangs)
+        said.append(f"The contrary at {settings}, which the article does not publish.")
+    return " ".join(said)
+
+
 def shown(text: str) -> str:
     """One line without control characters, whatever a list holds."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
@@ -146,6 +157,11 @@ def _markdown_table(table: Table) -> list[str]:
     return [f"*{escaped(table.caption)}*", "", lines[0], "|" + "|".join(align) + "|", *lines[1:]]
 
 
+def asked(judged: JudgedPart) -> str:
+    """The range that was allowed; of what was not measured, nothing."""
+    return f" (asked: {escaped(judged.asked)})" * bool(judged.asked)
+
+
 def _markdown_findings(block: Verdicts, level: int) -> list[str]:
     lines = []
     for number, finding in enumerate(block.findings, 1):
@@ -156,10 +172,12 @@ def _markdown_findings(block: Verdicts, level: int) -> list[str]:
         if needs := missing_all(finding):
             lines += [escaped(needs[0].upper() + needs[1:]), ""]
             continue
+        if block.judged and (said := answered(finding)):
+            lines += [escaped(said), ""]
         for judged in finding.parts:
             line = f"- {escaped(judged.part.text)}{':' if block.quoted else '?'} {escaped(judged.sentence)}"
-            if block.judged and judged.part.rule and judged.verdict:
-                line += f" **{SYMBOLS[judged.verdict]} {judged.verdict}** (asked: {escaped(judged.part.rule.text)})"
+            if block.judged and judged.verdict:
+                line += f" **{SYMBOLS[judged.verdict]} {judged.verdict}**" + asked(judged)
             lines.append(line)
         lines.append("")
     return lines
@@ -176,7 +194,9 @@ def html(sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = typeset
-    environment.globals.update(symbols=SYMBOLS, missing_all=missing_all, kind=lambda block: type(block).__name__)
+    environment.globals.update(
+        symbols=SYMBOLS, missing_all=missing_all, answered=answered, kind=lambda block: type(block).__name__
+    )
     script = resources.files("rungwise.report").joinpath("report.js").read_text(encoding="utf-8")
     page = environment.get_template("report.html.j2")
     return page.render(title=sections[0].title, sections=sections, script=script, policy=policy_hash(script)) + "\n"

@@ -25,6 +25,7 @@ TITLES: dict[Group, str] = {
     "confound": "One change at a time",
     "ablation": "One part taken away",
     "recipe": "A recipe that beats counting",
+    "own": "Your own rungs",
 }
 FEWEST = 30
 """Words that a place or a length must have for its loss to be drawn."""
@@ -32,7 +33,7 @@ Peers = Mapping[str, Mapping[str, Any]]
 
 
 def slug(measured: Measured) -> str:
-    return f"{measured.protocol.name}-{measured.data_sha256[:8]}-{measured.split_seed}"
+    return f"{measured.protocol.name}-{measured.data_sha256[:8]}-{measured.splits[0]}"
 
 
 def best_baseline(measured: Measured) -> list[tuple[str, float, float]]:
@@ -64,7 +65,8 @@ def ladder_figures(measured: Measured, peers: Peers) -> list[Block]:
     figure = plots.ladder(
         f"ladder-{slug(measured)}",
         f"The ladder, protocol {measured.protocol.name}",
-        "Each point is the mean test loss over seeds, its band the 95 % interval (often narrower than the point)"
+        f"Each point is the mean test loss over {measured.counted}, its band the 95 % interval (often narrower than "
+        "the point)"
         + ("; diamonds are the article's figures, one seed each" if any(v.published for v in levels) else "")
         + ("; the dashed line is the best n-gram baseline (no network)." if best else "."),
         levels,
@@ -85,7 +87,8 @@ def gaps(measured: Measured) -> list[Block]:
         plots.bars(
             f"gap-{slug(measured)}",
             f"Overfitting (test - train), protocol {measured.protocol.name}",
-            "Test loss less train loss, both exact over their whole split, with 95 % intervals over seeds.",
+            "Test loss less train loss, both exact over their whole split, with 95 % intervals over "
+            f"{measured.counted}.",
             "train-test gap",
             [("gap", levels)],
         )
@@ -127,19 +130,19 @@ def leave_one_out(measured: Measured) -> list[Block]:
         s = summary(measured.combine({without: 1, with_it: -1}))
         return Level(part, s.mean, s.low, s.high)
 
-    ablations = {part: without for part, without in LEAVE_ONE_OUT.items() if measured.seeds([without, FULL])}
+    ablations = {part: without for part, without in LEAVE_ONE_OUT.items() if measured.replicates([without, FULL])}
     if len(ablations) < 2:
         return []
     taken = [worth(part, without, FULL) for part, without in ablations.items()]
     added = [(part, str(step.on), step.name) for part, step in part_steps().items() if part in ablations]
-    stepped = [worth(part, below, step) for part, below, step in added if measured.seeds([below, step])]
+    stepped = [worth(part, below, step) for part, below, step in added if measured.replicates([below, step])]
     return [
         plots.bars(
             f"leave-one-out-{slug(measured)}",
             f"What a part is worth, asked twice, protocol {measured.protocol.name}",
             f"Above: how much worse the full model ({RUNGS[FULL].title}) is without the part. Below: what the ladder's "
             "own step brought, which may have added more than the part. Order confounds, so both are shown, with 95 % "
-            "intervals over seeds.",
+            f"intervals over {measured.counted}.",
             "worth of the part",
             [("taken from the full model", taken), ("the ladder's own step", stepped)],
         )

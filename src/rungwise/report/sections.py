@@ -13,7 +13,9 @@ import numpy as np
 from rungwise.analysis import stats
 from rungwise.analysis.evidence import Measured
 from rungwise.analysis.tables import HEADER, TEXT_COLUMNS, WORDS_CAPTION, WORDS_HEADER, rows, show, word_rows, worth
-from rungwise.analysis.verdicts import NEGLIGIBLE, signed
+from rungwise.analysis.thresholds import NEGLIGIBLE
+from rungwise.analysis.verdicts import signed
+from rungwise.experiment.results import losses as losses_of
 from rungwise.ladder import RUNGS, Group, Rung
 from rungwise.report.document import Block, Paragraph, Section, Table
 from rungwise.report.figures import (
@@ -81,7 +83,9 @@ def scored(measured: Measured) -> str:
     detail = measured.results[0].detail
     seen = detail.get("share_seen")
     copies = f" {100 * seen:.1f} % of the test words are in the training list, too." if seen else ""
-    n = len({r.seed for r in measured.results})
+    seeds = len({r.seed for r in measured.results})
+    n, over = (len(measured.splits) if measured.counted == "splits" else seeds), measured.counted
+    each = f" ({seeds // n} seed{'s' * (seeds >= 2 * n)} each)" if over == "splits" else ""
     tokens, words = (detail.get(key, 0) for key in ("n_test_tokens", "n_test_words"))
     asked = detail.get("reading", {}).get("tokens", "chars")
     what = "grapheme" if asked == "graphemes" else f"token of {Path(asked).name}"
@@ -89,9 +93,8 @@ def scored(measured: Measured) -> str:
     of = f", {tokens:,} characters of {words:,} test words, exactly" if words else ""
     return (
         f"Scored: {measured.protocol.scored}{of}.{copies}{symbols} Losses are nats a character; a bit is "
-        f"{log(2):.3f} nats. "
-        f"Figures are means over {n} seed{'s' * (n > 1)}, ± 95 % CI over seeds; sd is the standard deviation between "
-        "seeds."
+        f"{log(2):.3f} nats. Figures are means over {n} {over if n > 1 else 'seed'}{each}, ± 95 % CI over {over}; sd "
+        f"is the standard deviation between {over}."
     )
 
 
@@ -103,7 +106,9 @@ def loss_table(
     measured: Measured, title: str, rungs: Sequence[Rung], counts: Sequence[tuple[str, float, float]], peers: Peers
 ) -> Table:
     """Rungs, and below them what they are compared with: n-gram baselines and peers. An empty column is left out."""
-    table: list[tuple[str, ...]] = [(*HEADER[:-1], "test, bits", "sd of test", "seeds", "steps")]  # steps have tables
+    table: list[tuple[str, ...]] = [
+        (*HEADER[:-1], "test, bits", "sd of test", measured.counted, "steps")
+    ]  # steps have tables
     for row in rows(rungs, measured.results):
         test, steps_taken = row.test, measured.by_rung[row.rung.name][0].steps
         assert test  # a rung of `rungs` is measured
@@ -125,7 +130,7 @@ def loss_table(
 
 @dataclass(frozen=True)
 class Step:
-    """A rung against the one that it builds on: test loss, paired by seed, nats a character."""
+    """A rung against the one that it builds on: test loss, paired by seed or split, nats a character."""
 
     rung: Rung
     below: Rung
@@ -134,6 +139,13 @@ class Step:
     """Over test words, nan where their losses were not kept."""
     both: stats.Interval
     negligible: bool
+    to_tell: int | None
+    """Of how many words one would have to see both losses to tell them apart; None: losses by word were not kept."""
+
+    @property
+    def perplexity(self) -> str:
+        """The change of the perplexity, exp(loss), in per cent: 0.01 nats are 1 %."""
+        return f"{signed(100 * (exp(self.seeds.mean) - 1), 1)} %"
 
 
 @cache  # the bootstrap takes a tenth of a second a step, and two sections ask
@@ -141,7 +153,7 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
     found = []
     for rung in measured.rungs(*groups):
         below = RUNGS.get(rung.on or "")
-        if below is None or not measured.seeds([rung.name, below.name]):
+        if below is None or not measured.replicates([rung.name, below.name]):
             continue
         weights = {rung.name: 1.0, below.name: -1.0}
         values = measured.combine(weights)
@@ -150,7 +162,10 @@ def steps(measured: Measured, *groups: Group) -> tuple[Step, ...]:
         if kept := measured.combine_words(weights):
             nats, tokens = kept
             words, both = stats.bootstrap_words(nats.mean(axis=0), tokens), stats.both_sources(nats, tokens)
-        found.append(Step(rung, below, difference, words, both, stats.equivalence(values, NEGLIGIBLE).equivalent))
+        seen = measured.combine_words(weights, first_split=True)
+        to_tell = stats.words_to_tell(seen[0].mean(axis=0), seen[1]) if seen else None
+        negligible = stats.equivalence(values, NEGLIGIBLE).equivalent
+        found.append(Step(rung, below, difference, words, both, negligible, to_tell))
     return tuple(found)
 
 
@@ -158,21 +173,33 @@ def step_tables(measured: Measured) -> list[Block]:
     families: list[tuple[str, tuple[Group, ...]]] = [
         ("What each step of the ladder is worth", LADDER),
         ("What today's transformers have, too", ("beyond",)),
+        ("What your own rungs are worth", ("own",)),
         ("And every other change", ("side", "confound", "ablation", "recipe")),
     ]
     tables = [_step_table(measured, title, found) for title, groups in families if (found := steps(measured, *groups))]
+    covers = (
+        "Its interval over seeds covers other seeds (t), that over words other test words (bootstrap), that over both "
+        "either."
+        if measured.counted == "seeds"
+        else "Its interval over splits (t over the mean of each) covers other seeds, test words and training words."
+    )
     note = (
-        "A change is paired by seed: one seed draws the same batches on both rungs. Its interval over seeds covers "
-        "other seeds (t), that over words other test words (bootstrap), that over both either. The p of the paired t "
+        f"A change is paired by seed: one seed draws the same batches on both rungs. {covers} The p of the paired t "
         "test is adjusted for all steps of its table (Holm). Negligible means shown to be smaller than "
-        f"{NEGLIGIBLE:g} nats by an equivalence test over seeds at 5 %, never merely a large p."
+        f"{NEGLIGIBLE:g} nats by an equivalence test over {measured.counted} at 5 %, never merely a large p."
+    )
+    note += (
+        " Perplexity is exp(loss): 0.01 nats are 1 % of it. Words to tell: of so many words one would have to see the "
+        "losses under both models to tell their difference from none (95 %)."
     )
     return [*tables, Paragraph(note, quiet=True)] if tables else []
 
 
 def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
     adjusted = stats.holm([step.seeds.p for step in found])
-    header = ["step", "from", "change, over seeds", "over words", "over both", "p, Holm", "negligible", "seeds"]
+    over = measured.counted
+    header = ["step", "from", f"change, over {over}", "over words", "over both", "p, Holm", "negligible", over]
+    header[3:3] = ["perplexity", "words to tell"]
     with_published = measured.shows_published and any(s.rung.published and s.below.published for s in found)
     if with_published:
         header.insert(2, "published")
@@ -184,9 +211,12 @@ def _step_table(measured: Measured, title: str, found: Sequence[Step]) -> Table:
             mine, theirs = step.rung.published, step.below.published
             row.append(signed(mine.test - theirs.test, 2) if mine and theirs else "")
         negligible = "" if isnan(d.p) else "yes" if step.negligible else "no"
-        row.append(show(d, signed=True))
+        row += [show(d, signed=True), step.perplexity, f"{step.to_tell:,}" if step.to_tell else ""]
         rows.append((*row, between(step.words), between(step.both), p_value(p), negligible, str(d.n)))
     caption = f"{title}: change in test loss, nats a character (below zero is better), with 95 % intervals."
+    if over == "splits":  # which have no intervals over words
+        at = header.index("over words")
+        header, rows = header[:at] + header[at + 2 :], [row[:at] + row[at + 2 :] for row in rows]
     return Table(caption, tuple(header), rows, text_columns=2)
 
 
@@ -216,7 +246,7 @@ def tuning(measured: Measured) -> list[Block]:
             f"{found.validation(rate):.3f}" + " ←" * (rate == found.best) if rate in found.tried else ""
             for rate in rates
         ]
-        test = show(stats.summary([r.test_loss for r in found.tried[found.best]]))
+        test = show(stats.summary(losses_of(found.tried[found.best])))
         rows.append((RUNGS[name].title, *cells, f"{found.best:g}", test))
     caption = (
         "Every rung at the best of a small grid of learning rates, chosen on validation words (mean validation loss, "
