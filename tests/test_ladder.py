@@ -98,8 +98,10 @@ def test_a_variant_that_cannot_be_is_one_line(name, says):
 
 
 def test_what_the_article_does_not_publish_is_known_of_each_rung():
-    assert inferred("gelu") == {"learning_rate"} and inferred("final") == set()
+    assert inferred("gelu") == {"learning_rate"} and inferred("final") == {"attention_dropout"}
     assert inferred("stream") == {"learning_rate", "window"}
+    assert inferred("dropout-5k") == {"learning_rate", "attention_dropout"}
     for name, values in INFERRED.items():
         for value in values:
-            assert variant(RUNGS["stream"], name, value).train.to_dict()[name] == value
+            found = variant(RUNGS["stream"], name, value)
+            assert (found.train.to_dict() | found.model.to_dict())[name] == value

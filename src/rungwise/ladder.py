@@ -73,25 +73,34 @@ def _rung(
 
 
 Setting = tuple[str, float]
-"""A field of TrainConfig, and its value."""
+"""A field of TrainConfig or ModelConfig, and its value."""
 
-INFERRED: dict[str, tuple[float, ...]] = {"learning_rate": (3e-4, 5e-4, 1e-3, 3e-3), "window": (8, 16, 32)}
+INFERRED: dict[str, tuple[float, ...]] = {
+    "learning_rate": (3e-4, 5e-4, 1e-3, 3e-3),
+    "window": (8, 16, 32),
+    "attention_dropout": (0.0,),
+}
 """Settings that the article does not publish -> the values at which a verdict is asked again."""
 
 
 def inferred(name: str) -> frozenset[str]:
-    """The settings of a rung that the article does not publish: rates but the final recipe's, windows of the stream."""
-    train = RUNGS[name].train
-    rate = {"learning_rate"} if train.schedule == "constant" else set[str]()
-    return frozenset(rate | ({"window"} if train.batching == "stream" else set()))
+    """The settings of a rung that the article does not publish: rates but the final recipe's, windows of the stream,
+    and whether dropout, where there is any, drops attention's weights, too."""
+    train, model = RUNGS[name].train, RUNGS[name].model
+    free = {
+        "learning_rate": train.schedule == "constant",
+        "window": train.batching == "stream",
+        "attention_dropout": bool(model.dropout),
+    }
+    return frozenset(setting for setting, is_free in free.items() if is_free)
 
 
 def variant(rung: Rung, setting: str, value: float) -> Rung:
     """A rung at another value of a setting: RUNG@RATE, or RUNG@SETTING=VALUE; at its own value, the rung itself."""
-    if getattr(rung.train, setting) == value:
+    if value in (getattr(rung.train, setting, None), getattr(rung.model, setting, None)):
         return rung
     name = f"{rung.name}@{value:g}" if setting == "learning_rate" else f"{rung.name}@{setting}={value:g}"
-    number = value if setting == "learning_rate" else int(value)
+    number = int(value) if setting == "window" else value
     return Rung(name, f"{rung.title}, {value:g}", rung.group, rung.name, {setting: number}, rung.why, "rungwise")
 
 

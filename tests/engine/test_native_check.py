@@ -93,8 +93,21 @@ def test_the_check_meets_every_component_on_and_off():
     fields |= dict.fromkeys(("projection", "residual", "final_norm", "head_bias", "tie_embeddings"), (True, False))
     for field, values in fields.items():
         assert {getattr(config, field) for config in check.CASES} == set(values), field
-    assert {config.dropout > 0 for config in check.CASES} == {True, False}
-    known = {*fields, "dropout", "vocab_size", "block_size", "n_layer", "n_head", "n_embd", "head_size", "mlp_ratio"}
+    assert {(config.dropout > 0, config.dropout_of_weights > 0) for config in check.CASES} == {
+        (on, of_weights) for on in (True, False) for of_weights in (True, False)
+    }
+    known = {
+        *fields,
+        "dropout",
+        "attention_dropout",
+        "vocab_size",
+        "block_size",
+        "n_layer",
+        "n_head",
+        "n_embd",
+        "head_size",
+        "mlp_ratio",
+    }
     known |= {"family", "reach"}  # another family is another engine's
     assert set(ModelConfig.__dataclass_fields__) == known  # a new component must be met, too
 

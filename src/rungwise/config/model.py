@@ -56,6 +56,8 @@ class ModelConfig(Config):
     """The last linear layer's weight is the embedding."""
     dropout: float = 0.2
     """Share that training drops, of attention's weights and of what attention and MLP add to the stream."""
+    attention_dropout: float | None = None
+    """Share of attention's weights that training drops; None: as dropout."""
     family: Family = "transformer"
     """What mixes the places of a word: attention, or in its place nothing (bigram), the mean (bow), a layer over the
     last characters (mlp), a state (rnn, gru, lstm, mingru) or convolutions (conv). n_head and rope are attention's."""
@@ -69,8 +71,9 @@ class ModelConfig(Config):
         self._require("n_layer", self.n_layer <= 1_000, "at most 1,000")
         for field, choices in (("family", Family), ("mlp", MLP), ("norm", Norm), ("position", Position)):
             self._require_choice(field, choices)
-        below = 0 <= self.dropout < 1 and dropout_steps(self.dropout) < 65536
-        self._require("dropout", below, "at least 0 and below 1 (after rounding to 1/65536, the step of masks)")
+        for field, p in (("dropout", self.dropout), ("attention_dropout", self.dropout_of_weights)):
+            below = 0 <= p < 1 and dropout_steps(p) < 65536
+            self._require(field, below, "at least 0 and below 1 (after rounding to 1/65536, the step of masks)")
         if self.head_size is None:
             self._require("n_embd", self.n_embd % self.n_head == 0, f"a multiple of n_head={self.n_head}")
         else:
@@ -95,6 +98,16 @@ class ModelConfig(Config):
     @property
     def head_width(self) -> int:
         return self.head_size or self.n_embd // self.n_head
+
+    @property
+    def dropout_of_weights(self) -> float:
+        """Of attention's weights."""
+        return self.dropout if self.attention_dropout is None else self.attention_dropout
+
+    @property
+    def drops(self) -> bool:
+        """Does training drop anything?"""
+        return bool(dropout_steps(self.dropout) or dropout_steps(self.dropout_of_weights))
 
     @property
     def attention_width(self) -> int:

@@ -140,7 +140,7 @@ class TorchEngine:
             found = [np.stack(x, axis=1) for x in zip(*drawn, strict=True)]
             starts, lengths = (torch.from_numpy(x.astype(np.int64)).to(self.device) for x in found)
             prefixes = taught = None
-            if self.model.config.dropout:
+            if self.model.config.drops:
                 prefixes = prefix_hashes(_cut(self.tokens, starts, lengths, self.longest)[0])
             if self.teacher:
                 taught = _cut(self.teacher[1], starts, lengths, self.longest)[1]  # row 0 where a target is PAD

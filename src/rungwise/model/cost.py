@@ -117,5 +117,5 @@ def peak_bytes(model: ModelConfig, config: TrainConfig, steps_drawn: int) -> int
     gates = 8 * RECURRENT.get(model.family, 0) * model.attention_width
     a_block = 12 * model.n_embd + 6 * model.mlp_hidden + places * time + gates
     step = 4 * config.batch_size * time * (model.n_layer * a_block + 4 * model.vocab_size)
-    drawn = steps_drawn * config.batch_size * (24 + 8 * time * bool(model.dropout))
+    drawn = steps_drawn * config.batch_size * (24 + 8 * time * model.drops)
     return STATE_BYTES * n_parameters(model) + step + drawn

@@ -107,8 +107,8 @@ AFTER_ATTENTION, AFTER_MLP, ON_WEIGHTS = range(SITES_A_BLOCK)
 """Where a block drops: what attention adds, what the MLP adds, attention's weights."""
 
 
-def make_dropout(config: ModelConfig, site: int, width: int = 0, n_head: int = 0) -> nn.Module:
-    return Dropout(config.dropout, site, width, n_head) if dropout_steps(config.dropout) else nn.Identity()
+def make_dropout(p: float, site: int, width: int = 0, n_head: int = 0) -> nn.Module:
+    return Dropout(p, site, width, n_head) if dropout_steps(p) else nn.Identity()
 
 
 def make_projection(config: ModelConfig) -> nn.Module:
@@ -124,7 +124,8 @@ class Attention(nn.Module):
         self.n_head, self.head_size = config.n_head, config.head_width
         self.qkv = nn.Linear(config.n_embd, 3 * config.attention_width, bias=False)
         self.position = RoPE(self.head_size) if config.position == "rope" else NoPosition()
-        self.dropout = make_dropout(config, SITES_A_BLOCK * block + ON_WEIGHTS, n_head=config.n_head)
+        site = SITES_A_BLOCK * block + ON_WEIGHTS
+        self.dropout = make_dropout(config.dropout_of_weights, site, n_head=config.n_head)
         self.projection = make_projection(config)
 
     def weights(self, x: Float[Tensor, "B T D"], memory: Memory, start: int) -> tuple[Tensor, Tensor]:

@@ -40,8 +40,8 @@ class Block(nn.Module):
         super().__init__()
         join = Residual if config.residual else Plain
         first = SITES_A_BLOCK * number
-        after_attention = make_dropout(config, first + AFTER_ATTENTION, config.output_width)
-        after_mlp = make_dropout(config, first + AFTER_MLP, config.n_embd)
+        after_attention = make_dropout(config.dropout, first + AFTER_ATTENTION, config.output_width)
+        after_mlp = make_dropout(config.dropout, first + AFTER_MLP, config.n_embd)
         alone = config.family == "bigram"
         self.attention = Skip() if alone else join(config, make_mixer(config, number), after_attention)
         self.mlp = join(config, make_mlp(config), after_mlp) if config.mlp != "none" else Skip()

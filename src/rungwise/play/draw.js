@@ -63,7 +63,7 @@ function drawBlock(pen, config) {
     drawHeads(pen, config);
     box(pen, "Attention", heads, config.n_embd, ["n_head", "head_size"], { height: 58 });
     if (config.position === "rope") badge(pen, "RoPE", 97, ["position"]);
-    if (config.dropout) badge(pen, "dropout", -97, ["dropout"]);
+    if (config.attention_dropout ?? config.dropout) badge(pen, "dropout", -97, ["dropout"]);
     if (config.projection) {
       arrow(pen);
       box(pen, "Projection", `${config.n_head * config.head_size} \u2192 ${config.n_embd}`, config.n_embd, ["projection"]);

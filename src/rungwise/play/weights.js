@@ -11,7 +11,7 @@ export const POSITIONS = ["none", "learned", "rope"];
  * ModelConfig; in the page's data with what follows from it.
  * @typedef {{ vocab_size: number, block_size: number, n_layer: number, n_head: number, n_embd: number, head_size: number | null,
  *   projection: boolean, residual: boolean, mlp: string, mlp_ratio: number, norm: string, final_norm: boolean, position: string,
- *   head_bias: boolean, tie_embeddings: boolean, dropout: number, mlp_hidden?: number }} Model
+ *   head_bias: boolean, tie_embeddings: boolean, dropout: number, attention_dropout?: number | null, mlp_hidden?: number }} Model
  * TrainConfig.
  * @typedef {{ steps: number, batch_size: number, learning_rate: number, schedule: string, warmup_steps: number,
  *   min_learning_rate: number, weight_decay: number, grad_clip: number, beta1: number, beta2: number, batching: string,
@@ -96,6 +96,7 @@ export function shapeOf(config) {
     MLPS.indexOf(config.mlp), NORMS.indexOf(config.norm), POSITIONS.indexOf(config.position),
     config.position === "learned" ? config.block_size : 0,
     ...[config.projection, config.residual, config.final_norm, config.head_bias, config.tie_embeddings].map(Number),
-    Math.round(config.dropout * 65536), // to even at a half, in Python; no dropout of a rung is at a half
+    // to even at a half, in Python; no dropout of a rung is at a half
+    ...[config.dropout, config.attention_dropout ?? config.dropout].map((p) => Math.round(p * 65536)),
   );
 }

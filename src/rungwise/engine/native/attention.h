@@ -81,7 +81,7 @@ public:
     // Tasks: what dropout multiplies the weights by, laid out as they are, exactly as dropout.attention_mask.
     void draw_mask(Member& me, const Batch& b, uint64_t key, float* kept) const {
         const int H = shape_.n_head, numbers = (H + 3) / 4;
-        const float scale = float(65536.0 / (65536.0 - shape_.dropout));
+        const float scale = float(65536.0 / (65536.0 - shape_.dropout_of_weights));
         const Groups groups(b, me);
         me.each(groups.n, [&](int group) {
             for (const Word* word = groups.begin(group); word != groups.begin(group + 1); ++word) {
@@ -92,7 +92,7 @@ public:
                         for (int h = 0; h < H; ++h) {
                             const uint64_t bits = mix64(place + GOLDEN * (s * numbers + h / 4 + 1)) >> (16 * (h % 4));
                             kept[word->weights + (h * T + s) * ld + t - word->first] =
-                                int(bits & 65535) >= shape_.dropout ? scale : 0;
+                                int(bits & 65535) >= shape_.dropout_of_weights ? scale : 0;
                         }
                 }
             }

@@ -25,12 +25,29 @@ from rungwise.model.cost import hidden_matrices, shapes
 
 CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
     ModelConfig(29, 17, 2, 3, 37, 14, mlp_ratio=3, dropout=0.3),
-    ModelConfig(31, 17, 2, 2, 23, 16, mlp="swiglu", norm="rmsnorm", final_norm=True, tie_embeddings=True, dropout=0.2),
+    ModelConfig(
+        31,
+        17,
+        2,
+        2,
+        23,
+        16,
+        mlp="swiglu",
+        norm="rmsnorm",
+        final_norm=True,
+        tie_embeddings=True,
+        dropout=0.2,
+        attention_dropout=0.0,
+    ),
     ModelConfig(71, 23, 2, 1, 19, 17, mlp="relu", norm="none", position="learned", head_bias=False, dropout=0.1),
     ModelConfig(19, 17, 2, 2, 13, 5, residual=False, position="learned", tie_embeddings=True, head_bias=False),
-    ModelConfig(13, 17, 2, 3, 21, projection=False, final_norm=True, position="none", dropout=0.0),
+    ModelConfig(
+        13, 17, 2, 3, 21, projection=False, final_norm=True, position="none", dropout=0.0, attention_dropout=0.3
+    ),
     ModelConfig(11, 17, 2, 2, 20, projection=False, residual=False, mlp="none", norm="rmsnorm", dropout=0.4),
-    ModelConfig(7, 17, 1, 1, 11, 5, projection=False, residual=False, mlp="none", norm="none", position="none"),
+    ModelConfig(
+        7, 17, 1, 1, 11, 5, projection=False, residual=False, mlp="none", norm="none", position="none", dropout=0.0
+    ),
 )
 TRAIN = TrainConfig(grad_clip=0.5, weight_decay=0.1, beta1=0.8, beta2=0.95)
 MUON = TRAIN.replace(optimizer="muon")

@@ -10,11 +10,12 @@
 #include "threads.h"
 
 struct Dropout {
-    bool on;
+    bool on, of_weights;
     uint64_t key;  // of this step
 
     APART Dropout(const Shape& shape, uint64_t run_key, long step)  // step < 0: none
-        : on(shape.dropout && step >= 0), key(mix64(run_key + GOLDEN * uint64_t(step + 1))) {}
+        : on(shape.dropout && step >= 0), of_weights(shape.dropout_of_weights && step >= 0),
+          key(mix64(run_key + GOLDEN * uint64_t(step + 1))) {}
     uint64_t site(int number) const { return mix64(key + GOLDEN * uint64_t(number + 1)); }
 };
 

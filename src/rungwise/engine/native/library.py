@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig
+from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig, dropout_steps
 from rungwise.model.cost import shapes
 from rungwise.util.hashing import derive_seed
 
@@ -29,7 +29,7 @@ RETURNED = {
 
 def _shape(config: ModelConfig) -> ctypes.Array:
     """Shape in rows.h: the same numbers in the same order."""
-    return (ctypes.c_int32 * 16)(
+    return (ctypes.c_int32 * 17)(
         config.vocab_size,
         config.n_layer,
         config.n_head,
@@ -45,7 +45,8 @@ def _shape(config: ModelConfig) -> ctypes.Array:
         config.final_norm,
         config.head_bias,
         config.tie_embeddings,
-        round(config.dropout * 65536),
+        dropout_steps(config.dropout),
+        dropout_steps(config.dropout_of_weights),
     )
 
 

@@ -147,7 +147,7 @@ inline void Model::add_activations() {
         a.stats1 = memory_.floats(2 * room_.rows);
         a.stats2 = memory_.floats(2 * room_.rows);
         a.attention = memory_.floats(room_.weights);
-        a.kept = training_ && c.dropout ? memory_.floats(room_.weights) : nullptr;
+        a.kept = training_ && c.dropout_of_weights ? memory_.floats(room_.weights) : nullptr;
         x = !M ? a.middle : training_ ? matrix(D) : a.x;
         acts_.push_back(a);
     }

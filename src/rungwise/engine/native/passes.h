@@ -29,9 +29,9 @@ inline void Model::forward(Member& me, const Batch& b, const Dropout& dropout) {
         Activations& a = acts_[i];
         if (i) queries(i, rows);
         attention_.spread(b, qkv_, i == 0, a.qkv, rows);
-        if (dropout.on) attention_.draw_mask(me, b, dropout.site(3 * i + 2), a.kept);
+        if (dropout.of_weights) attention_.draw_mask(me, b, dropout.site(3 * i + 2), a.kept);
         me.wait();
-        attention_.forward(me, b, a.qkv, dropout.on ? a.kept : nullptr, a.attention, a.heads);
+        attention_.forward(me, b, a.qkv, dropout.of_weights ? a.kept : nullptr, a.attention, a.heads);
         me.wait();
         after_attention(b, dropout, i, rows);
     }
@@ -105,7 +105,7 @@ inline void Model::backward(Member& me, const Batch& b, const Dropout& dropout, 
         before_attention(dropout.on, i, rows, N);
         me.wait();
         const Matrix dheads = c.projection ? dheads_ : dropout.on ? df1_ : dmiddle();
-        attention_.backward(me, b, a.qkv, dropout.on ? a.kept : nullptr, a.attention, dheads, dspread_, i == 0,
+        attention_.backward(me, b, a.qkv, dropout.of_weights ? a.kept : nullptr, a.attention, dheads, dspread_, i == 0,
                             dqkv_[i % 2]);
         if (i == last) {
             me.one(meanwhile);

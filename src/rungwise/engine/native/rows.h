@@ -27,7 +27,7 @@ struct Shape {  // as _shape in library.py; the enums in the order of config.py
     Position position;
     int32_t places;   // learned positions; 0: none
     int32_t projection, residual, final_norm, head_bias, tied;
-    int32_t dropout;  // in 1/65536, as in dropout.dropout_mask
+    int32_t dropout, dropout_of_weights;  // in 1/65536, as in dropout.dropout_mask
     int attention() const { return n_head * head_size; }
     bool rope() const { return position == Position::rope; }
     bool normed() const { return norm != Normalisation::none; }
