@@ -66,8 +66,19 @@ def tape(listed: WordList, protocol: Protocol, part: str = "train") -> Tape:
     return Tape.of(listed, getattr(words.split(listed, protocol), part), protocol)
 
 
-def makemore(folder: Path) -> tuple[Any, Any, Any]:
-    """Its default transformer, untrained, and its own train and test words of the article's list."""
+MAKEMORE_TYPES = {
+    "transformer": "Transformer",
+    "bigram": "Bigram",
+    "bow": "BoW",
+    "mlp": "MLP",
+    "rnn": "RNN",
+    "gru": "RNN",
+}
+"""What its --type takes, and the class that it names."""
+
+
+def makemore(folder: Path, kind: str = "transformer") -> tuple[Any, Any, Any]:
+    """Its default model of a type, untrained, and its own train and test words of the article's list."""
     import torch
 
     from rungwise.bench.peers import load_makemore
@@ -77,7 +88,8 @@ def makemore(folder: Path) -> tuple[Any, Any, Any]:
     with contextlib.redirect_stdout(io.StringIO()):
         train, test = module.create_datasets(str(words.names_path()))
     config = module.ModelConfig(vocab_size=test.get_vocab_size(), block_size=test.get_output_length())
-    return module.Transformer(config).eval(), train, test
+    model = getattr(module, MAKEMORE_TYPES[kind])
+    return (model(config, kind) if kind in ("rnn", "gru") else model(config)).eval(), train, test
 
 
 def table(columns: Mapping[str, str], rows: Iterable[Iterable[object]]) -> str:

@@ -1,7 +1,7 @@
 """Take what a climb measured into results/: python -m scripts.keep_results runs/names-article results/names-article
 
 results/ keeps lines, per-word losses and curves, never weights. A (rung, seed) that is there already gives way to the
-new one; the rest stays. Both must be of one list, protocol and first split.
+new one; the rest stays. Both must be of one list, protocol and first split; a folder that is not there is begun.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from pathlib import Path
 import polars as pl
 
 from rungwise.errors import UserError
-from rungwise.experiment.collect import CURVES, WORDS, collect
+from rungwise.experiment.baselines import BASELINES
+from rungwise.experiment.collect import CURVES, WORDS, collect, read_frame, write_frame
 from rungwise.experiment.results import RESULTS, SETTINGS
-from rungwise.util.files import atomic, read_json, read_lines, write_lines
+from rungwise.util.files import make_folder, read_json, read_lines, write_json, write_lines
 
 
 def keep(climb: Path, kept: Path, rungs: set[str]) -> int:
     """How many results were taken; `rungs`: these alone, where any is named."""
+    collect(climb)
+    if not kept.exists():
+        _begin(climb, kept)
     if read_json(climb / SETTINGS) != read_json(kept / SETTINGS):
         raise UserError(f"{climb} and {kept} are not of one list, protocol, split and number of steps.")
-    collect(climb)
     new = [line for line in read_lines(climb / RESULTS) if not rungs or line["rung"] in rungs]
     taken = {(line["rung"], line["seed"]) for line in new}
     old = [line for line in read_lines(kept / RESULTS) if (line["rung"], line["seed"]) not in taken]
-    theirs, mine = pl.read_parquet(climb / WORDS), pl.read_parquet(kept / WORDS)
+    theirs, mine = read_frame(climb / WORDS), read_frame(kept / WORDS)
     columns = [
         name for rung, seed in sorted(taken) if (name := f"{rung}/{seed}") in theirs.columns
     ]  # the first split's
@@ -39,15 +42,25 @@ def keep(climb: Path, kept: Path, rungs: set[str]) -> int:
     )
     curves = pl.concat(
         [
-            pl.read_parquet(kept / CURVES).join(who, on=["rung", "seed"], how="anti"),
-            pl.read_parquet(climb / CURVES).join(who, on=["rung", "seed"], how="semi"),
+            read_frame(kept / CURVES).join(who, on=["rung", "seed"], how="anti"),
+            read_frame(climb / CURVES).join(who, on=["rung", "seed"], how="semi"),
         ]
     ).sort("rung", "seed", "step")
     for name, frame in ((WORDS, words), (CURVES, curves)):
-        with atomic(kept / name) as temporary:
-            frame.write_parquet(temporary, compression="zstd")
+        write_frame(kept / name, frame)
     write_lines(kept / RESULTS, [*old, *new])
     return len(new)
+
+
+def _begin(climb: Path, kept: Path) -> None:
+    """A folder without results, of the same list, protocol and test words."""
+    make_folder(kept)
+    for path in (climb / SETTINGS, climb / BASELINES):
+        if path.exists():
+            write_json(kept / path.name, read_json(path))
+    write_lines(kept / RESULTS, [])
+    write_frame(kept / WORDS, read_frame(climb / WORDS).select("word", "tokens"))
+    write_frame(kept / CURVES, read_frame(climb / CURVES).clear())
 
 
 def main() -> None:

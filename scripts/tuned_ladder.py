@@ -1,10 +1,11 @@
-"""The ladder with a fair rate for each rung: every rung at seven rates from 1e-4 to 1e-2, chosen on validation words.
+"""The ladder with a fair rate for each rung: each at several rates, chosen on validation words of protocol strict.
 
 Run: python -m scripts.tuned_ladder [--out runs/tuned] [--data names] [--rungs article,scaling] [--splits 5]
 
-Rungs are RUNG@RATE of an ordinary climb in protocol strict, so the same command goes on where it was stopped, and
-`rungwise report` reads the directory. Where the best rate of a rung lies at an edge, rates beyond are tried for it,
-until it does not.
+Rungs are RUNG@RATE of an ordinary climb, so the same command goes on where it was stopped, and `rungwise report` reads
+the directory. Where the best rate of a rung lies at an edge, rates beyond are tried for it, until it does not. With
+--then N, each rung is trained at its best rate with N seeds of the first split, there and in protocol makemore, in
+OUT-makemore.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.experiment.climb import make_pool, run
 from rungwise.experiment.plan import Experiment
+from rungwise.experiment.results import Result
 from rungwise.experiment.tune import tuned
 from rungwise.ladder import Rung, select, variant
 from scripts import common
@@ -35,21 +37,33 @@ def main() -> None:
     arguments = common.parser(__doc__, Path("runs/tuned"))
     arguments.add_argument("--data", default="names")
     arguments.add_argument("--rungs", default="article,scaling")
+    arguments.add_argument("--rates", type=float, nargs="+", default=RATES)
     arguments.add_argument("--splits", type=int, default=5)
+    arguments.add_argument("--seeds", type=int, default=1, help="of each split")
+    arguments.add_argument("--then", type=int, default=0, metavar="N", help="seeds at the best rate, in both protocols")
     arguments.add_argument("--steps", type=int)
     given = arguments.parse_args()
     listed, rungs = words.load(given.data), select(given.rungs)
-    wanted: list[Rung] = [variant(rung, "learning_rate", rate) for rung in rungs for rate in RATES]
-    while wanted:
+
+    def measured(wanted: list[Rung], seeds: int, splits: int, protocol: str, out: Path) -> list[Result]:
         every = list({rung.name: rung for rung in wanted}.values())
-        experiment = Experiment(listed, get_protocol("strict"), every, [0], given.steps, splits=given.splits)
-        found = tuned(run(experiment, given.out, make_pool(experiment.how)))
+        experiment = Experiment(listed, get_protocol(protocol), every, range(seeds), given.steps, splits=splits)
+        return run(experiment, out, make_pool(experiment.how))
+
+    wanted = [variant(rung, "learning_rate", rate) for rung in rungs for rate in given.rates]
+    best: list[Rung] = []
+    while wanted:
+        found = tuned(measured(wanted, given.seeds, given.splits, "strict", given.out))
+        best = [variant(rung, "learning_rate", found[rung.name].best) for rung in rungs]
         wanted = []
         for rung in rungs:
-            rates, best = sorted(found[rung.name].tried), found[rung.name].best
-            print(f"{rung.name}: best at {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
-            if rate := beyond(rates, best):
-                wanted.append(variant(rung, "learning_rate", rate))
+            rates, rate = sorted(found[rung.name].tried), found[rung.name].best
+            print(f"{rung.name}: best at {rate:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
+            if further := beyond(rates, rate):
+                wanted.append(variant(rung, "learning_rate", further))
+    if given.then:
+        measured(best, given.then, 1, "strict", given.out)
+        measured(best, given.then, 1, "makemore", given.out.with_name(f"{given.out.name}-makemore"))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from scripts import bench_scale, common, keep_results, scale_model
 
 from rungwise.config import ModelConfig
+from rungwise.experiment.collect import CURVES, WORDS
 from rungwise.experiment.results import RESULTS
 from rungwise.model.transformer import Transformer, count_parameters
 
@@ -60,9 +63,12 @@ def test_a_measurement_runs_in_a_process_of_its_own() -> None:
 
 
 def test_a_climb_that_is_taken_in_twice_changes_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
-    climb, kept = (Path(shutil.copytree(CLIMB, tmp_path / name)) for name in ("climb", "kept"))
+    climb, kept = Path(shutil.copytree(CLIMB, tmp_path / "climb")), tmp_path / "new" / "kept"
     n = len((climb / RESULTS).read_text().splitlines())
     monkeypatch.setattr(sys, "argv", ["keep_results", str(climb), str(kept)])
-    keep_results.main()
-    assert f'"taken": {n}' in capsys.readouterr().out
-    assert sorted((kept / RESULTS).read_text().splitlines()) == sorted((climb / RESULTS).read_text().splitlines())
+    for _ in range(2):
+        keep_results.main()
+        assert f'"taken": {n}' in capsys.readouterr().out
+        assert sorted((kept / RESULTS).read_text().splitlines()) == sorted((climb / RESULTS).read_text().splitlines())
+        for name in (WORDS, CURVES):
+            assert_frame_equal(pl.read_parquet(kept / name), pl.read_parquet(climb / name), check_column_order=False)

@@ -15,7 +15,7 @@ from rungwise.config import ModelConfig, TrainConfig
 from rungwise.config.rules import fitted
 from rungwise.errors import UserError, closest
 
-Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation", "family", "recipe", "own"]
+Group = Literal["article", "scaling", "side", "beyond", "confound", "ablation", "family", "makemore", "recipe", "own"]
 
 
 @dataclass(frozen=True)
@@ -289,6 +289,20 @@ for _name, _title, _changes, _widths, _why, _source in (
     _rung(_name, _title, "family", "gelu", dict(_changes, n_embd=_widths[0]), _why, _source)
     _rung(f"{_name}-large", f"{_title}, large", "family", _name, dict(n_embd=_widths[1]),
           "The same at the size of makemore's transformer.", _source)
+
+# ------------------------------------------------------------------ makemore's own sizes and its training
+_MAKEMORE = dict(learning_rate=5e-4, beta2=0.99)
+for _name, _title, _on, _changes in (
+    ("transformer", "transformer", "learned-positions", dict(n_embd=64, n_head=4)),
+    ("bigram", "bigram", "bigram", {}),
+    ("bow", "bag of characters", "bow",
+     dict(n_layer=1, n_embd=64, projection=False, mlp_ratio=1, norm="none", position="learned")),
+    ("mlp", "window of 16", "window", dict(n_embd=64, reach=16)),
+    ("rnn", "RNN", "rnn", dict(n_embd=64)),
+    ("gru", "GRU", "gru", dict(n_embd=64)),
+):
+    _rung(f"makemore-{_name}", f"{_title}, makemore's", "makemore", _on, _changes | _MAKEMORE,
+          "The size, learning rate and moments that makemore's script has by default.", "Karpathy, makemore")
 # fmt: on
 
 TRANSFORMERS = {name: rung for name, rung in RUNGS.items() if rung.model.family == "transformer"}
@@ -321,6 +335,7 @@ SELECTIONS: dict[str, list[str]] = {
     "recipe": ["final", *_group("recipe")],
     "ablations": [FULL, *dict.fromkeys(LEAVE_ONE_OUT.values())],
     "families": ["gelu", "scaled-1e-3", *_group("family")],
+    "makemore": _group("makemore"),
     "everything": list(RUNGS),
 }
 """Names for sets of rungs, as --rungs takes them."""

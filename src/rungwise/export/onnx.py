@@ -134,7 +134,7 @@ def convert(model: Transformer, metadata: dict[str, Any]) -> bytes:
 
 def _padded(model: Transformer) -> bool:
     """A state goes from character to character: the graph holds so many steps as the longest word has, and no loop."""
-    return model.config.family in RECURRENT
+    return model.config.family in (*RECURRENT, "mingru")
 
 
 def _longest(model: Transformer) -> int | None:
