@@ -5,8 +5,11 @@ compared word by word, and a checkpoint is kept at every thousandth step instead
 With --held-out, a thousand of its training words are left out, to choose a step by them instead of by the test words.
 --type takes another of its models (bigram, bow, mlp, rnn, gru) instead of the transformer. Each run adds a line to
 results/peers/makemore.jsonl (test_loss and held_out_loss by step, nats a scored character) and a file of the nats of
-each test word; runs that are there are not repeated. With --ours, our rung makemore-TYPE trains instead, on the same
-words, and its lines go to results/peers/rungwise.jsonl.
+each test word; runs that are there are not repeated. With --ours, our rung makemore-TYPE trains instead, or the rung
+that is named, on the same words, and its lines go to results/peers/rungwise.jsonl.
+
+Where the transformer and our rung RUNG have been trained, with held-out words, too, every call ends by pairing them
+word by word into results/peers.json: after as many steps, and each at its best step, chosen by the held-out words.
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ from scripts import common
 FOLDER = common.RESULTS / "peers"
 EVERY = 1000
 """Steps between the checkpoints that are scored."""
+LONG, RUNG = 20_000, "dropout-20k"
+"""Steps, and the rung, of the article's comparison with makemore."""
+AS_MANY, AT_BEST = "after as many steps", "each at its best step"
 CHANGES = {
     "    # init model\n": "    torch.manual_seed(args.seed)\n    # init model\n",
     "    torch.manual_seed(args.seed)\n": f"    torch.manual_seed({common.MAKEMORE_SEED})\n",
@@ -103,24 +109,83 @@ def train(folder: Path, kind: str, seed: int, steps: int, held_out: bool) -> dic
     }
 
 
-def ours(folder: Path, kind: str, seed: int, steps: int) -> dict[str, Any]:
-    """Our model of its size, with its training, on its words. The seed draws other weights and batches than its own."""
-    rung, listed = RUNGS[f"makemore-{kind}"], words.load("names")
+def ours(folder: Path, kind: str, name: str, seed: int, steps: int, held_out: bool) -> dict[str, Any]:
+    """Our rung `name` on its words; `kind`: what its line calls it. A seed draws other weights and batches than its
+    own."""
+    rung, listed = RUNGS[name], words.load("names")
     model = rung.model.replace(vocab_size=len(listed.vocabulary), block_size=listed.block_size)
     number = {word: i for i, word in enumerate(listed)}
-    _, *parts = common.makemore(folder, kind)
-    protocol = get_protocol("makemore")
-    train_tape, test_tape = (Tape.of(listed, np.array([number[w] for w in p.words]), protocol) for p in parts)
+    _, *parts = common.makemore(folder)
+    train_words, test_words = (np.array([number[w] for w in part.words]) for part in parts)
+    protocol, tapes = get_protocol("makemore"), {}
+    if held_out:
+        train_words, left_out = train_words[:-1000], train_words[-1000:]
+        tapes["held_out_loss"] = Tape.of(listed, left_out, protocol)
+    train_tape, tapes["test_loss"] = (Tape.of(listed, part, protocol) for part in (train_words, test_words))
     config = rung.trained(steps)
     engine = make_engine(model, config, train_tape, [seed])
-    losses, kept = {}, {}
-    for step in range(0, steps, EVERY):
-        loop.train(engine, config, first_step=step, last_step=step + EVERY)
-        scores = score(loop.models(engine, model, 1)[0], test_tape)
-        losses[step + EVERY], kept[str(step + EVERY)] = scores.loss, scores.words.astype(np.float32)
-    files.write_tensors(FOLDER / f"rungwise-{kind}-seed{seed}.safetensors", kept)
-    about = {"type": kind, "seed": seed, "steps": steps, "held_out": False, "n_params": n_parameters(model)}
-    return {**about, "protocol": "makemore", "test_loss": losses}
+    losses: dict[str, dict[int, float]] = {name: {} for name in tapes}
+    kept = {}
+    for step in range(EVERY, steps + 1, EVERY):
+        loop.train(engine, config, first_step=step - EVERY, last_step=step)
+        trained = loop.models(engine, model, 1)[0]
+        for part, tape in tapes.items():
+            scores = score(trained, tape)
+            losses[part][step], kept[part, step] = scores.loss, scores.words.astype(np.float32)
+    if not held_out:
+        tensors = {str(step): nats for (part, step), nats in kept.items() if part == "test_loss"}
+        files.write_tensors(FOLDER / f"rungwise-{kind}-seed{seed}.safetensors", tensors)
+    about = {"type": kind, "seed": seed, "steps": steps, "held_out": held_out, "n_params": n_parameters(model)}
+    return {**about, "protocol": "makemore", **losses}
+
+
+def lines(who: str, kind: str, held_out: bool) -> list[dict[str, Any]]:
+    """The runs of 20,000 steps that were measured."""
+    file = FOLDER / f"{who}.jsonl"
+    every = map(json.loads, file.read_text().splitlines() if file.exists() else [])
+    wanted = (kind, held_out, LONG)
+    return [run for run in every if (run.get("type", "transformer"), run["held_out"], run["steps"]) == wanted]
+
+
+def nats_of(who: str, kind: str, step: int) -> np.ndarray:
+    """(seeds, words) nats of the test words at a step."""
+    begin = who if (who, kind) == ("makemore", "transformer") else f"{who}-{kind}"
+    runs = lines(who, kind, held_out=False)
+    found = [files.read_tensors(FOLDER / f"{begin}-seed{run['seed']}.safetensors")[0][str(step)] for run in runs]
+    return np.stack([np.asarray(nats, dtype=float) for nats in found])
+
+
+def best_step(who: str, kind: str) -> int:
+    """The step of the lowest mean loss on held-out words."""
+    curves = [run["held_out_loss"] for run in lines(who, kind, held_out=True)]
+    return min(map(int, curves[0]), key=lambda step: float(np.mean([curve[str(step)] for curve in curves])))
+
+
+def pairs(folder: Path) -> dict[str, Any]:
+    """What results/peers.json holds of makemore."""
+    _, _, test_words = common.makemore(folder)
+    characters = [len(word) + 1 for word in test_words.words]  # and the end
+    theirs = lines("makemore", "transformer", held_out=False)
+    chosen = {"makemore": best_step("makemore", "transformer"), "rungwise": best_step("rungwise", RUNG)}
+    against = {}
+    for what, steps in ((AS_MANY, dict.fromkeys(chosen, LONG)), (AT_BEST, chosen)):
+        its, our = nats_of("makemore", "transformer", steps["makemore"]), nats_of("rungwise", RUNG, steps["rungwise"])
+        n, total = min(len(its), len(our)), sum(characters)
+        against[what] = {
+            "ours": {"steps": steps["rungwise"], "test_loss": float(our[:n].mean(0).sum() / total)},
+            "its": {"steps": steps["makemore"], "test_loss": float(its[:n].mean(0).sum() / total)},
+            "nats": [[round(float(x), 4) for x in row] for row in our[:n] - its[:n]],
+        }
+    return {
+        "test_loss": float(np.mean([run["test_loss"][str(LONG)] for run in theirs])),
+        "steps": LONG,
+        "protocol": "makemore",
+        "n_params": theirs[0]["n_params"],
+        "source": f"karpathy/makemore's own script at {theirs[0]['revision'][:7]}, default transformer, mean of "
+        f"{len(theirs)} seeds on the split of its default seed; checkpoints scored exactly over its 1,000 test words",
+        "characters": characters,
+        "against": {RUNG: against},
+    }
 
 
 def main() -> None:
@@ -130,17 +195,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--held-out", action="store_true")
-    parser.add_argument("--ours", action="store_true")
+    parser.add_argument("--ours", nargs="?", const="", metavar="RUNG")
     options = parser.parse_args()
-    out = FOLDER / ("rungwise.jsonl" if options.ours else "makemore.jsonl")
+    mine, kind = options.ours is not None, options.ours or options.type
+    out = FOLDER / ("rungwise.jsonl" if mine else "makemore.jsonl")
     files.make_folder(FOLDER)
-    lines = out.read_text().splitlines() if out.exists() else []
-    there = {(r.get("type", "transformer"), r["seed"], r["held_out"]) for r in map(json.loads, lines)}
+    kept = out.read_text().splitlines() if out.exists() else []
+    there = {(r.get("type", "transformer"), r["seed"], r["held_out"]) for r in map(json.loads, kept)}
     for seed in range(common.MAKEMORE_SEED, common.MAKEMORE_SEED + options.seeds):
-        if (options.type, seed, options.held_out) not in there:
-            given = (options.makemore, options.type, seed, options.steps)
-            lines.append(json.dumps(ours(*given) if options.ours else train(*given, options.held_out)))
-            files.write_text(out, "".join(f"{line}\n" for line in lines))
+        if (kind, seed, options.held_out) in there:
+            continue
+        more = (seed, options.steps, options.held_out)
+        rung = options.ours or f"makemore-{options.type}"
+        run = ours(options.makemore, kind, rung, *more) if mine else train(options.makemore, kind, *more)
+        kept.append(json.dumps(run))
+        files.write_text(out, "".join(f"{line}\n" for line in kept))
+    both = (("makemore", "transformer"), ("rungwise", RUNG))
+    if all(lines(*who, held_out) for who in both for held_out in (False, True)):
+        common.keep(common.RESULTS / "peers.json", {"makemore": pairs(options.makemore)})
 
 
 if __name__ == "__main__":

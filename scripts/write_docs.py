@@ -33,7 +33,6 @@ from scripts import (
     exportable,
     floors_picture,
     page_losses,
-    peer_loss,
     readme,
     real_lists,
     round_trips,
@@ -252,7 +251,7 @@ def documents() -> dict[Path, str]:
         "docs/ladder.svg": ladder_picture(),
         "docs/growth.svg": growth_picture(),
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
-        "docs/findings.md": findings(measured_folders(), peer_loss.FILE),
+        "docs/findings.md": findings(measured_folders(), common.RESULTS / evidence.PEERS),
         "docs/rungs/index.md": chapters.index(),
     }
     rungs = [RUNGS[name] for name in chapters.CHAPTERS]

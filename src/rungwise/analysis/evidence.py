@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -205,6 +205,17 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A rung and a peer, both trained on the peer's training words and scored on its test words."""
+
+    __pydantic_config__: ClassVar = FINITE
+    ours: Mapping[Literal["steps", "test_loss"], float]
+    its: Mapping[Literal["steps", "test_loss"], float]
+    nats: Sequence[Sequence[float]]
+    """(seeds, words) ours less its."""
+
+
+@dataclass(frozen=True)
 class Peer:
     """What peers.json holds of each, by name."""
 
@@ -215,6 +226,10 @@ class Peer:
     n_params: int = 0
     protocol: str = ""
     source: str = ""
+    characters: Sequence[int] = ()
+    """(words,) scored characters of its test words."""
+    against: Mapping[str, Mapping[str, Compared]] = field(default_factory=dict)
+    """Rung -> how it was held against the peer -> what came out."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,9 @@ from rungwise.analysis.verdicts import Effect
 from rungwise.experiment.results import independent
 from rungwise.ladder import RUNGS
 
+Against = Literal["after as many steps", "each at its best step"]
+"""How a rung is held against a peer; the best step is chosen by held-out words."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -121,26 +124,24 @@ def roughness(after: str, before: str) -> Question:
     return Question((after, before), answer)
 
 
-def against_peer(rung: str, peer: str, protocol: str) -> Question:
-    """A rung's loss less a peer's measured one, in the peer's protocol. The peer's words were others of the same list,
-    so its figure is granted the same spread over words as ours."""
+def against_peer(rung: str, peer: str, how: Against) -> Question:
+    """A rung's loss less a peer's, both trained on the peer's own words and scored on its own test words, by seed and
+    by word."""
 
-    def answer(evidence: Evidence, measured: Measured) -> Effect:
-        found = evidence.peers.get(peer)
+    def answer(evidence: Evidence, _: Measured) -> Effect:
+        about = evidence.peers.get(peer, {})
+        found = about.get("against", {}).get(rung, {}).get(how)
         if found is None:
-            raise NotMeasured(f"{peer}'s own figure, measured (peers.json)")
-        if found.get("protocol", protocol) != protocol:
-            raise NotMeasured(f"{peer}'s figure in protocol {protocol}")
-        values, words = measured.combine({rung: 1}), measured.combine_words({rung: 1})
-        if words is None:
-            raise NotMeasured(f"{rung}'s losses by word, as {peer} was scored on other words")
-        loss = float(found["test_loss"])
-        ours = f"{values.mean():.3f} at {RUNGS[rung].train.steps:,} steps"
-        theirs = f"{loss:.3f}" + (f" at {found['steps']:,} steps" if "steps" in found else "")
-        remark = f"{ours} against {peer}'s measured {theirs}."
-        return Effect(values - loss, (words[0] - loss * words[1], words[1]), other_words=True, remark=remark)
+            raise NotMeasured(f"{rung} and {peer} on the same words (peers.json)")
+        nats, characters = np.array(found["nats"], float), np.array(about["characters"], float)
+        ours, its = found["ours"], found["its"]
+        remark = (
+            f"{ours['test_loss']:.3f} at {ours['steps']:,} steps against {peer}'s {its['test_loss']:.3f} at "
+            f"{its['steps']:,}, on the same words."
+        )
+        return Effect(nats.sum(1) / characters.sum(), (nats, characters), remark=remark)
 
-    return Question((rung,), answer, protocol)
+    return Question((rung,), answer)
 
 
 def probability_means(rung: str) -> Question:

@@ -179,11 +179,10 @@ def spread(values: ArrayLike) -> Spread:
     return Spread(mean, sd / sqrt(x.size), x.size - 1)
 
 
-def spread_of_words(nats: ArrayLike, tokens: ArrayLike, other_words: bool = False) -> Spread:
+def spread_of_words(nats: ArrayLike, tokens: ArrayLike) -> Spread:
     """Of sum(nats) / sum(tokens) over other seeds and other test words at once.
 
-    nats (n_seeds, n_words): b - a, summed over each word's scored tokens; tokens (n_words,). `other_words`: held
-    against a figure from other words, which are granted the same spread.
+    nats (n_seeds, n_words): b - a, summed over each word's scored tokens; tokens (n_words,).
 
     The ratio is linearised; the variances of its row means and its column means add (what seed and word do
     together is in both, which errs towards width); Satterthwaite (1946) gives the sum's degrees of freedom.
@@ -198,7 +197,7 @@ def spread_of_words(nats: ArrayLike, tokens: ArrayLike, other_words: bool = Fals
         return Spread(mean, nan, 0)
     residual = (diff - mean * tokens) / tokens.mean()  # (n_seeds, n_words)
     var_seeds = _mean_sd(residual.mean(1))[1] ** 2 / seeds
-    var_words = (1 + other_words) * _mean_sd(residual.mean(0))[1] ** 2 / words
+    var_words = _mean_sd(residual.mean(0))[1] ** 2 / words
     total = var_seeds + var_words
     if total == 0:
         return Spread(mean, 0.0, inf)

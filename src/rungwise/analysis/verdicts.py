@@ -56,8 +56,6 @@ class Effect:
     """A count, or arithmetic: the value is its own interval."""
     tests: int = 1
     """How many effects this one was the extreme of: intervals are widened so that all hold at once (Bonferroni)."""
-    other_words: bool = False
-    """Held against a figure from other test words: those are granted the same spread as ours."""
     remark: str = ""
     published: float | None = None
     """The same quantity in the article."""
@@ -71,7 +69,7 @@ class Effect:
             return Spread(float(np.mean(self.values)), 0.0, inf)
         if self.words is None or len(self.values) == 1:
             return spread(self.values)
-        return spread_of_words(*self.words, other_words=self.other_words)
+        return spread_of_words(*self.words)
 
     @property
     def mean(self) -> float:

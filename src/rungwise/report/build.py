@@ -228,7 +228,8 @@ def provenance_section(evidence: Evidence) -> Section:
             )
         )
     for name, peer in evidence.peers.items():
-        blocks.append(Facts([(f"Peer {name}", ", ".join(f"{key} {value}" for key, value in peer.items()))]))
+        told = {key: value for key, value in peer.items() if key not in ("characters", "against")}
+        blocks.append(Facts([(f"Peer {name}", ", ".join(f"{key} {value}" for key, value in told.items()))]))
     return Section("provenance", "Where the numbers come from", blocks)
 
 
