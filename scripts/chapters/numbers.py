@@ -89,7 +89,7 @@ class Numbers:
         lines = ["| test and train loss, nats a character | train | test |", "|---|:-:|:-:|"]
         if published := row.rung.published:
             lines.append(f"| the article reports (one seed) | {published.train:.2f} | {published.test:.2f} |")
-        n = f"{self.n(rung)} {self.measured.counted}"
+        n = f"{self.n(rung)} {self.measured.over([rung])}"
         lines.append(f"| measured (n = {n}, ± 95 % CI) | {show(row.train)} | {show(row.test)} |")
         if row.step and row.rung.on:
             below = RUNGS[row.rung.on]

@@ -144,6 +144,10 @@ class Measured:
         """What an interval is over, in words: seeds of one split, or splits."""
         return "splits" if len(self.splits) > 1 else "seeds"
 
+    def over(self, rungs: Iterable[str]) -> str:
+        """The same of what these rungs have in common."""
+        return "splits" if len({split for split, _ in self.replicates(rungs)}) > 1 else "seeds"
+
     def values(self, rung: str, metric: str = "test loss") -> dict[Replicate, float]:
         """Replicate -> the metric; a result that does not have it is left out."""
         found = {replicate(r): METRICS[metric](r) for r in self.by_rung.get(rung, [])}

@@ -50,7 +50,7 @@ def weighted(measured: Measured, weights: Mapping[str, float], metric: str = "te
     """The weighted sum of a metric over rungs, with the article's figure; `more`: other fields of the Effect."""
     words = measured.combine_words(weights) if metric == "test loss" else None
     shown = published(weights, metric) if measured.shows_published else None
-    return Effect(measured.combine(weights, metric), words, published=shown, over=measured.counted, **more)
+    return Effect(measured.combine(weights, metric), words, published=shown, over=measured.over(weights), **more)
 
 
 def change(after: str, before: str, metric: str = "test loss", remark: str = "") -> Question:
@@ -119,7 +119,7 @@ def roughness(after: str, before: str) -> Question:
         if not len(a) == len(b) == len(runs):
             raise NotMeasured(f"the learning curves of the same seeds of {after} and {before}")
         found = independent(dict(zip(runs, a - b, strict=True)))
-        return Effect(np.array(found), scale="factor", over=measured.counted)
+        return Effect(np.array(found), scale="factor", over=measured.over([after, before]))
 
     return Question((after, before), answer)
 
@@ -155,7 +155,7 @@ def probability_means(rung: str) -> Question:
             f"the most probable character is the right one {correct.mean():.1%} of the time."
         )
         remark = remark.replace("%", " %")
-        return Effect(arithmetic - geometric, scale="points", remark=remark, over=measured.counted)
+        return Effect(arithmetic - geometric, scale="points", remark=remark, over=measured.over([rung]))
 
     return Question((rung,), answer)
 
@@ -185,6 +185,6 @@ def difference(rung: str, metric: str, less: str, protocol: str = "article", rem
         if len(values) != len(other):
             raise NotMeasured(f"{metric} and {less} of the same seeds of {rung}")
         numbers = f"{metric[0].upper()}{metric[1:]} {values.mean():.3f}, {less} {other.mean():.3f}."
-        return Effect(values - other, remark=f"{numbers} {remark}".strip(), over=measured.counted)
+        return Effect(values - other, remark=f"{numbers} {remark}".strip(), over=measured.over([rung]))
 
     return Question((rung,), answer, protocol)

@@ -14,10 +14,9 @@ from rungwise.analysis.thresholds import ROUNDING
 from rungwise.analysis.verdicts import SYMBOLS, signed
 from rungwise.data.known_words import OF_A_SPLIT
 from rungwise.errors import UserError
-from rungwise.experiment import tune
 from rungwise.experiment.ladder_file import LADDER_FILE
-from rungwise.experiment.plan import STRIDE, cost
-from rungwise.experiment.results import replicate
+from rungwise.experiment.plan import cost
+from rungwise.experiment.results import Replicate, by_rung, replicate
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report import of_run
 from rungwise.report.asked import fit_table, questions_section, sensitivity_table
@@ -165,7 +164,7 @@ def completion(measured: Measured) -> list[Block]:
     seeds = max(len(results) for results in measured.by_rung.values()) // len(measured.splits)
     rate = sum(r.ms_per_step * r.steps for r in done) / sum(cost(RUNGS[r.rung], measured.steps) for r in done)
     seconds = rate * sum(cost(rung, measured.steps) for rung in absent) * seeds * len(measured.splits) / 1000 / cores()
-    said = f"{command(measured, 'everything', seeds)} measures them: about {duration(seconds)} on a machine as fast, "
+    said = f"{command(measured, 'everything', seeds, measured.splits)} measures them: about {duration(seconds)} on a machine as fast, "
     return [Paragraph(said + f"with {cores()} cores. What is there is kept.")]
 
 
@@ -223,7 +222,7 @@ def provenance_section(evidence: Evidence) -> Section:
                     ("Versions", ", ".join(versions)),
                     ("Git revision", ", ".join(sorted({r.git_revision or "unknown" for r in results}))),
                     ("Engine", ", ".join(sorted({r.engine for r in results}))),
-                    ("Command", command(group)),
+                    *(("Command", line) for line in commands(group)),
                 ]
             )
         )
@@ -234,10 +233,10 @@ def provenance_section(evidence: Evidence) -> Section:
 
 
 def _seeds(group: Measured) -> str:
-    """Of each split."""
+    """Of each split, as many rungs have them."""
     runs = {replicate(r) for r in (*group.results, *group.variants)}
     of_split = {split: sorted(seed for of, seed in runs if of == split) for split in sorted({of for of, _ in runs})}
-    return "; ".join(f"{', '.join(map(str, seeds))}; split {split}" for split, seeds in of_split.items())
+    return "; ".join(f"split {split}: {', '.join(map(str, seeds))}" for split, seeds in of_split.items())
 
 
 def _split(group: Measured) -> str:
@@ -248,28 +247,50 @@ def _split(group: Measured) -> str:
     return f"{words}, {protocol.test_fraction:.0%} for test{most}{validation}".replace("%", " %")
 
 
-def command(group: Measured, rungs: str | None = None, seeds: int | None = None) -> str:
-    """A climb that gives these results, from the results themselves; or one of other rungs."""
-    left, names = set(group.by_rung), []
-    for name in sorted(SELECTIONS, key=lambda name: -len(SELECTIONS[name])):
-        of_set = set(SELECTIONS[name])
-        if of_set <= set(group.by_rung) and of_set & left:
-            names.append(name)
-            left -= of_set
-    names = [name for name in SELECTIONS if name in names] + [rung for rung in RUNGS if rung in left]
-    first = group.splits[0]
-    seeds = seeds or max(r.seed - STRIDE * first for r in group.results if r.split_seed == first) + 1
+def commands(group: Measured) -> list[str]:
+    """The climbs that give these results, from the results themselves: rungs that have the same seeds on the same
+    splits are one; splits that have more seeds than others, another."""
+    found: dict[frozenset[Replicate], list[str]] = {}
+    every = by_rung([*group.results, *group.variants])
+    for rung, results in every.items():
+        found.setdefault(frozenset(map(replicate, results)), []).append(rung)
+    lines = []
+    for replicates, rungs in found.items():
+        seeds = {split: sum(of == split for of, _ in replicates) for split in sorted({of for of, _ in replicates})}
+        numbers = sorted(set(seeds.values()), reverse=True)
+        on = [[split for split in seeds if seeds[split] >= n] for n in numbers]
+        lines += [command(group, _selection(rungs), n, splits) for n, splits in zip(numbers, on, strict=True)]
+    return lines
+
+
+def _selection(rungs: Sequence[str]) -> str:
+    """By the names of sets where all of one is there, the largest first; of each other value of a setting apart."""
+    by_value: dict[str, set[str]] = {}
+    for rung in rungs:
+        name, at, value = rung.partition("@")
+        by_value.setdefault(at + value, set()).add(name)
+    found = []
+    for value, names in sorted(by_value.items()):
+        left, sets = set(names), []
+        for name in sorted(SELECTIONS, key=lambda name: -len(SELECTIONS[name])):
+            of_set = set(SELECTIONS[name])
+            if of_set <= names and of_set & left:
+                sets.append(name)
+                left -= of_set
+        parts = [name for name in SELECTIONS if name in sets] + [rung for rung in RUNGS if rung in left]
+        found += [part + value for part in parts]
+    return ",".join(found)
+
+
+def command(group: Measured, rungs: str, seeds: int, splits: Sequence[int] = (0,)) -> str:
+    """A climb of other rungs, seeds or splits, otherwise as these results."""
     own = any(RUNGS[name].group == "own" for name in group.by_rung)
     more: list[object] = ["--ladder", LADDER_FILE] if own else []
     more += ["--steps", group.steps] if group.steps is not None else []
-    more += ["--splits", len(group.splits)] if len(group.splits) > 1 else []
-    more += ["--split-seed", first] if first else []
-    tried = {r.rung for r in group.variants}
-    grid = {rung.name for rung in tune.variants([RUNGS[name] for name in group.by_rung])}
-    more += ["--tune"] * bool(tried & grid)
-    names += sorted(tried - grid)
+    more += ["--splits", len(splits)] if len(splits) > 1 else []
+    more += ["--split-seed", splits[0]] if splits[0] else []
     data = "-" if group.data == "standard input" else group.data
-    about = ("--data", data, "--protocol", group.protocol.name, "--rungs", rungs or ",".join(names), "--seeds", seeds)
+    about = ("--data", data, "--protocol", group.protocol.name, "--rungs", rungs, "--seeds", seeds)
     for name, value in group.results[0].detail.get("reading", {}).items():
         more += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
     return hints.command("climb", *about, *more)
