@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from rungwise.analysis.evidence import Measured
 from rungwise.analysis.stats import Difference, paired, summary
 from rungwise.analysis.tables import rows, show, worth
 from rungwise.analysis.thresholds import NEGLIGIBLE
 from rungwise.experiment import baselines
-from rungwise.experiment.results import Result, by_rung, paired_losses
+from rungwise.experiment.results import by_rung, paired_losses
 from rungwise.ladder import select
+from rungwise.report.figures import part_steps, worths
 from rungwise.util.files import read_json
 from rungwise.util.progress import duration
 from scripts import common, real_lists
@@ -27,35 +29,56 @@ LISTS = {"names": "First names", "english": "English words", "ukrainian": "Ukrai
 N_WORDS = 7
 
 
-def ladder(results: list[Result]) -> str:
+def mean_over(measured: Measured) -> str:
+    """How many splits or seeds a mean of the article's rungs is over."""
+    n = len(measured.combine(dict.fromkeys((rung.name for rung in select("article")), 0)))
+    more = ", each with its own split of the words and its own seed" if measured.counted == "splits" else ""
+    return f"over {n} {measured.counted} ± 95 % CI{more}"
+
+
+def ladder(measured: Measured) -> str:
     """The article's eight rungs, for somebody who reads one table."""
     columns = {"part": "---", "what it adds": "---", "loss": "--:", "change": "--:", "in words": "---"}
+    columns["taken out at the end"] = "--:"
+    taken = {step.name: worths(measured)[part][0] for part, step in part_steps().items() if part in worths(measured)}
     cells = [
-        (row.rung.title, MEANING[row.rung.name], show(row.test), show(row.step, signed=True), worth(row.step))
-        for row in rows(select("article"), results)
+        (
+            row.rung.title,
+            MEANING[row.rung.name],
+            show(row.test),
+            show(row.step, signed=True),
+            worth(row.step),
+            show(taken.get(row.rung.name), signed=True),
+        )
+        for row in rows(select("article"), measured.results)
     ]
-    seeds = len({r.seed for r in results})
     return common.table(columns, cells) + (
         f"\nTest loss in nats a character (lower is better; a uniform guess is 3.30), and its change from the rung "
-        f"below; mean of {seeds} seeds ± 95 % CI over seeds. List names, protocol article, 5,000 steps.\n"
+        f"below. Last column: how much worse the last model is without that part alone; order matters. Mean "
+        f"{mean_over(measured)}. List names, protocol article, 5,000 steps.\n"
     )
 
 
-def surprises(results: list[Result]) -> str:
+def surprises(measured: Measured) -> str:
     """Three findings that one does not expect. A result that no longer shows one stops the generator."""
-    groups = by_rung(results)
+    groups = by_rung(measured.results)
 
     def step(name: str, below: str) -> Difference:
         return paired(*paired_losses(groups[below], groups[name]))
 
-    best = min(summary([r.test_loss for r in groups[rung.name]]).mean for rung in select("article"))
-    counting = min(losses["test_loss"] for losses in baselines.read(common.RESULTS / "names-article").values())
+    counted_on = measured.splits[0]  # where the n-grams were counted, too
+
+    def there(name: str) -> float:
+        return summary([r.test_loss for r in groups[name] if r.split_seed == counted_on]).mean
+
+    best = min(there(rung.name) for rung in select("article"))
+    counting = min(order["test_loss"] for order in baselines.read(common.RESULTS / "names-article").values())
     norm, mlp = step("layernorm", "mlp"), step("mlp", "4-layers")
     published = {rung.name: rung.published.test for rung in select("article") if rung.published}
     reported = published["mlp"] - published["4-layers"]
     for claim, true in (
         ("counting beats all eight rungs", counting < best),
-        ("the longest training passes it", summary([r.test_loss for r in groups["final"]]).mean < counting),
+        ("the longest training passes it", there("final") < counting),
         ("LayerNorm gains nothing measurable", norm.low < 0 < norm.high or abs(norm.mean) < NEGLIGIBLE),
         ("the MLP gains far more than reported", mlp.high < 2 * reported),
     ):
@@ -63,8 +86,8 @@ def surprises(results: list[Result]) -> str:
             raise ValueError(f"The README says that {claim}; the results do not.")
     return (
         "1. **Counting beats all eight rungs.** An n-gram model (it counts which letters follow which; no network) "
-        f"has a test loss of {counting:.3f}; the best of the eight has {best:.3f}. A larger model, trained longer, "
-        "passes it.\n"
+        f"has a test loss of {counting:.3f}; on the same split, the best of the eight has {best:.3f}. A larger model, "
+        "trained longer, passes it.\n"
         f"2. **LayerNorm gains nothing measurable** at the learning rate of these rungs: {show(norm, signed=True)}.\n"
         f"3. **The MLP gains {mlp.mean / reported:.1f} times what was reported**: {show(mlp, signed=True)}, where one "
         f"run without repeats had shown {reported:+.2f}.\n".replace("+-", "-")

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from rungwise.analysis import claims, evidence
+from rungwise.analysis.evidence import Measured
 from rungwise.analysis.stats import paired, summary
 from rungwise.analysis.tables import HEADER, rows, show
 from rungwise.bench import summary as bench_summary
@@ -64,12 +65,11 @@ def findings(paths: Sequence[Path], peers: Path | None = None) -> str:
     return markdown([intro, *findings_sections(found, judged, rules=False), provenance_section(found)])
 
 
-def about(results: list[Result]) -> str:
+def about(measured: Measured) -> str:
     """The line under a table that says what its numbers are."""
-    seeds = {r.seed for r in results}
     return (
-        f"\nNats a scored character, protocol {results[0].protocol}, list {results[0].data}; mean over {len(seeds)} "
-        "seeds ± 95 % CI; the step is the change in test loss from the rung that it builds on, paired by seed.\n"
+        f"\nNats a scored character, protocol {measured.protocol.name}, list {measured.data}; mean "
+        f"{readme.mean_over(measured)}; the step is the change in test loss from the rung that it builds on, paired.\n"
     )
 
 
@@ -80,11 +80,11 @@ def ngrams(folder: Path) -> str:
     return common.table({"interpolated Kneser-Ney": "---", "train": ":-:", "test": ":-:"}, cells)
 
 
-def readme_blocks(results: list[Result]) -> dict[str, str]:
+def readme_blocks(measured: Measured) -> dict[str, str]:
     return {
         "words": readme.words(),
-        "ladder": readme.ladder(results),
-        "surprises": readme.surprises(results),
+        "ladder": readme.ladder(measured),
+        "surprises": readme.surprises(measured),
         "speed": readme.speed(),
         **readme.doors(),
         "library": "```python\n" + (ROOT / "docs/examples/library.py").read_text(encoding="utf-8") + "```\n",
@@ -92,18 +92,18 @@ def readme_blocks(results: list[Result]) -> dict[str, str]:
     }
 
 
-def results_blocks(results: list[Result]) -> dict[str, str]:
+def results_blocks(measured: Measured) -> dict[str, str]:
+    results = measured.results
     return {
-        "article": ladder_table(select("article"), results) + about(results),
+        "article": ladder_table(select("article"), results) + about(measured),
         "scaling": ladder_table(select("scaling"), results),
         "beyond": ladder_table(select("beyond"), results),
         "ngrams": ngrams(ARTICLE),
     }
 
 
-def ladder_picture() -> str:
+def ladder_picture(measured: Measured) -> str:
     """The report's figure of the ladder."""
-    measured = evidence.read([ARTICLE]).main
     return coloured(next(block for block in ladder_figures(measured, {}) if isinstance(block, Figure)).svg)
 
 
@@ -224,10 +224,10 @@ def site_pages() -> str:
 
 def documents() -> dict[Path, str]:
     """Every file that is generated, wholly or in blocks, and what it should hold."""
-    results = read(ARTICLE / RESULTS)
+    main = evidence.read(measured_folders()).main
     in_blocks = {
-        "README.md": readme_blocks(results),
-        "docs/results.md": results_blocks(results),
+        "README.md": readme_blocks(main),
+        "docs/results.md": results_blocks(main),
         "docs/performance.md": {
             "browser": browser(),
             "page-losses": page_losses.table(),
@@ -237,7 +237,7 @@ def documents() -> dict[Path, str]:
         },
         "docs/lab-notes.md": {
             "lists": real_lists.table(),
-            "masks": reproduced(results),
+            "masks": reproduced(read(ARTICLE / RESULTS)),
             "exportable": exportable.table(),
             "short-lists": short_lists.table(),
         },
@@ -248,7 +248,7 @@ def documents() -> dict[Path, str]:
     }
     whole = {
         "docs/floors.svg": coloured(floors_picture.svg()),
-        "docs/ladder.svg": ladder_picture(),
+        "docs/ladder.svg": ladder_picture(main),
         "docs/growth.svg": growth_picture(),
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
         "docs/findings.md": findings(measured_folders(), common.RESULTS / evidence.PEERS),

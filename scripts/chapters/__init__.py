@@ -21,7 +21,7 @@ from scripts.chapters import figures
 from scripts.chapters.numbers import Numbers
 
 HERE = Path(__file__).parent
-FOLDERS = [common.RESULTS / "names-article", common.RESULTS / "names-strict"]
+FOLDERS = sorted(path.parent for path in common.RESULTS.glob("names-*/results.jsonl"))
 Draw = Callable[[Numbers, str], Figure]
 
 

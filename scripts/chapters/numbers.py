@@ -80,7 +80,7 @@ class Numbers:
 
     def places(self, rung: str) -> tuple[np.ndarray, np.ndarray]:
         """Characters 2, 3, ..., and the mean loss of each."""
-        found = np.array([r.detail["by_position"] for r in self.measured.by_rung[rung]], dtype=float).mean(axis=0)
+        found = self.measured.by_index(rung, "by_position")
         return np.arange(2, 2 + len(found)), found
 
     def table(self, rung: str) -> Sequence[str]:

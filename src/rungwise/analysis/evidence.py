@@ -196,6 +196,13 @@ class Measured:
         rows = [sum((w * losses.nats[rung, s] for rung, w in weights.items()), 0.0) for s in seeds]
         return np.array(rows), losses.tokens
 
+    def by_index(self, rung: str, key: Literal["by_position", "by_length"]) -> Floats:
+        """(n,) a rung's test loss by place in the word, or by length, mean over runs, as far as all have it: the
+        longest test word is another one on each split."""
+        found = [r.detail[key] for r in self.by_rung.get(rung, []) if key in r.detail]
+        n = min(map(len, found), default=0)
+        return np.array([row[:n] for row in found], dtype=float).reshape(-1, n).mean(axis=0)
+
     def curve(self, rung: str) -> tuple[Floats, Floats] | None:
         """steps (n,) and training losses (n_runs, n) of the results' runs, by seed; None if not kept."""
         if self.curves is None or rung not in self.by_rung:

@@ -19,7 +19,7 @@ from rungwise.experiment.plan import cost
 from rungwise.experiment.results import Replicate, by_rung, replicate
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report import of_run
-from rungwise.report.asked import fit_table, questions_section, sensitivity_table
+from rungwise.report.asked import fit_table, order_table, questions_section, sensitivity_table
 from rungwise.report.document import (
     Block,
     Facts,
@@ -100,7 +100,7 @@ def findings_sections(evidence: Evidence, found: list[Finding], rules: bool = Tr
     blocks: list[Block] = [Paragraph(f"Measured on {about.data}."), Verdicts(found)]
     if rules:
         blocks.insert(1, Paragraph(RULES, quiet=True))
-    blocks += [*sensitivity_table(evidence, found), *fit_table(about)]
+    blocks += [*sensitivity_table(evidence, found), *fit_table(about), *order_table(about)]
     unjudged = Verdicts(confounds(evidence), judged=False)
     lead = Paragraph("The parameter counts and losses reveal what came along with what was named. Each, on its own:")
     return [
@@ -164,8 +164,8 @@ def completion(measured: Measured) -> list[Block]:
     seeds = max(len(results) for results in measured.by_rung.values()) // len(measured.splits)
     rate = sum(r.ms_per_step * r.steps for r in done) / sum(cost(RUNGS[r.rung], measured.steps) for r in done)
     seconds = rate * sum(cost(rung, measured.steps) for rung in absent) * seeds * len(measured.splits) / 1000 / cores()
-    said = f"{command(measured, 'everything', seeds, measured.splits)} measures them: about {duration(seconds)} on a machine as fast, "
-    return [Paragraph(said + f"with {cores()} cores. What is there is kept.")]
+    said = f"{command(measured, 'everything', seeds, measured.splits)} measures them: about {duration(seconds)} on a "
+    return [Paragraph(said + f"machine as fast, with {cores()} cores. What is there is kept.")]
 
 
 def missing(measured: Measured) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rungwise.analysis.evidence import Measured
-from rungwise.analysis.stats import rank_correlation, summary
+from rungwise.analysis.stats import Summary, rank_correlation, summary
 from rungwise.ladder import FULL, LEAVE_ONE_OUT, RUNGS, Group, Rung
 from rungwise.report import plots
 from rungwise.report.document import Block
@@ -123,19 +123,27 @@ def part_steps() -> dict[str, Rung]:
     return found
 
 
+def worths(measured: Measured) -> dict[str, tuple[Summary, Summary | None]]:
+    """Part -> what it is worth taken from the full model, and what the ladder's own step brought."""
+
+    def worth(without: str, with_it: str) -> Summary | None:
+        common = measured.replicates([without, with_it])
+        return summary(measured.combine({without: 1, with_it: -1})) if common else None
+
+    found, added = {}, part_steps()
+    for part, without in LEAVE_ONE_OUT.items():
+        if taken := worth(without, FULL):
+            found[part] = taken, worth(str(added[part].on), added[part].name) if part in added else None
+    return found
+
+
 def leave_one_out(measured: Measured) -> list[Block]:
     """What a part is worth taken from the full model, and the step that added it, to compare: order confounds."""
-
-    def worth(part: str, without: str, with_it: str) -> Level:
-        s = summary(measured.combine({without: 1, with_it: -1}))
-        return Level(part, s.mean, s.low, s.high)
-
-    ablations = {part: without for part, without in LEAVE_ONE_OUT.items() if measured.replicates([without, FULL])}
-    if len(ablations) < 2:
+    found = worths(measured)
+    if len(found) < 2:
         return []
-    taken = [worth(part, without, FULL) for part, without in ablations.items()]
-    added = [(part, str(step.on), step.name) for part, step in part_steps().items() if part in ablations]
-    stepped = [worth(part, below, step) for part, below, step in added if measured.replicates([below, step])]
+    taken = [Level(part, s.mean, s.low, s.high) for part, (s, _) in found.items()]
+    stepped = [Level(part, s.mean, s.low, s.high) for part, (_, s) in found.items() if s]
     return [
         plots.bars(
             f"leave-one-out-{slug(measured)}",
@@ -181,9 +189,8 @@ def by_place(measured: Measured) -> list[Block]:
     for rung in dict.fromkeys(rung.name for rung in chosen):
         title = RUNGS[rung].title
         for key, found in (("by_position", places), ("by_length", lengths)):
-            rows = [r.detail[key] for r in measured.by_rung[rung] if key in r.detail]
-            if rows and len({len(row) for row in rows}) == 1:
-                x, y = _enough(measured, key, np.array(rows, dtype=float).mean(axis=0))
+            if (losses := measured.by_index(rung, key)).size:
+                x, y = _enough(measured, key, losses)
                 found += [Line(title, x, y)] if len(x) > 1 else []
     if not places or not lengths:
         return []
@@ -193,7 +200,7 @@ def by_place(measured: Measured) -> list[Block]:
             f"places-{slug(measured)}",
             f"Where the loss falls, protocol {measured.protocol.name}",
             f"Left: by the character's place in the word{start}; the end counts as one. Right: mean loss a character "
-            "of words of each length. Test words, means over seeds"
+            "of words of each length. Test words, means over runs"
             + (f"; places and lengths with fewer than {FEWEST} words are left out." if measured.word_losses else "."),
             [("place in the word", places), ("length of the word, characters", lengths)],
             "test loss, nats a character",
