@@ -138,11 +138,11 @@ def seeds(numbers: Numbers, name: str, pairs: Sequence[tuple[str, str]]) -> Figu
             axes.plot([mean.low, mean.high], [y, y], color=COLOURS[0], linewidth=5, alpha=0.35)
             axes.plot(mean.mean, y, "o", color=COLOURS[0], label=None if y else "mean, 95 % CI")
             axes.plot(each, [y + 0.22] * len(each), "o", markerfacecolor="none", markersize=4,
-                      markeredgecolor=COLOURS[1], label=None if y else f"a {measured.counted[:-1]} each")  # fmt: skip
+                      markeredgecolor=COLOURS[1], label=None if y else f"a {measured.over(pairs[0])[:-1]} each")  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlabel("change in test loss (below 0 is better)")
         _legend(canvas)
 
     said = "; ".join(f"{label}: {mean.mean:+.3f}" for label, (_, mean) in zip(labels, found, strict=True))
-    return figure(name, "Change in test loss, seed by seed", f"{said}.".replace("\n", " ").replace("-", "−"),
+    return figure(name, "Change in test loss, one by one", f"{said}.".replace("\n", " ").replace("-", "−"),
                   1.3 + 0.5 * len(pairs), paint)  # fmt: skip

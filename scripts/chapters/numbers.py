@@ -1,7 +1,7 @@
 """What a chapter says in numbers: every one is computed from results/ when the chapter is written.
 
 All but the `rate` functions are about the article's list in the article's protocol. Losses are in nats a scored
-character: the mean over the seeds and half the width of its 95 % interval.
+character: the mean over splits, or over the seeds of one, and half the width of its 95 % interval.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ class Numbers:
     def n(self, *rungs: str) -> int:
         """How many seeds, or splits, all these rungs have in common."""
         return len(self.measured.combine(dict.fromkeys(rungs, 0)))
+
+    def over(self, *rungs: str) -> str:
+        """seeds, or splits."""
+        return self.measured.over(rungs)
 
     def summary(self, rung: str, metric: str = "test loss") -> Summary:
         return self.measured.summary(rung, metric)
@@ -95,7 +99,7 @@ class Numbers:
             below = RUNGS[row.rung.on]
             lines += [
                 "",
-                f"The step from {below.title}, paired by seed: **{show(row.step, signed=True)}** in test loss",
+                f"The step from {below.title}, paired: **{show(row.step, signed=True)}** in test loss",
             ]
             lines[-1] += f" (n = {row.step.n}; below zero is better)."
         return lines

@@ -62,7 +62,9 @@ class Rung:
 RUNGS: dict[str, Rung] = {}
 
 YI = "Yi 2026"
-INFERRED_RATE = "The learning rate is not published; a constant 1e-3 is inferred from the reported losses."
+INFERRED_RATE = (
+    "The learning rate is not published; a constant 1e-3 is ours. docs/findings.md says how well other rates fit."
+)
 
 
 def _rung(
@@ -161,7 +163,7 @@ _rung("gelu", "+ GELU", "article", "rope", dict(mlp="gelu"),
 
 # ------------------------------------------------------------------ the article's scaling table
 _INFERRED_SLOW = (
-    "The learning rate of the scaling rows is not published; a constant 3e-4 is inferred, as 1e-3 ends lower than "
+    "The learning rate of the scaling rows is not published; a constant 3e-4 is ours, as 1e-3 ends lower than "
     "reported (rung scaled-1e-3)."
 )
 _rung("scaled", "64 / 4 heads", "scaling", "gelu", dict(n_embd=64, n_head=4, learning_rate=3e-4),

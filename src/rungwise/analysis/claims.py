@@ -280,7 +280,7 @@ CONFOUNDS: tuple[Claim, ...] = (
     _claim(
         "rate",
         "The learning rate that changed with scale",
-        "No rate is published but the last; 1e-3 fits the eight rungs and 3e-4 the scaled ones.",
+        "No rate is published but the last. The ladder takes 1e-3 for the eight rungs and 3e-4 for the scaled ones.",
         Part("Scaling at 3e-4, as the reported losses suggest", change("scaled", "gelu")),
         Part("Scaling at 1e-3, the rate of the rungs below", change("scaled-1e-3", "gelu")),
         Part("The scaled model at 1e-3 against 3e-4", change("scaled-1e-3", "scaled")),
