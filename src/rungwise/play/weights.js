@@ -97,5 +97,6 @@ export function shapeOf(config) {
     config.position === "learned" ? config.block_size : 0,
     ...[config.projection, config.residual, config.final_norm, config.head_bias, config.tie_embeddings].map(Number),
     Math.round(config.dropout * 65536), // to even at a half, in Python; no dropout of a rung is at a half
+    0, 0, // the family, a transformer; the reach of another
   );
 }
