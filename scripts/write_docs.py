@@ -27,6 +27,7 @@ from rungwise.report.figures import ladder_figures
 from rungwise.util.files import read_json
 from scripts import (
     bench_compile,
+    bench_families,
     bench_growth,
     bench_pages,
     chapters,
@@ -233,6 +234,7 @@ def documents() -> dict[Path, str]:
             "page-losses": page_losses.table(),
             "bench": speed(),
             "compile": bench_compile.table(),
+            "families": bench_families.table(),
             "in-browser": bench_pages.table(),
         },
         "docs/lab-notes.md": {

@@ -26,7 +26,7 @@ from rungwise.data import words
 from rungwise.data.words import END, NAMES_SHA256, WordList
 from rungwise.engine import native
 from rungwise.experiment.results import Result
-from rungwise.ladder import RUNGS, TRANSFORMERS, get_rung
+from rungwise.ladder import RUNGS, get_rung
 from rungwise.training import run as training
 from rungwise.training import run_dir
 from rungwise.training.trainer import Event
@@ -109,7 +109,7 @@ ENGINES = ["torch", pytest.param("native", marks=needs_compiler)]
 every_engine_and_rung = pytest.mark.parametrize(
     ("engine", "rung"),
     [pytest.param("torch", rung, id=f"torch-{name}") for name, rung in RUNGS.items()]
-    + [pytest.param("native", rung, marks=needs_compiler, id=f"native-{name}") for name, rung in TRANSFORMERS.items()],
+    + [pytest.param("native", rung, marks=needs_compiler, id=f"native-{name}") for name, rung in RUNGS.items()],
 )
 
 

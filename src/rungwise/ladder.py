@@ -308,7 +308,7 @@ for _name, _title, _on, _changes in (
 # fmt: on
 
 TRANSFORMERS = {name: rung for name, rung in RUNGS.items() if rung.model.family == "transformer"}
-"""The rungs that the native engine and the page know."""
+"""The rungs that the page knows."""
 FULL = "gelu"
 """The model that ablations take parts from."""
 LEAVE_ONE_OUT = {

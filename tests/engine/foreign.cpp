@@ -29,7 +29,7 @@ static std::vector<float*> parts(std::vector<float>& all, const std::vector<int>
 }
 
 int main() {
-    const auto shape = take<int32_t>(16);
+    const auto shape = take<int32_t>(18);
     const auto optimiser = take<double>(4);
     const auto numbers = take<int>(5);  // tensors, their elements, steps, words a step, tokens of a step
     const int tensors = numbers[0], elements = numbers[1], steps = numbers[2], batch = numbers[3], tokens = numbers[4];

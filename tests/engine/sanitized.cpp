@@ -72,6 +72,11 @@ int main() {
         {31, 2, 2, 23, 16, 44, Activation::swiglu, Normalisation::rmsnorm, Position::learned, 17, 1, 1, 1, 1, 1, 6554},
         {13, 2, 3, 63, 21, 0, Activation::none, Normalisation::none, Position::none, 0, 0, 0, 0, 0, 0, 0},
         {27, 1, 4, 16, 4, 64, Activation::relu, Normalisation::rmsnorm, Position::rope, 0, 1, 1, 1, 0, 0, 0},
+        {29, 3, 1, 37, 37, 111, Activation::gelu, Normalisation::layernorm, Position::none, 0, 1, 1, 0, 1, 0, 13107,
+         Family::gru},
+        {29, 1, 1, 23, 23, 0, Activation::none, Normalisation::none, Position::none, 0, 0, 0, 0, 1, 0, 0, Family::lstm},
+        {31, 2, 1, 23, 21, 0, Activation::none, Normalisation::rmsnorm, Position::none, 0, 1, 1, 0, 1, 0, 0,
+         Family::mlp, 4},
     };
     for (const Shape& shape : shapes)
         for (int bf16 = 0; bf16 <= rungwise_has_bf16(); ++bf16) {

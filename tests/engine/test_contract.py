@@ -18,7 +18,7 @@ from rungwise.engine.ddp import DistributedEngine
 from rungwise.engine.loop import Engine
 from rungwise.engine.select import choose_engine, make_engine
 from rungwise.errors import UserError
-from rungwise.ladder import TRANSFORMERS
+from rungwise.ladder import RUNGS
 
 ENGINES = ["torch", "distributed", pytest.param("native", marks=needs_compiler)]
 SOURCE = Path(rungwise.__file__).parent
@@ -33,7 +33,7 @@ def engine(name: str, model, config: TrainConfig, tape: Tape, seeds: list[int]) 
 @pytest.mark.parametrize("name", ENGINES)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    rung=st.sampled_from(sorted(TRANSFORMERS)),
+    rung=st.sampled_from(sorted(RUNGS)),
     batch_size=st.integers(1, 6),
     stop=st.integers(1, 4),
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
@@ -42,8 +42,8 @@ def test_the_contract_of_an_engine(name, rung, batch_size, stop, seeds):
     """Names, shapes and types are as promised; from its state another engine of its kind goes on bit for bit; and it
     can be closed."""
     words, protocol = make_words(), get_protocol("strict")
-    model = TRANSFORMERS[rung].model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
-    config = TRANSFORMERS[rung].train.replace(steps=6, batch_size=batch_size)
+    model = RUNGS[rung].model.replace(vocab_size=len(words.vocabulary), block_size=words.block_size)
+    config = RUNGS[rung].train.replace(steps=6, batch_size=batch_size)
     tape = Tape.of(words, split(words, protocol).train, protocol)
     seeds = seeds[:1] if name == DistributedEngine.name else seeds
     first, other = (engine(name, model, config, tape, seeds) for _ in range(2))

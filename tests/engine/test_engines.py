@@ -124,12 +124,13 @@ def test_so_does_each_part_of_the_recipe(engine, protocol, name, recipe):
     assert_as_a_plain_loop(*setting(get_rung(name), protocol, **changes, **recipe), engine)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("family", get_args(Family))
-def test_so_does_each_family(family):
+def test_so_does_each_family(engine, family):
     """Muon takes each gate for a matrix of its own."""
     rung = next(rung for rung in RUNGS.values() if rung.model.family == family)
     changes = {"steps": 4, "batch_size": 5, "warmup_steps": 2, "optimizer": "muon", "targets": "smoothed"}
-    assert_as_a_plain_loop(*setting(rung, **changes), "torch")
+    assert_as_a_plain_loop(*setting(rung, **changes), engine)
 
 
 def assert_as_a_plain_loop(model_config, config, tape, engine):

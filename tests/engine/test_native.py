@@ -7,18 +7,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from rungwise.config import EngineConfig, ModelConfig, TrainConfig
+from rungwise.config import EngineConfig, Family, ModelConfig, TrainConfig
 from rungwise.data.words import PAD
 from rungwise.engine import native
 from rungwise.engine.select import choose_engine
 from rungwise.errors import UserError
-from rungwise.ladder import TRANSFORMERS
+from rungwise.ladder import RUNGS
 from rungwise.model.cost import shapes
 from rungwise.model.dropout import set_masks
 from rungwise.model.transformer import Transformer
@@ -70,7 +71,13 @@ CONFIGS = {
         dropout=0.1,
     ),
 }
-RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in TRANSFORMERS.values()}
+for _family in get_args(Family)[1:]:
+    _width = {} if _family in ("bow", "bigram") else {"head_size": 7}
+    CONFIGS |= {
+        f"{_family} alone": ModelConfig(11, n_layer=1, n_head=1, n_embd=19, family=_family, **_width, **PLAIN),
+        f"{_family} in depth": CONFIGS["all of it"].replace(n_head=3, n_embd=21, family=_family, **_width, reach=3),
+    }
+RUNG_MODELS = {rung.model: f"rung {rung.name}" for rung in RUNGS.values()}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 STEP = 7
 

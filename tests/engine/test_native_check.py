@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from conftest import make_words
 from helpers import WORDS, command
-from rungwise.config import MLP, ModelConfig, Norm, Position, get_protocol
+from rungwise.config import MLP, Family, ModelConfig, Norm, Position, get_protocol
 from rungwise.data.batches import Tape
 from rungwise.engine import native
 from rungwise.engine.native import build, check
@@ -89,26 +89,15 @@ def test_no_library_changes_how_the_process_rounds():
 
 
 def test_the_check_meets_every_component_on_and_off():
-    fields = {"mlp": get_args(MLP), "norm": get_args(Norm), "position": get_args(Position)}
+    fields = {"mlp": get_args(MLP), "norm": get_args(Norm), "position": get_args(Position), "family": get_args(Family)}
     fields |= dict.fromkeys(("projection", "residual", "final_norm", "head_bias", "tie_embeddings"), (True, False))
     for field, values in fields.items():
         assert {getattr(config, field) for config in check.CASES} == set(values), field
     assert {(config.dropout > 0, config.dropout_of_weights > 0) for config in check.CASES} == {
         (on, of_weights) for on in (True, False) for of_weights in (True, False)
     }
-    known = {
-        *fields,
-        "dropout",
-        "attention_dropout",
-        "vocab_size",
-        "block_size",
-        "n_layer",
-        "n_head",
-        "n_embd",
-        "head_size",
-        "mlp_ratio",
-    }
-    known |= {"family", "reach"}  # another family is another engine's
+    sizes = {"vocab_size", "block_size", "n_layer", "n_head", "n_embd", "head_size", "mlp_ratio", "reach"}
+    known = {*fields, *sizes, "dropout", "attention_dropout"}
     assert set(ModelConfig.__dataclass_fields__) == known  # a new component must be met, too
 
 
@@ -117,6 +106,8 @@ WRONG = {
     "the norm's gradient": ("layers.h", "- mean_d - unit", "- mean_d + unit", "gradient of"),
     "RoPE's gradient": ("attention.h", "turn_head(x, b.position[n], -1)", "turn_head(x, b.position[n], 1)", "grad"),
     "attention's gradient": ("attention.h", "+ block) - total) * scale", "+ block) + total) * scale", "gradient of"),
+    "a GRU's reset gate": ("cells.h", "save(du + 2 * A + j, dn * r)", "save(du + 2 * A + j, dn)", "gradient of"),
+    "a tap": ("cells.h", "b.before(row, tap * dilation(block))", "b.before(row, dilation(block))", "gradient of"),
     "dropout": ("passes.h", "dropout.site(3 * i + 2)", "dropout.site(3 * i + 1)", "loss with dropout"),
     "weight decay": ("adamw.h", "float(1 - learning_rate", "float(1 + learning_rate", "loss in training"),
 }

@@ -10,8 +10,7 @@ from conftest import make_words
 from helpers import command
 from rungwise.config import EngineConfig, get_protocol
 from rungwise.data.batches import Tape
-from rungwise.engine.select import choose_engine, describe_engine
-from rungwise.errors import UserError
+from rungwise.engine.select import choose_engine
 from rungwise.inference.score import score
 from rungwise.model.families import FAMILIES
 
@@ -23,7 +22,7 @@ SMALL = {"steps": 7, "n_layer": 2, "n_embd": 8, "n_head": 2, "batch_size": 5, "d
 def test_a_run_is_kept_scored_and_drawn_from(family, tmp_path):
     listed = make_words(97)
     run = rungwise.train(list(listed), tmp_path / "run", protocol="strict", family=family, **SMALL)
-    assert run.info["engine"].startswith("native" if family == "transformer" else "torch")
+    assert run.info["engine"] == choose_engine(EngineConfig())
     again = rungwise.load(tmp_path / "run")
     assert again.model.config.family == family
     tape = Tape.of(listed, np.arange(13), get_protocol("strict"))
@@ -33,19 +32,11 @@ def test_a_run_is_kept_scored_and_drawn_from(family, tmp_path):
     assert words == [word.text for word in rungwise.generate(run, 11, seed=3)]
 
 
-def test_the_native_engine_refuses_what_it_does_not_know():
-    assert choose_engine(EngineConfig(), family="gru") == "torch"
-    assert describe_engine(EngineConfig(), "gru").startswith("torch")
-    with pytest.raises(UserError, match="family gru"):
-        choose_engine(EngineConfig("native"), family="gru")
-
-
-def test_a_climb_says_which_engines_it_takes_and_its_page_what_it_leaves_out(tmp_path):
+def test_a_climb_takes_every_family_and_its_page_says_what_it_leaves_out(tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(make_words(97)))
     asked = ("climb", "--data", tmp_path / "list.txt", "--rungs", "baseline,gru", "--seeds", 1, "--steps", 3)
     done = command(*asked, "--out", tmp_path / "climb")
     assert done.status == 0, done.err
-    assert " and torch on cpu" in done.out
     assert "other families: gru" in done.out + done.err
     page = (tmp_path / "climb/play.html").read_text(encoding="utf-8")
     assert '"name":"gru"' not in page.replace(" ", "")

@@ -58,8 +58,7 @@ def climb(request: ClimbCommand) -> None:
     from rungwise.engine.select import choose_engine, describe_engine  # torch: only where something is trained
 
     rungs, plan, out, questions = prepare(request)
-    engines = " and ".join(dict.fromkeys(describe_engine(plan.how, rung.model.family) for rung in plan.rungs))
-    introduce(console, plan, engines)
+    introduce(console, plan, describe_engine(plan.how))
     screen = (LiveScreen if console.is_terminal else PlainScreen)(console, plan, out)
     address = (request.address or "auto") if request.on == "ray" else None
 
@@ -87,8 +86,7 @@ def climb(request: ClimbCommand) -> None:
     show_samples(console, rungs, results)
     if judged := word_rows(rungs, results):
         console.print(word_table(judged))
-    families = {rung.model.family for rung in plan.rungs}
-    if "torch" in {choose_engine(plan.how, family=f) for f in families} and (line := compiled_line(results)):
+    if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
         console.print(line)
     write_documents(plan, out, len(results), screen.elapsed, console)
     if request.json:

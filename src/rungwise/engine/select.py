@@ -19,39 +19,38 @@ from rungwise.errors import UserError, closest
 from rungwise.model.cost import least_bytes, peak_bytes
 
 
-def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None, family: str = "transformer") -> str:
+def choose_engine(how: EngineConfig, needs: Sequence[str] | None = None) -> str:
     """The name of the engine that is asked for; what it cannot do is a UserError.
 
-    auto takes native where there is one, nothing that is torch's is asked for, and the model is of a family that
-    it knows. needs: what is asked for and the distributed engine alone does; None where replicas are trained together,
-    which it does not.
+    auto takes native where there is one and nothing that is torch's is asked for. needs: what is asked for and the
+    distributed engine alone does; None where replicas are trained together, which it does not.
     """
     if needs or (needs is not None and how.engine == DistributedEngine.name):
         if how.engine == NativeEngine.name:
             raise UserError(f"Engine native cannot do {needs[0]}; leave out --engine.")
         if how.engine != DistributedEngine.name:
-            _choose_stacked(how, family)  # refuses what is not known
+            _choose_stacked(how)  # refuses what is not known
         if how.compile == "on":
             raise UserError("Engine distributed does not compile its steps; leave out --compile.")
         name = DistributedEngine.name
     else:
-        name = _choose_stacked(how, family)
+        name = _choose_stacked(how)
     if name != NativeEngine.name:
         choose_device(how.device)  # refuses one that is not there
     return name
 
 
-def _choose_stacked(how: EngineConfig, family: str) -> str:
+def _choose_stacked(how: EngineConfig) -> str:
     """native or torch, of which each trains any number of replicas."""
     asked = (("device", how.device, "cuda"), ("compile", how.compile, "on"))
     beyond = next((f"{field} {value}" for field, value, torchs in asked if value == torchs), None)
     if how.engine == "auto":
-        return "torch" if beyond or how.precision == "bf16" or native.why_not(family) else "native"
+        return "torch" if beyond or how.precision == "bf16" or native.why_not() else "native"
     if how.engine not in ("native", "torch"):
         raise UserError(f"Unknown engine {how.engine!r}; {closest(how.engine, ('auto', 'native', 'torch'))}")
     if how.engine == "native" and beyond:
         raise UserError(f"The native engine runs on the CPU: leave {beyond} out, or use engine torch.")
-    if how.engine == "native" and (reason := native.why_not(family)):
+    if how.engine == "native" and (reason := native.why_not()):
         raise UserError(f"{reason} Engine torch does not need it.")
     if how.engine == "native" and how.precision == "bf16" and not native.load().has_bf16:
         raise UserError("This CPU has no bf16 products (avx512_bf16): leave precision bf16 out, or use engine torch.")
@@ -62,9 +61,9 @@ def on_a_gpu(how: EngineConfig) -> bool:
     return choose_engine(how) == "torch" and choose_device(how.device) == "cuda"
 
 
-def describe_engine(how: EngineConfig, family: str = "transformer") -> str:
+def describe_engine(how: EngineConfig) -> str:
     """What will train: "native, AVX-512, prebuilt", or "torch on cpu, fp32"."""
-    engine = choose_engine(how, family=family)
+    engine = choose_engine(how)
     if engine == "native":
         return native.describe() + (f", {how.precision}" if how.precision != "fp32" else "")
     return f"{engine} on {choose_device(how.device)}, {how.precision}"
@@ -76,7 +75,7 @@ def replicas_together(how: EngineConfig, model: ModelConfig, config: TrainConfig
     In the native engine replicas share nothing, so one; nor do students, of which each has teachers of its own. Under
     PyTorch they share the dispatch of every operation, so as many as half of this process's memory holds.
     """
-    if choose_engine(how, family=model.family) == "native" or config.teachers:
+    if choose_engine(how) == "native" or config.teachers:
         return 1
     memory = device_memory(choose_device(how.device))
     return max(1, int(memory / 2 / processes / peak_bytes(model, config, STEPS_A_BLOCK)))
@@ -113,7 +112,7 @@ def make_engine(
             f"A window of {windows} is longer than the {model_config.block_size} places that learned positions have "
             f"here: use a window of at most {model_config.block_size}, or position rope."
         )
-    name = choose_engine(how, family=model_config.family)
+    name = choose_engine(how)
     device = "cpu" if name == "native" else choose_device(how.device)
     _refuse_too_large(model_config, train_config, tape, len(seeds), device)
     if train_config.targets == "smoothed":

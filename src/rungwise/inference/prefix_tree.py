@@ -147,7 +147,7 @@ def make_tree(model: Transformer | Several, rows: int, length: int) -> Grower:
     """
     if not isinstance(model, Transformer):
         return model.tree(rows, length)
-    if native.why_not(model.config.family):
+    if native.why_not():
         return TorchTree(model, rows, length)
     parameters = {name: p.detach().numpy() for name, p in model.named_parameters()}
     return native.load().tree(model.config, parameters, rows, length)

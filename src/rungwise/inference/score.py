@@ -70,7 +70,7 @@ def _means(index: np.ndarray, values: np.ndarray) -> list[float | None]:
 def score(model: Transformer, tape: Tape, engine: str = "auto") -> Scores:
     """Score every word of a tape: in C++ where there is a compiler and the model is on the CPU, else in PyTorch."""
     on_cpu = next(model.parameters()).device.type == "cpu"
-    use_native = engine == "native" or (engine == "auto" and on_cpu and not native.why_not(model.config.family))
+    use_native = engine == "native" or (engine == "auto" and on_cpu and not native.why_not())
     nats, correct = (_score_native if use_native else _score_torch)(model, tape)
     return scored(tape, nats, correct)
 

@@ -98,5 +98,6 @@ export function shapeOf(config) {
     ...[config.projection, config.residual, config.final_norm, config.head_bias, config.tie_embeddings].map(Number),
     // to even at a half, in Python; no dropout of a rung is at a half
     ...[config.dropout, config.attention_dropout ?? config.dropout].map((p) => Math.round(p * 65536)),
+    0, 0, // the family, a transformer; the reach of another
   );
 }

@@ -96,7 +96,7 @@ def _teachers(
     """n models: one after the other or side by side where the engine is native, as one program under PyTorch."""
     first = derive_seed(seed, "teachers") % 2**31
     seeds = list(range(first, first + n))
-    together = [[s] for s in seeds] if choose_engine(how, family=model.family) == "native" else [seeds]
+    together = [[s] for s in seeds] if choose_engine(how) == "native" else [seeds]
     each = 1 if min(threads, len(together)) > 1 else 0  # side by side, none takes another's core
 
     def trained(some: list[int]) -> list[Transformer]:

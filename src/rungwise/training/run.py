@@ -70,7 +70,7 @@ def start(
         return resume(out, None, track, log, observers=observers)
     _take_threads(asked.run)
     rung = get_rung(asked.run.rung or "final")
-    engine_name = choose_engine(asked.run, _needs(asked, world), asked.changes.get("family", rung.model.family))
+    engine_name = choose_engine(asked.run, _needs(asked, world))
     trackers.require(track, out)
     dataset, source = _load_dataset(asked, rung, world, listed)
     log(dataset.describe())

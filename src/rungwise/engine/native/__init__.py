@@ -24,11 +24,9 @@ from rungwise.engine.native.library import KINDS, Library, Tree
 __all__ = ["KINDS", "Library", "NoEngine", "Tree", "describe", "load", "why_not"]
 
 
-def why_not(family: str = "transformer") -> str | None:
-    """None where there is a native engine for models of a family; else one line that says why there is none. That
-    there is a wrong one is also told on standard error, once."""
-    if family != "transformer":
-        return f"The native engine trains transformers, not family {family}."
+def why_not() -> str | None:
+    """None where there is a native engine; else one line that says why there is none. That there is a wrong one is also
+    told on standard error, once."""
     found = _found(_settings())
     if isinstance(found, Refused):
         _tell(f"rungwise: {found} PyTorch is used.")

@@ -15,11 +15,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from rungwise.config import ModelConfig, TrainConfig
+from rungwise.config import Family, ModelConfig, TrainConfig
 from rungwise.engine.native.library import KINDS, Library
 from rungwise.model.cost import hidden_matrices, shapes
 
@@ -48,6 +48,22 @@ CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
     ModelConfig(
         7, 17, 1, 1, 11, 5, projection=False, residual=False, mlp="none", norm="none", position="none", dropout=0.0
     ),
+    *(  # of the other families, one that is little more than its cell, and one with everything around it
+        ModelConfig(
+            *(13, 17, 2, 1, 19),
+            family=family,
+            dropout=dropout,
+            norm=norm,
+            mlp=mlp,
+            reach=4,
+            final_norm=rich,
+            projection=rich,
+            residual=rich,
+            position="learned" if rich else "none",
+        )
+        for family in get_args(Family)[1:]
+        for rich, dropout, norm, mlp in ((False, 0.0, "none", "none"), (True, 0.2, "layernorm", "gelu"))
+    ),
 )
 TRAIN = TrainConfig(grad_clip=0.5, weight_decay=0.1, beta1=0.8, beta2=0.95)
 MUON = TRAIN.replace(optimizer="muon")
@@ -73,7 +89,7 @@ def what_is_wrong(library: Path) -> str | None:
     for number, config in enumerate(CASES):
         ours = {name.partition("/")[2]: answers[name] for name in answers if name.startswith(f"{number}/")}
         if wrong := _difference(ours, reference(config)):
-            parts = f"mlp {config.mlp}, norm {config.norm}, position {config.position}"
+            parts = f"mlp {config.mlp}, norm {config.norm}, position {config.position}, family {config.family}"
             return f"its {wrong} differs from PyTorch's in a model with {parts}"
     return None
 

@@ -1,7 +1,8 @@
-// The training step of rungwise.model.Transformer as one native program: forward, backward, clipping and AdamW.
+// The training step of rungwise.model.Transformer, of any family, as one native program: forward, backward, clipping
+// and AdamW.
 // Here: what Python calls. vectors.h and matrix.h: arithmetic in registers and the matrix product; threads.h: several
-// threads a step; rows.h: words as rows; layers.h, linear.h, attention.h, teacher.h, adamw.h, muon.h: the parts;
-// model.h, passes.h: the model. A file's first lines explain its technique.
+// threads a step; rows.h: words as rows; layers.h, linear.h, attention.h, cells.h, teacher.h, adamw.h, muon.h: the
+// parts; model.h, passes.h: the model. A file's first lines explain its technique.
 //
 // The PyTorch model is the reference; tests hold every gradient to it. What is different here, and why it is fast:
 //   * Rows, not rectangles. A row is a token with its history; only real tokens have one. Position-wise parts are

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from rungwise.config import MLP, ModelConfig, Norm, Position, TrainConfig, dropout_steps
+from rungwise.config import MLP, Family, ModelConfig, Norm, Position, TrainConfig, dropout_steps
 from rungwise.model.cost import shapes
 from rungwise.util.hashing import derive_seed
 
@@ -29,7 +29,7 @@ RETURNED = {
 
 def _shape(config: ModelConfig) -> ctypes.Array:
     """Shape in rows.h: the same numbers in the same order."""
-    return (ctypes.c_int32 * 17)(
+    return (ctypes.c_int32 * 19)(
         config.vocab_size,
         config.n_layer,
         config.n_head,
@@ -47,6 +47,8 @@ def _shape(config: ModelConfig) -> ctypes.Array:
         config.tie_embeddings,
         dropout_steps(config.dropout),
         dropout_steps(config.dropout_of_weights),
+        get_args(Family).index(config.family),
+        config.reach,
     )
 
 

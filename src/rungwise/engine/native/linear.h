@@ -9,7 +9,7 @@
 #include "threads.h"
 
 struct Linear {
-    Tensor weight, bias;        // (out, in), (1, out)
+    Tensor weight, bias;        // (out, in), (1, out); of a cell's layer (gates, A), the first of its columns
     Matrix in_pairs, out_pairs; // bf16: pairs of rows of x and dy; layers share them
     int out() const { return weight.rows; }
     int in() const { return weight.columns; }
@@ -72,7 +72,7 @@ private:
 
     void bias_gradient(const Linear& l, Matrix dy, int n) const {
         float* db = parameters_.g(l.bias);
-        for (int j = 0; j < l.out(); j += WIDTH) {
+        for (int j = 0; j < std::min<long>(l.out(), l.bias.rows * l.bias.ld); j += WIDTH) {
             Vec totals[4] = {};  // short sums: less rounding, and no addition waits for the last
             for (int i = 0; i < n; ++i) totals[i % 4] += load(dy.row(i) + j);
             save(db + j, (totals[0] + totals[1]) + (totals[2] + totals[3]));

@@ -7,6 +7,7 @@
 
 #include "adamw.h"
 #include "attention.h"
+#include "cells.h"
 #include "layers.h"
 #include "linear.h"
 #include "teacher.h"
@@ -32,12 +33,13 @@ private:
     using Norm = Norms::Norm;
     struct Layer {
         Norm norm1, norm2;
-        Linear qkv, projection, gate, up, down;
+        Linear qkv, hidden, projection, gate, up, down; // of a cell: qkv is what reads the stream, hidden the state
     };
     struct Activations {  // what the backward pass of a layer reads
         Matrix x, normed1, qkv, heads, kept1, middle, normed2, gate, slope, hidden, kept2;
         float *stats1, *stats2;   // (N, 2) mean and 1/deviation
         float *attention, *kept;  // the weights of all words, and what dropout multiplies them by
+        Cells::Kept cell;
     };
 
     void add_parameters();
@@ -46,7 +48,8 @@ private:
     void add_gradients();
     void share_pairs();
     Matrix input(int i) const { return i ? acts_[i].x : tokens_; }  // the first block's is by distinct token
-    Matrix normed_input(int i) const { return shape_.normed() ? acts_[i].normed1 : input(i); }
+    bool norms_input() const { return shape_.normed() && shape_.mixes(); }
+    Matrix normed_input(int i) const { return norms_input() ? acts_[i].normed1 : input(i); }
     Matrix normed_middle(int i) const { return shape_.normed() ? acts_[i].normed2 : acts_[i].middle; }
     Matrix dmiddle() const { return shape_.hidden ? dmiddle_ : dx_; }
     void embed(const Batch& b, Part distinct) const;
@@ -58,12 +61,14 @@ private:
     void embedding_gradients(Member& me, const Batch& b) const;
 
     Shape shape_;
+    Mixing mixing_;
     Room room_;
     bool training_;
     Memory memory_;
     Products products_;
     Norms norms_;
     Attention attention_;
+    Cells cells_;
     Tensor embedding_, positions_;
     std::vector<Layer> layers_;
     Norm final_;
@@ -89,20 +94,32 @@ inline void Model::add_parameters() {
         if (c.norm == Normalisation::layernorm) n.shift = parameters.add(1, D);
         return n;
     };
-    auto linear = [&](int out, int in, bool bias, int matrices = 1) {
+    auto linear = [&](int out, int in, bool bias, int matrices = 1, bool exact = false) {
         Linear l;
-        l.weight = parameters.add(out, in, memory_, bf16);
+        l.weight = parameters.add(out, in, memory_, bf16 && !exact);
         parameters.tensors.back().matrices = matrices;
         if (bias) l.bias = parameters.add(1, out);
+        return l;
+    };
+    // Of a cell: each gate's rows are padded to whole vectors, of the weight and of the bias.
+    auto cell = [&](int in, int taps, bool exact) {
+        Linear l = linear(taps * mixing_.gates * int(padded(A)), in, false, mixing_.gates, exact);
+        parameters.tensors.back().group = A, parameters.tensors.back().side = taps;
+        l.bias = parameters.add(mixing_.gates, A, padded(A));
+        parameters.size += l.out() - l.bias.rows * l.bias.ld;
         return l;
     };
     embedding_ = c.tied ? parameters.add(V, D, memory_, bf16) : parameters.add(V, D);
     if (c.places) positions_ = parameters.add(c.places, D);
     for (int i = 0; i < c.n_layer; ++i) {
         Layer layer;
-        layer.norm1 = norm();
-        layer.qkv = linear(3 * A, D, false, 3);
-        if (c.projection) layer.projection = linear(D, A, true);
+        if (c.mixes()) layer.norm1 = norm();
+        if (c.attends()) layer.qkv = linear(3 * A, D, false, 3);
+        else {
+            if (mixing_.input) layer.qkv = cell(D, mixing_.taps, false);
+            if (mixing_.hidden) layer.hidden = cell(A, 1, true);
+        }
+        if (c.projects()) layer.projection = linear(D, A, true);
         if (M) {
             layer.norm2 = norm();
             if (c.activation == Activation::swiglu) layer.gate = linear(M, D, true);
@@ -124,7 +141,7 @@ APART inline Matrix Model::matrix(int width, bool wanted, long rows) {
 inline void Model::add_activations() {
     const Shape& c = shape_;
     const int D = c.n_embd, A = c.attention(), M = c.hidden, V = c.vocab_size, wide = std::max(D, A);
-    const int spread = int(3 * c.n_head * padded(c.head_size));
+    const int spread = c.attends() ? int(3 * c.n_head * padded(c.head_size)) : cells_.stays();
     Matrix x = matrix(wide);
     for (int i = 0; i < c.n_layer; ++i) {
         if (i && !training_) { // nothing is kept for a backward pass: all layers share one set
@@ -134,8 +151,8 @@ inline void Model::add_activations() {
         }
         Activations a;
         a.x = x;
-        a.normed1 = c.normed() ? matrix(D) : a.x;
-        a.qkv = matrix(spread, true, room_.nodes);
+        a.normed1 = norms_input() ? matrix(D) : a.x;
+        a.qkv = matrix(spread, c.attends() || mixing_.carried || room_.nodes, room_.nodes);
         a.heads = matrix(A);
         a.kept1 = matrix(wide, training_ && c.dropout);
         a.middle = matrix(wide);
@@ -146,8 +163,12 @@ inline void Model::add_activations() {
         a.kept2 = matrix(wide, training_ && c.dropout && M);
         a.stats1 = memory_.floats(2 * room_.rows);
         a.stats2 = memory_.floats(2 * room_.rows);
-        a.attention = memory_.floats(room_.weights);
-        a.kept = training_ && c.dropout_of_weights ? memory_.floats(room_.weights) : nullptr;
+        a.attention = memory_.floats(c.attends() ? room_.weights : 0);
+        a.kept = c.attends() && training_ && c.dropout_of_weights ? memory_.floats(room_.weights) : nullptr;
+        if (!c.attends()) {
+            a.cell.before = matrix(mixing_.carried * int(padded(A)));
+            a.cell.gates = matrix((mixing_.gates + 1) * int(padded(A)));
+        }
         x = !M ? a.middle : training_ ? matrix(D) : a.x;
         acts_.push_back(a);
     }
@@ -155,7 +176,7 @@ inline void Model::add_activations() {
     read_ = c.final_norm ? matrix(D) : out_;
     stats_ = memory_.floats(2 * room_.rows), top_ = memory_.floats(room_.rows),
     normaliser_ = memory_.floats(room_.rows);
-    tokens_ = matrix(D), qkv_ = matrix(3 * A), logits_ = matrix(V), dlogits_ = matrix(V);
+    tokens_ = matrix(D), qkv_ = matrix(c.attends() ? 3 * A : cells_.read()), logits_ = matrix(V), dlogits_ = matrix(V);
 }
 
 inline void Model::add_gradients() {
@@ -165,7 +186,10 @@ inline void Model::add_gradients() {
     df1_ = matrix(wide, c.dropout), df2_ = matrix(wide, c.dropout && M);
     dhidden_ = matrix(M, M), dgate_ = matrix(M, c.activation == Activation::swiglu);
     dnormed1_ = matrix(D), dnormed2_ = matrix(D), dheads_ = matrix(A);
-    dqkv_[0] = matrix(3 * A), dqkv_[1] = matrix(3 * A);
+    for (Matrix& dqkv : dqkv_) dqkv = matrix(c.attends() ? 3 * A : cells_.read());
+    if (!c.attends())
+        cells_.make_room(matrix(mixing_.carried * int(padded(A))), matrix(mixing_.gates * int(padded(A))),
+                         matrix(mixing_.gates * int(padded(A))));
     dspread_ = matrix(int(3 * c.n_head * padded(c.head_size)));
     if (products_.bf16()) share_pairs();
 }
@@ -187,14 +211,15 @@ inline void Model::share_pairs() {
 
 inline Model::Model(const Shape& shape, const float* const* values, const Room& room, bool training, int threads,
                     bool bf16)
-    : shape_(shape), room_(room), training_(training), products_(parameters, bf16), norms_(shape, parameters, memory_),
-      attention_(shape, room.length, threads, memory_) {
+    : shape_(shape), mixing_(shape.family, shape.reach), room_(room), training_(training), products_(parameters, bf16),
+      norms_(shape, parameters, memory_), attention_(shape, shape.attends() ? room.length : 0, threads, memory_),
+      cells_(shape, parameters) {
     add_parameters();
     for (float** array : {&parameters.weights, &parameters.gradients, &parameters.first, &parameters.second})
         if (training || array == &parameters.weights) *array = memory_.floats(parameters.size);
     parameters.read(values, parameters.weights);
     parameters.renew();
-    const int widest = std::max({shape.n_embd, 3 * shape.attention(), shape.hidden, shape.vocab_size});
+    const int widest = std::max({shape.n_embd, 3 * shape.attention(), cells_.read(), shape.hidden, shape.vocab_size});
     products_.make_room(memory_, room.rows, widest);
     add_activations();
     if (training) add_gradients();

@@ -90,11 +90,11 @@ public:
         if (!on()) return;
         long largest = 0, tall = 0, square = 0;
         for (const Tensor& t : parameters.tensors) {
-            const int rows = t.matrices ? t.rows / t.matrices : 0;
-            for (int i = 0; i < t.matrices; ++i) matrices_.push_back({&t, {i * rows, (i + 1) * rows}});
-            const int M = std::min(rows, t.columns), K = std::max(rows, t.columns);
-            if (!rows) continue;
-            largest = std::max(largest, rows * t.ld), tall = std::max(tall, K * stride(M));
+            if (!t.matrices) continue;
+            for (int i = 0; i < t.matrices; ++i) matrices_.push_back({&t, i});
+            const int rows = t.rows / t.matrices / t.sides(), columns = t.sides() * t.columns;
+            const int M = std::min(rows, columns), K = std::max(rows, columns);
+            largest = std::max(largest, rows * std::max(t.ld, stride(columns))), tall = std::max(tall, K * stride(M));
             square = std::max(square, M * stride(M));
         }
         for (Own& room : rooms_) {
@@ -109,22 +109,34 @@ public:
     APART void update(Member& me, float clip, double learning_rate, double weight_decay) {
         me.each(int(matrices_.size()), [&](int task) {
             const Tensor& t = *matrices_[task].tensor;
-            const Part part = matrices_[task].rows;
-            const int rows = part.end - part.begin;
-            const long at = t.at + part.begin * t.ld, size = rows * t.ld;
+            const int rows = t.rows / t.matrices / t.sides(), real = t.real(rows), columns = t.sides() * t.columns;
             float* __restrict step = rooms_[me.place()].step;
-            float* __restrict weights = parameters_.weights + at;
-            float* __restrict momentum = parameters_.first + at;
-            const float* __restrict gradient = parameters_.gradients + at;
-            for (long j = 0; j < size; ++j) {
-                const float d = gradient[j] * clip;
-                momentum[j] += (1 - MOMENTUM) * (d - momentum[j]);
-                step[j] = d + MOMENTUM * (momentum[j] - d);
-            }
-            rooms_[me.place()].orthogonal.make({step, t.ld}, rows, t.columns);
+            // Its parts lie one below the other; in `step`, side by side.
+            const long ld = stride(columns), wide = t.sides() > 1 ? t.columns : t.ld;
+            if (t.sides() > 1) std::fill_n(step, real * ld, 0.0f);
+            auto each_part = [&](const auto& work) {
+                for (int i = 0; i < t.sides() * real; ++i) {
+                    const int side = i / real, row = i % real;
+                    const long at = t.at + ((side * t.matrices + matrices_[task].number) * rows + row) * t.ld;
+                    work(at, step + row * ld + side * t.columns);
+                }
+            };
+            each_part([&](long at, float* __restrict to) {
+                float* __restrict momentum = parameters_.first + at;
+                const float* __restrict gradient = parameters_.gradients + at;
+                for (long j = 0; j < wide; ++j) {
+                    const float d = gradient[j] * clip;
+                    momentum[j] += (1 - MOMENTUM) * (d - momentum[j]);
+                    to[j] = d + MOMENTUM * (momentum[j] - d);
+                }
+            });
+            rooms_[me.place()].orthogonal.make({step, ld}, real, columns);
             const float keep = float(1 - learning_rate * weight_decay);
-            const float rate = float(learning_rate * RMS * std::sqrt(double(std::max(rows, t.columns))));
-            for (long j = 0; j < size; ++j) weights[j] = keep * weights[j] - rate * step[j];
+            const float rate = float(learning_rate * RMS * std::sqrt(double(std::max(real, columns))));
+            each_part([&](long at, const float* __restrict from) {
+                float* __restrict weights = parameters_.weights + at;
+                for (long j = 0; j < wide; ++j) weights[j] = keep * weights[j] - rate * from[j];
+            });
         });
         me.wait();  // a matrix may end within the rows that are copied together
         long turn = 0;
@@ -138,7 +150,7 @@ private:
     static constexpr double RMS = 0.2;
     struct Hidden {
         const Tensor* tensor;
-        Part rows;
+        int number;
     };
     struct Own {
         float* step;

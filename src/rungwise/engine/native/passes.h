@@ -14,8 +14,9 @@ inline void Model::embed(const Batch& b, Part distinct) const {
 // The first half of layer i before attention: its norm, queries, keys and values.
 inline void Model::queries(int i, Part part) const {
     const Layer& l = layers_[i];
-    if (shape_.normed()) norms_.forward(l.norm1, input(i), acts_[i].normed1, acts_[i].stats1, part);
-    products_.apply(l.qkv, normed_input(i), qkv_, part);
+    if (norms_input()) norms_.forward(l.norm1, input(i), acts_[i].normed1, acts_[i].stats1, part);
+    if (l.qkv.weight.empty()) join({}, normed_input(i), {}, qkv_, part, shape_.n_embd);
+    else products_.apply(l.qkv, normed_input(i), qkv_, part);
 }
 
 inline void Model::forward(Member& me, const Batch& b, const Dropout& dropout) {
@@ -28,10 +29,15 @@ inline void Model::forward(Member& me, const Batch& b, const Dropout& dropout) {
     for (int i = 0; i < shape_.n_layer; ++i) {
         Activations& a = acts_[i];
         if (i) queries(i, rows);
-        attention_.spread(b, qkv_, i == 0, a.qkv, rows);
-        if (dropout.of_weights) attention_.draw_mask(me, b, dropout.site(3 * i + 2), a.kept);
-        me.wait();
-        attention_.forward(me, b, a.qkv, dropout.of_weights ? a.kept : nullptr, a.attention, a.heads);
+        if (shape_.attends()) {
+            attention_.spread(b, qkv_, i == 0, a.qkv, rows);
+            if (dropout.of_weights) attention_.draw_mask(me, b, dropout.site(3 * i + 2), a.kept);
+            me.wait();
+            attention_.forward(me, b, a.qkv, dropout.of_weights ? a.kept : nullptr, a.attention, a.heads);
+        } else {
+            me.wait();
+            cells_.forward(me, b, layers_[i].hidden, i, qkv_, room_.nodes, a.cell, a.qkv, a.heads);
+        }
         me.wait();
         after_attention(b, dropout, i, rows);
     }
@@ -44,10 +50,11 @@ inline void Model::after_attention(const Batch& b, const Dropout& dropout, int i
     const int D = c.n_embd, A = c.attention();
     const Layer& l = layers_[i];
     const Activations& a = acts_[i];
-    const Matrix none{}, kept1 = dropout.on ? a.kept1 : none, kept2 = dropout.on ? a.kept2 : none;
-    const Matrix x = c.residual ? a.x : none, next = i + 1 < c.n_layer ? acts_[i + 1].x : out_;
-    if (dropout.on) draw_mask(b, c.dropout, dropout.site(3 * i), kept1, rows, c.projection ? D : A);
-    if (c.projection) products_.apply(l.projection, a.heads, a.middle, rows, kept1, x);
+    const bool drops = dropout.on && c.mixes();
+    const Matrix none{}, kept1 = drops ? a.kept1 : none, kept2 = dropout.on ? a.kept2 : none;
+    const Matrix x = c.residual && c.mixes() ? a.x : none, next = i + 1 < c.n_layer ? acts_[i + 1].x : out_;
+    if (drops) draw_mask(b, c.dropout, dropout.site(3 * i), kept1, rows, c.projects() ? D : A);
+    if (c.projects()) products_.apply(l.projection, a.heads, a.middle, rows, kept1, x);
     else join(x, a.heads, kept1, a.middle, rows, A);
     if (!c.hidden) {
         if (!training_ && i + 1 < c.n_layer) join(none, a.middle, none, a.x, rows, D);
@@ -104,9 +111,12 @@ inline void Model::backward(Member& me, const Batch& b, const Dropout& dropout, 
         const Activations& a = acts_[i];
         before_attention(dropout.on, i, rows, N);
         me.wait();
-        const Matrix dheads = c.projection ? dheads_ : dropout.on ? df1_ : dmiddle();
-        attention_.backward(me, b, a.qkv, dropout.of_weights ? a.kept : nullptr, a.attention, dheads, dspread_, i == 0,
-                            dqkv_[i % 2]);
+        const Matrix dheads = c.projects() ? dheads_ : dropout.on && c.mixes() ? df1_ : dmiddle();
+        const Matrix dqkv = dqkv_[i % 2];
+        if (c.attends())
+            attention_.backward(me, b, a.qkv, dropout.of_weights ? a.kept : nullptr, a.attention, dheads, dspread_,
+                                i == 0, dqkv);
+        else cells_.backward(me, b, layers_[i].hidden, i, a.cell, a.heads, dheads, dqkv);
         if (i == last) {
             me.one(meanwhile);
             products_.weight_gradient(me, head_, read_, dlogits_, N);
@@ -116,14 +126,15 @@ inline void Model::backward(Member& me, const Batch& b, const Dropout& dropout, 
         }
         layer_gradients(me, dropout.on, i, N);
         me.wait();
-        products_.input_gradient(layers_[i].qkv, normed_input(i), dqkv_[i % 2], dnormed1_, i ? rows : distinct,
-                                 i ? N : U);
+        const Part part = i ? rows : distinct;
+        if (layers_[i].qkv.weight.empty()) join(none, dqkv, none, dnormed1_, part, c.n_embd);
+        else products_.input_gradient(layers_[i].qkv, normed_input(i), dqkv, dnormed1_, part, i ? N : U);
         if (!i) break;
-        const Matrix around = c.residual ? dmiddle() : none;
-        if (c.normed()) norms_.backward(layers_[i].norm1, a.x, a.stats1, dnormed1_, dx_, rows, around);
+        const Matrix around = c.residual && c.mixes() ? dmiddle() : none;
+        if (norms_input()) norms_.backward(layers_[i].norm1, a.x, a.stats1, dnormed1_, dx_, rows, around);
         else join(around, dnormed1_, none, dx_, rows, c.n_embd);
     }
-    if (c.normed()) norms_.backward(layers_[0].norm1, tokens_, acts_[0].stats1, dnormed1_, dtokens_, distinct, none);
+    if (norms_input()) norms_.backward(layers_[0].norm1, tokens_, acts_[0].stats1, dnormed1_, dtokens_, distinct, none);
     me.wait();
     embedding_gradients(me, b);
     queries_gradients(me, 0, U);
@@ -152,8 +163,8 @@ inline void Model::before_attention(bool dropping, int i, Part rows, int n) cons
         if (c.normed()) norms_.backward(l.norm2, a.middle, a.stats2, dnormed2_, dmiddle_, rows, around);
         else join(around, dnormed2_, none, dmiddle_, rows, c.n_embd);
     }
-    if (dropping) join(none, dmiddle(), a.kept1, df1_, rows, c.projection ? c.n_embd : c.attention());
-    if (c.projection) products_.input_gradient(l.projection, a.heads, dropping ? df1_ : dmiddle(), dheads_, rows, n);
+    if (dropping && c.mixes()) join(none, dmiddle(), a.kept1, df1_, rows, c.projects() ? c.n_embd : c.attention());
+    if (c.projects()) products_.input_gradient(l.projection, a.heads, dropping ? df1_ : dmiddle(), dheads_, rows, n);
 }
 
 // Tasks: the gradients of a layer's weights but those before attention.
@@ -166,19 +177,20 @@ inline void Model::layer_gradients(Member& me, bool dropping, int i, int n) cons
         products_.weight_gradient(me, l.down, a.hidden, dropping ? df2_ : dx_, n);
         if (shape_.normed()) norms_.gradient(me, l.norm2, a.middle, a.stats2, dnormed2_, n);
     }
-    if (shape_.projection) products_.weight_gradient(me, l.projection, a.heads, dropping ? df1_ : dmiddle(), n);
+    if (!shape_.attends()) cells_.weight_gradient(me, l.hidden, a.cell, n);
+    if (shape_.projects()) products_.weight_gradient(me, l.projection, a.heads, dropping ? df1_ : dmiddle(), n);
 }
 
 // Tasks: those before attention.
 inline void Model::queries_gradients(Member& me, int i, int n) const {
     const Layer& l = layers_[i];
-    products_.weight_gradient(me, l.qkv, normed_input(i), dqkv_[i % 2], n);
-    if (shape_.normed()) norms_.gradient(me, l.norm1, input(i), acts_[i].stats1, dnormed1_, n);
+    if (!l.qkv.weight.empty()) products_.weight_gradient(me, l.qkv, normed_input(i), dqkv_[i % 2], n);
+    if (norms_input()) norms_.gradient(me, l.norm1, input(i), acts_[i].stats1, dnormed1_, n);
 }
 
 // A task: from the gradients of the distinct tokens, and past the first block, of each row (dmiddle).
 inline void Model::embedding_gradients(Member& me, const Batch& b) const {
-    const Matrix dtokens = shape_.normed() ? dtokens_ : dnormed1_;
+    const Matrix dtokens = norms_input() ? dtokens_ : dnormed1_;
     auto clear = [&](const Tensor& t) { std::fill_n(parameters.g(t), t.rows * t.ld, 0.0f); };
     auto add = [&](int row, const float* gradient) {
         accumulate(gradient, parameters.g(embedding_) + b.token[row] * embedding_.ld, shape_.n_embd);
@@ -189,7 +201,7 @@ inline void Model::embedding_gradients(Member& me, const Batch& b) const {
         if (!shape_.tied) clear(embedding_);
         if (shape_.places) clear(positions_);
         for (size_t u = 0; u < b.distinct.size(); ++u) add(b.distinct[u], dtokens.row(u));
-        if (shape_.residual)
+        if (shape_.residual && shape_.mixes())
             for (int row = 0; row < b.rows(); ++row) add(row, dmiddle().row(row));
     });
 }

@@ -19,6 +19,30 @@ constexpr uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
 enum class Activation : int32_t { none, relu, gelu, swiglu };
 enum class Normalisation : int32_t { none, layernorm, rmsnorm };
 enum class Position : int32_t { none, learned, rope };
+enum class Family : int32_t { transformer, bigram, bow, mlp, rnn, gru, lstm, conv, mingru };
+
+// What mixes the places of a word, where it is not attention (cells.h). In parts of attention() numbers:
+struct Mixing {
+    int gates = 1;       // what the input layer gives
+    int taps = 1;        // how many places it reads, each through a matrix of its own
+    int carried = 0;     // the state that goes from a place to the next
+    bool input = true, hidden = false;  // is there a layer that reads the stream, and one that reads the state?
+    Mixing(Family family, int reach) {
+        if (family == Family::bigram) input = false;
+        if (family == Family::bow) carried = 1, input = false;
+        if (family == Family::mlp) taps = reach;
+        if (family == Family::rnn) carried = 1, hidden = true;
+        if (family == Family::gru) gates = 3, carried = 1, hidden = true;
+        if (family == Family::lstm) gates = 4, carried = 2, hidden = true;
+        if (family == Family::conv) gates = 2, taps = 2;
+        if (family == Family::mingru) gates = 2, carried = 1;
+    }
+};
+#if defined(__wasm__)
+constexpr bool EVERY_FAMILY = false;  // a page trains transformers
+#else
+constexpr bool EVERY_FAMILY = true;
+#endif
 
 struct Shape {  // as _shape in library.py; the enums in the order of config.py
     int32_t vocab_size, n_layer, n_head, n_embd, head_size, hidden;
@@ -28,6 +52,11 @@ struct Shape {  // as _shape in library.py; the enums in the order of config.py
     int32_t places;   // learned positions; 0: none
     int32_t projection, residual, final_norm, head_bias, tied;
     int32_t dropout, dropout_of_weights;  // in 1/65536, as in dropout.dropout_mask
+    Family family = Family::transformer;
+    int32_t reach = 1;  // of family mlp
+    bool attends() const { return !EVERY_FAMILY || family == Family::transformer; }
+    bool mixes() const { return !EVERY_FAMILY || family != Family::bigram; }  // there is a sublayer before the MLP's
+    bool projects() const { return projection && mixes(); }
     int attention() const { return n_head * head_size; }
     bool rope() const { return position == Position::rope; }
     bool normed() const { return norm != Normalisation::none; }
@@ -41,10 +70,14 @@ struct Tensor {
     long at = 0;  // where it lies in each of the arrays of Parameters
     int rows = 0, columns = 0;
     long ld = 0;
+    int group = 0, side = 1;  // of a cell's layer: rows of each gate, without their padding; matrices, side by side
+                              // as handed in, and one below the other here
     Matrix transposed = {};                     // of a linear layer's weight: (columns, rows)
     Matrix pairs = {}, transposed_pairs = {};   // in bf16 instead: pairs of its rows, and of its columns
     int matrices = 0;  // hidden matrices, one below the other, that Muon may step; 0: always AdamW
     bool empty() const { return rows == 0; }
+    int sides() const { return EVERY_FAMILY ? side : 1; }
+    int real(int padded_rows) const { return EVERY_FAMILY && group ? group : padded_rows; }
 };
 
 // All tensors of a kind in one padded array, so that the optimiser is one loop. Tensors are registered in the order
@@ -54,7 +87,8 @@ struct Parameters {
     long size = 0;
     float *weights = nullptr, *gradients = nullptr, *first = nullptr, *second = nullptr;
 
-    Tensor add(int rows, int columns) { return add({size, rows, columns, stride(columns)}); }
+    Tensor add(int rows, int columns) { return add(rows, columns, stride(columns)); }
+    Tensor add(int rows, int columns, long ld) { return add({size, rows, columns, ld}); }
 
     // Of a linear layer, with its copies.
     Tensor add(int rows, int columns, Memory& memory, bool bf16) {
@@ -95,19 +129,29 @@ struct Parameters {
     }
 
     void read(const float* const* from, float* to) const {
-        for (size_t n = 0; n < tensors.size(); ++n) {
-            const Tensor& t = tensors[n];
-            for (long i = 0; i < t.rows; ++i) std::copy_n(from[n] + i * t.columns, t.columns, to + t.at + i * t.ld);
-        }
+        each_row(
+            [=](size_t n, long handed, long here, int columns) { std::copy_n(from[n] + handed, columns, to + here); });
     }
     void write(const float* from, float* const* to) const {
-        for (size_t n = 0; n < tensors.size(); ++n) {
-            const Tensor& t = tensors[n];
-            for (long i = 0; i < t.rows; ++i) std::copy_n(from + t.at + i * t.ld, t.columns, to[n] + i * t.columns);
-        }
+        each_row(
+            [=](size_t n, long handed, long here, int columns) { std::copy_n(from + here, columns, to[n] + handed); });
     }
 
 private:
+    // work(number of the tensor, where a row of it lies as handed in, where it lies here, columns)
+    template <class Work>
+    void each_row(const Work& work) const {
+        for (size_t n = 0; n < tensors.size(); ++n) {
+            const Tensor& t = tensors[n];
+            const long group = t.real(t.rows), all = t.group ? padded(group) : group, groups = t.rows / all / t.side;
+            for (long i = 0; i < t.rows; ++i) {
+                const long side = i / all / groups, row = i / all % groups * group + i % all;
+                if (!EVERY_FAMILY) work(n, i * t.columns, t.at + i * t.ld, t.columns);
+                else if (i % all < group) work(n, (row * t.side + side) * t.columns, t.at + i * t.ld, t.columns);
+            }
+        }
+    }
+
     APART Tensor add(const Tensor& t) {
         size += t.rows * t.ld;
         tensors.push_back(t);
@@ -176,13 +220,16 @@ struct Batch {
     std::vector<int> uses;             // of each row: words that it is part of
     std::vector<int> distinct, which;  // one row for each distinct key; the place of each row's key among them
     std::vector<int> paths, targets;   // of each token of each word: its row, and what comes next
+    std::vector<int> ends;             // of each row: where in `paths` it is
+    std::vector<int> levels, children; // for a cell's states: where the rows of each place begin, where each row's next
+                                       // ones do; and the end
     std::vector<Word> words;
-    int base = 0;                      // what `paths` calls the first row: in a tree, the number of its node
+    int base = 0; // what `paths` calls the first row: in a tree, the number of its node
     int rows() const { return int(token.size()); }
 
     APART explicit Batch(const Shape& shape)
         : n_head_(shape.n_head), vocab_size_(shape.vocab_size), seen_(shape.vocab_size * std::max(1, shape.places), -1),
-          by_place_(shape.places > 0) {}
+          by_place_(shape.places > 0), by_level_(!shape.attends() && Mixing(shape.family, 1).carried) {}
     APART ~Batch() {}
 
     // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
@@ -204,6 +251,7 @@ struct Batch {
                 }
             }
             for (int t = first; t < now.length; ++t) {
+                if (EVERY_FAMILY) ends.push_back(int(paths.size()));
                 paths.push_back(rows());
                 add_row(now.inputs[t], t, t ? prefix[paths[path + t - 1]] : 0);
             }
@@ -211,7 +259,12 @@ struct Batch {
             words.push_back({path, now.length, first, weights, now.targets});
             weights += long(n_head_) * now.length * padded(now.length - first);
         }
+        if (EVERY_FAMILY && by_level_) sort_by_level();
+        else if (EVERY_FAMILY) levels = {0, rows()};
     }
+
+    // The row so many places before a row, in a tree: the node; -1: the word had not begun.
+    int before(int row, int places) const { return position[row] < places ? -1 : paths[ends[row] - places]; }
 
     // A step in a tree of prefixes: n new nodes, numbered from `first` on, each the last of its path of T nodes. Each
     // is a word of which all but the last row is known; nobody asks for its attention weights, so they share their
@@ -221,15 +274,17 @@ struct Batch {
         base = first;
         paths.assign(nodes, nodes + long(n) * T);
         for (int i = 0; i < n; ++i) {
+            if (EVERY_FAMILY) ends.push_back(i * T + T - 1);
             add_row(tokens[i], T - 1, 0);
             words.push_back({i * T, T, T - 1, 0, nullptr});
         }
+        if (EVERY_FAMILY) levels = {0, n};
     }
 
 private:
     void clear() {
         for (int row : distinct) seen_[key(row)] = -1;
-        for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->clear();
+        for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets, &ends}) list->clear();
         prefix.clear(), words.clear();
     }
 
@@ -244,10 +299,33 @@ private:
         which.push_back(found);
     }
 
+    // Rows are numbered anew, place by place; in each, they keep the order of their words, so that the rows that follow
+    // one are side by side.
+    APART void sort_by_level() {
+        levels.assign(2, 0);
+        for (int t : position) {
+            levels.resize(std::max<size_t>(levels.size(), t + 2));
+            ++levels[t + 1];
+        }
+        for (size_t t = 1; t < levels.size(); ++t) levels[t] += levels[t - 1];
+        std::vector<int> next = levels, to;
+        for (int t : position) to.push_back(next[t]++);
+        auto renumber = [&](auto& list) {
+            auto old = list;
+            for (int row = 0; row < rows(); ++row) list[to[row]] = old[row];
+        };
+        renumber(prefix), renumber(uses), renumber(which), renumber(ends), renumber(position), renumber(token);
+        for (int& row : paths) row = to[row];
+        for (int& row : distinct) row = to[row];
+        children.assign(rows() + 1, rows());
+        for (int row = rows() - 1; row >= levels[1]; --row) children[before(row, 1)] = row;
+        for (int row = rows() - 1; row >= 0; --row) children[row] = std::min(children[row], children[row + 1]);
+    }
+
     // What the stream is before the first block depends on: the token, and where positions are learned, the place.
     int key(int row) const { return by_place_ ? position[row] * vocab_size_ + token[row] : token[row]; }
 
     int n_head_, vocab_size_;
-    std::vector<int> seen_;  // the place of each key among the distinct ones, or -1
-    bool by_place_;
+    std::vector<int> seen_; // the place of each key among the distinct ones, or -1
+    bool by_place_, by_level_;
 };
