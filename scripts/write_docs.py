@@ -25,6 +25,7 @@ from rungwise.report.document import Figure, Paragraph, Section, markdown
 from rungwise.report.figures import ladder_figures
 from rungwise.util.files import read_json
 from scripts import (
+    attention,
     bench_compile,
     bench_growth,
     bench_pages,
@@ -252,6 +253,8 @@ def documents() -> dict[Path, str]:
         "docs/ladder.svg": ladder_picture(),
         "docs/growth.svg": growth_picture(),
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
+        "docs/attention.md": attention.page(),
+        **{f"docs/{name}.svg": coloured(figure.svg) for name, figure in attention.pictures().items()},
         "docs/findings.md": findings(measured_folders(), peer_loss.FILE),
         "docs/rungs/index.md": chapters.index(),
     }
