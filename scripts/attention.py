@@ -293,7 +293,7 @@ def apart(a: Sequence[float], b: Sequence[float]) -> Spread:
 def peers_table() -> str:
     theirs, ours = peer_runs("makemore"), peer_runs("rungwise")
     rows = []
-    for kind in common.MAKEMORE_TYPES:
+    for kind in [rung.name.removeprefix("makemore-") for rung in select("makemore")]:
         runs = [side.get(kind, {}) for side in (theirs, ours)]
         losses = [[loss for loss, _ in side.values()] for side in runs]
         cells = [f"{next(iter(side.values()))[1]:,}" if side else "" for side in runs]

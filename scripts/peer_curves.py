@@ -132,6 +132,8 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--ours", action="store_true")
     options = parser.parse_args()
+    if options.ours and options.type == "transformer":
+        parser.error("--ours has the other types; of transformers, see the rungs' own climbs")
     out = FOLDER / ("rungwise.jsonl" if options.ours else "makemore.jsonl")
     files.make_folder(FOLDER)
     lines = out.read_text().splitlines() if out.exists() else []
