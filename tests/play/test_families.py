@@ -65,7 +65,7 @@ def test_every_view_shows_every_family_or_says_why_not(tmp_path):
     listed = made_up(60)
     found = find([small_climb(tmp_path / "runs", listed, ",".join(["gelu", *RIVALS]), (0,), "strict")])
     path = tmp_path / "page.html"
-    path.write_text(build(collect(found, listed)), encoding="utf-8")
+    path.write_text(build(collect(found, listed, "float32")), encoding="utf-8")
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page, heard = browser.new_page(), list[str]()
