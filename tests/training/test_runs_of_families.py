@@ -49,7 +49,7 @@ def test_every_command_takes_a_run_of_any_family(rung, tmp_path):
     asked = ("--rung", rung, "--steps", 3, "--n-embd", 8, "--batch-size", 5, "--protocol", "strict")
     commands = (
         ("train", "--data", tmp_path / "list.txt", *asked, "--out", run),
-        ("eval", run),
+        ("eval", run, tmp_path / "list.txt"),
         ("sample", run, "-n", 3),
         ("export", run, "--format", "onnx"),
         ("report", run),
