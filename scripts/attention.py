@@ -208,6 +208,8 @@ def panels(found: Found) -> Figure:
                 name = "attention" if family == "transformer" else mine[0].title.removesuffix(", large")
                 axes.errorbar(x, y, half, fmt=f"{style}-", color=color, markersize=4, linewidth=1, label=name)
             axes.set_xscale("log")
+            axes.minorticks_off()
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,g}k" if x >= 1000 else f"{x:g}")
             axes.set_xlabel(label)
             axes.grid()
             if narrow or not i:
