@@ -198,6 +198,8 @@ def main() -> None:
     parser.add_argument("--ours", nargs="?", const="", metavar="RUNG")
     options = parser.parse_args()
     mine, kind = options.ours is not None, options.ours or options.type
+    if options.ours == "" and kind == "transformer":
+        parser.error("--ours of transformers names a rung, as in --ours dropout-20k")
     out = FOLDER / ("rungwise.jsonl" if mine else "makemore.jsonl")
     files.make_folder(FOLDER)
     kept = out.read_text().splitlines() if out.exists() else []

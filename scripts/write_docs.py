@@ -26,6 +26,7 @@ from rungwise.report.document import Figure, Paragraph, Section, markdown
 from rungwise.report.figures import ladder_figures
 from rungwise.util.files import read_json
 from scripts import (
+    attention,
     bench_compile,
     bench_families,
     bench_growth,
@@ -253,6 +254,8 @@ def documents() -> dict[Path, str]:
         "docs/ladder.svg": ladder_picture(main),
         "docs/growth.svg": growth_picture(),
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
+        "docs/attention.md": attention.page(),
+        **{f"docs/{name}.svg": coloured(figure.svg) for name, figure in attention.pictures().items()},
         "docs/findings.md": findings(measured_folders(), common.RESULTS / evidence.PEERS),
         "docs/rungs/index.md": chapters.index(),
     }

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from scripts import bench_scale, common, keep_results, scale_model
+from scipy.stats import ttest_ind
+from scripts import attention, bench_scale, common, keep_results, scale_model
 
 from rungwise.config import ModelConfig
 from rungwise.experiment.collect import CURVES, WORDS
@@ -72,3 +73,21 @@ def test_a_climb_that_is_taken_in_twice_changes_nothing(tmp_path: Path, monkeypa
         assert sorted((kept / RESULTS).read_text().splitlines()) == sorted((climb / RESULTS).read_text().splitlines())
         for name in (WORDS, CURVES):
             assert_frame_equal(pl.read_parquet(kept / name), pl.read_parquet(climb / name), check_column_order=False)
+
+
+def test_the_page_on_attention_shows_what_is_measured_and_says_what_is_not(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "PEERS", tmp_path)
+    monkeypatch.setattr(attention, "FOLDER", tmp_path)
+    assert attention.page().count("Not measured yet.") > 10 and not attention.pictures()
+    (tmp_path / "strict").symlink_to(common.RESULTS / "names-strict")
+    shown = attention.page()
+    assert "| + GELU (attention) | 52,252 |" in shown and "(attention.svg)" in shown
+    assert set(attention.pictures()) == {"attention"}  # no rival, so nothing to hold against attention by place
+    assert "Not measured yet." in shown
+
+
+def test_two_sets_of_seeds_are_apart_as_welch_has_it() -> None:
+    a, b = [2.0, 2.1, 2.3, 2.2], [1.9, 2.0, 1.8]
+    found = ttest_ind(b, a, equal_var=False)
+    gap = attention.apart(a, b)
+    assert gap.p(0.0) == pytest.approx(found[1])

@@ -294,14 +294,13 @@ for _name, _title, _changes, _widths, _why, _source in (
 
 # ------------------------------------------------------------------ makemore's own sizes and its training
 _MAKEMORE = dict(learning_rate=5e-4, beta2=0.99)
-for _name, _title, _on, _changes in (
-    ("transformer", "transformer", "learned-positions", dict(n_embd=64, n_head=4)),
+for _name, _on, _title, _changes in (
     ("bigram", "bigram", "bigram", {}),
-    ("bow", "bag of characters", "bow",
+    ("bow", "bow", "bag of characters",
      dict(n_layer=1, n_embd=64, projection=False, mlp_ratio=1, norm="none", position="learned")),
-    ("mlp", "window of 16", "window", dict(n_embd=64, reach=16)),
-    ("rnn", "RNN", "rnn", dict(n_embd=64)),
-    ("gru", "GRU", "gru", dict(n_embd=64)),
+    ("mlp", "window", "window of 16", dict(n_embd=64, reach=16)),
+    ("rnn", "rnn", "RNN", dict(n_embd=64)),
+    ("gru", "gru", "GRU", dict(n_embd=64)),
 ):
     _rung(f"makemore-{_name}", f"{_title}, makemore's", "makemore", _on, _changes | _MAKEMORE,
           "The size, learning rate and moments that makemore's script has by default.", "Karpathy, makemore")

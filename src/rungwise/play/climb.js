@@ -14,10 +14,11 @@ export function climb(app) {
   const other = app.single ? null : compared(app, rung);
   fillOptions(app, rung);
   replace(byId("climb-chart"), ladderChart(app, byId("climb-chart").clientWidth, rung, other));
+  const kind = app.rungs.every(({ model }) => model.family === "transformer") ? "transformer" : "model";
   const [n, trained] = [app.rungs.length, `trained on ${count(app.list.n_train)} words and running in this page`];
   byId("climb-what").textContent = app.single
-    ? `One small transformer, ${trained}. This is what it is made of.`
-    : `${n} small transformers, ${trained}. Each adds one part to the one that it builds on: press Next rung, and what is new lights up.`;
+    ? `One small ${kind}, ${trained}. This is what it is made of.`
+    : `${n} small ${kind}s, ${trained}. Each adds one part to the one that it builds on: press Next rung, and what is new lights up.`;
   replace(byId("climb-why"), el("strong", {}, rung.title), rung.why && `: ${rung.why}`, rung.source && el("span", { class: "soft" }, ` (${rung.source})`),
     rung.chapter && el("a", { class: "chapter", href: rung.chapter }, "Read its chapter"));
   replace(byId("climb-panels"), [other, rung].filter(Boolean).map((shown) => panel(app, shown, rung, other)));

@@ -29,6 +29,7 @@ from rungwise.experiment.ladder_file import of_climb
 from rungwise.experiment.results import RESULTS, SETTINGS, Result
 from rungwise.inference.score import score
 from rungwise.ladder import RUNGS, SELECTIONS, Rung
+from rungwise.model.families import FAMILIES
 from rungwise.model.layers import (
     MLP,
     Attention,
@@ -77,6 +78,7 @@ CODE: dict[str, tuple[Callable[..., Any], ...]] = {
     "schedule": (learning_rate,),
     "grad_clip": (TorchEngine._clipped,),
     "batching": (Tape.windows,),
+    **{f"family={name}": (part,) for name, part in FAMILIES.items()},
 }
 """Where the code stands that a field, or one value of it, switches. A field that is not here changes a number only."""
 
@@ -125,13 +127,6 @@ def find(folders: Sequence[Path], seed: int = 0) -> list[Kept]:
             found.append(Kept(folder, _load(folder)))
     if not found:
         raise UserError(f"No run in {', '.join(map(str, folders))}; rungwise climb leaves some.")
-    rivals = [kept for kept in found if kept.run.model.config.family != "transformer"]
-    found = [kept for kept in found if kept not in rivals]
-    names = ", ".join(sorted({kept.run.model.config.family for kept in rivals}))
-    if not found:
-        raise UserError(f"The page shows transformers, and {folders[0]} holds other families: {names}.")
-    if rivals:
-        print(f"The page shows transformers; it leaves out {len(rivals)} rungs of other families: {names}.")
     first = found[0].run
     for kept in found:
         if (kept.run.info.get("data_sha256"), kept.run.protocol) != (first.info.get("data_sha256"), first.protocol):

@@ -2,6 +2,7 @@
 // a rung changes lights up.
 
 import { count, svg } from "./dom.js";
+import { FAMILIES } from "./families.js";
 
 const WIDTH = 320;
 const CENTRE = WIDTH / 2;
@@ -58,17 +59,20 @@ function drawHead(pen, { n_embd, n_head, head_size, vocab_size, projection, head
 
 function drawBlock(pen, config) {
   pen.said.push(`${config.n_layer} ${config.n_layer > 1 ? "blocks, each" : "block"} of`);
-  sublayer(pen, config, () => {
+  if (config.family !== "bigram") sublayer(pen, config, () => {
     const heads = `${config.n_head} ${config.n_head > 1 ? "heads" : "head"} of ${config.head_size}`;
-    drawHeads(pen, config);
-    box(pen, "Attention", heads, config.n_embd, ["n_head", "head_size"], { height: 58 });
-    if (config.position === "rope") badge(pen, "RoPE", 97, ["position"]);
+    if (config.family === "transformer") {
+      drawHeads(pen, config);
+      box(pen, "Attention", heads, config.n_embd, ["n_head", "head_size"], { height: 58 });
+      if (config.position === "rope") badge(pen, "RoPE", 97, ["position"]);
+    } else box(pen, capital(FAMILIES[config.family]), `${config.n_embd} \u2192 ${config.n_head * config.head_size}`, config.n_embd, ["family", "head_size", "reach"]);
     if (config.attention_dropout ?? config.dropout) badge(pen, "dropout", -97, ["dropout"]);
     if (config.projection) {
       arrow(pen);
       box(pen, "Projection", `${config.n_head * config.head_size} \u2192 ${config.n_embd}`, config.n_embd, ["projection"]);
     }
   });
+  else if (config.mlp === "none") box(pen, "No memory", "the last character alone", config.n_embd, ["family"]);
   if (config.mlp !== "none") sublayer(pen, config, () => drawMlp(pen, config));
 }
 
@@ -128,6 +132,7 @@ function drawStack(pen, { n_layer: n }, top, bottom) {
 }
 
 const boxWidth = (width) => Math.min(210, 142 + width * 0.7);
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const isLit = ({ changed }, fields) => (fields.some((field) => changed.has(field)) ? "lit" : "");
 const label = (y, text, kind, x = CENTRE) => svg("text", { class: `label ${kind}`, x, y }, text);
 

@@ -1,6 +1,7 @@
 // Flow: one position on its way through the blocks. What each part writes to the stream, and what could be read off.
 
 import { byId, el, likeliest, replace } from "./dom.js";
+import { FAMILIES } from "./families.js";
 import { length, readOff, softmax, sublayers } from "./forward.js";
 import { chips, chosenPlace } from "./places.js";
 import { readWord } from "./sample.js";
@@ -18,12 +19,12 @@ export function flow(app) {
 }
 
 function stages(app, { trace, next }) {
-  const { residual, position } = app.rung().model;
+  const { residual, position, family } = app.rung().model;
   const found = [{ layer: -1, out: trace.start, x: trace.start }, ...sublayers(app.rung().model, trace)];
   const first = position === "learned" ? "Embedding and position" : "Embedding";
   const norms = found.map(({ x, out }) => [length(x), length(out)]);
   const longest = Math.max(...norms.flat());
-  const title = ({ layer, name }) => (layer < 0 ? first : `Block ${layer + 1}: ${name === "mlp" ? "MLP" : name}`);
+  const title = ({ layer, name }) => (layer < 0 ? first : `Block ${layer + 1}: ${name === "mlp" ? "MLP" : FAMILIES[family] ?? name}`);
   return found.map((stage, i) => {
     const logits = readOff(app.model(), stage.x);
     const probabilities = logits && softmax(logits);

@@ -1,6 +1,8 @@
 // The model's forward pass, one position at a time, as layers.py and transformer.py define it. Because attention only looks
 // back, a position is computed once: its keys and values go into `memory`, and later positions read them there.
 
+import { linear, mix } from "./families.js";
+
 const NORM_EPSILON = 1e-5;
 const ROPE_BASE = 10000;
 
@@ -32,9 +34,9 @@ function half(bits) {
   return sign * (exponent ? (1 + fraction) * 2 ** (exponent - 15) : fraction * 2 ** -14);
 }
 
-/** What attention remembers of earlier positions: keys and values of each layer. */
+/** What is remembered of earlier positions: how many were read, and of each layer keys and values, or rows and a state. */
 export function newMemory(model) {
-  return Array.from({ length: model.config.n_layer }, () => ({ keys: [], values: [] }));
+  return { read: 0, layers: Array.from({ length: model.config.n_layer }, () => ({ keys: [], values: [], rows: [], state: null })) };
 }
 
 /**
@@ -42,19 +44,20 @@ export function newMemory(model) {
  * name. `embedding`, `place` (of learned positions) and `start` begin the stream; then, of each block from 0,
  * `0.attention.norm`, `.q`, `.k`, `.v` (all heads in a row), `.turned_q`, `.turned_k` (RoPE), `.scores`, `.weights`
  * (a row a head, over this and each earlier position), `.mixed`, `.projection`; `0.mlp.norm`, `.gate`, `.up`,
- * `.hidden`; and of both sublayers `.out`, what each writes, and `.x`, the stream after it. A part that the model
+ * `.hidden`; of another family instead of attention what families.js notes; and of both sublayers `.out`, what each writes, and `.x`, the stream after it. A part that the model
  * lacks leaves no entry.
  */
 export function step(model, token, memory) {
   const { config } = model;
   const trace = {};
-  let x = embed(model, token, memory[0].keys.length, trace);
+  let x = embed(model, token, memory.read++, trace);
+  const names = ["attention", "mlp"].filter((name) => (name === "mlp" ? config.mlp !== "none" : config.family !== "bigram"));
   for (let layer = 0; layer < config.n_layer; layer++) {
-    for (const name of config.mlp === "none" ? ["attention"] : ["attention", "mlp"]) {
+    for (const name of names) {
       const note = (part, values) => (trace[`${layer}.${name}.${part}`] = values);
       const y = norm(model, x, `blocks.${layer}.${name}.norm`);
       if (y !== x) note("norm", y);
-      const out = note("out", name === "mlp" ? mlp(model, layer, y, note) : attend(model, layer, y, memory[layer], note));
+      const out = note("out", name === "mlp" ? mlp(model, layer, y, note) : attend(model, layer, y, memory.layers[layer], note));
       x = note("x", config.residual ? x.map((value, i) => value + out[i]) : out);
     }
   }
@@ -92,10 +95,17 @@ export function readOff(model, x) {
   return linear(norm(model, x, "final_norm"), head, weights["head.bias"]);
 }
 
-function attend({ config, weights }, layer, x, { keys, values }, note) {
+/** Attention, or what another family has in its place; then the projection, where there is one. */
+function attend(model, layer, x, kept, note) {
+  const mixed = note("mixed", (model.config.family === "transformer" ? heads : mix)(model, layer, x, kept, note));
+  const name = `blocks.${layer}.attention.f.projection`;
+  const projection = model.weights[`${name}.weight`];
+  return projection ? note("projection", linear(mixed, projection, model.weights[`${name}.bias`])) : mixed;
+}
+
+function heads({ config, weights }, layer, x, { keys, values }, note) {
   const { n_head: heads, head_size: size } = config;
-  const name = `blocks.${layer}.attention.f`;
-  const qkv = linear(x, weights[`${name}.qkv.weight`]);
+  const qkv = linear(x, weights[`blocks.${layer}.attention.f.qkv.weight`]);
   const [q, k, v] = ["q", "k", "v"].map((part, i) => note(part, qkv.subarray(i * heads * size, (i + 1) * heads * size)));
   const each = (all) => Array.from({ length: heads }, (_, h) => all.subarray(h * size, (h + 1) * size));
   const turned = (all, part) => (config.position === "rope" ? note(part, rotate(all, size, keys.length)) : all);
@@ -106,9 +116,7 @@ function attend({ config, weights }, layer, x, { keys, values }, note) {
   const mixed = new Float64Array(heads * size);
   note("weights", scores.map(softmax)).forEach((row, h) => row.forEach((weight, s) =>
     values[s][h].forEach((value, i) => (mixed[h * size + i] += weight * value))));
-  note("mixed", mixed);
-  const projection = weights[`${name}.projection.weight`];
-  return projection ? note("projection", linear(mixed, projection, weights[`${name}.projection.bias`])) : mixed;
+  return mixed;
 }
 
 /** RoPE: pair (j, j + size/2) of each head turns by position * base^(-2j/size). */
@@ -149,16 +157,6 @@ function norm({ config, weights }, x, name) {
   const mean = config.norm === "rmsnorm" ? 0 : sum(x) / x.length;
   const variance = sum(x.map((value) => (value - mean) ** 2)) / x.length;
   return x.map((value, i) => ((value - mean) / Math.sqrt(variance + NORM_EPSILON)) * scale[i] + (bias ? bias[i] : 0));
-}
-
-function linear(x, weight, bias) {
-  const out = new Float64Array(weight.length / x.length);
-  for (let row = 0, at = 0; row < out.length; row++) {
-    let total = bias ? bias[row] : 0;
-    for (let i = 0; i < x.length; i++) total += weight[at++] * x[i];
-    out[row] = total;
-  }
-  return out;
 }
 
 export function softmax(logits) {

@@ -3,6 +3,7 @@
 import { attend } from "./attend.js";
 import { climb } from "./climb.js";
 import { byId, count, el, interval, say } from "./dom.js";
+import { FAMILIES } from "./families.js";
 import { flow } from "./flow.js";
 import { newMemory, readWeights, step } from "./forward.js";
 import { copy, generate, more } from "./generate.js";
@@ -114,7 +115,23 @@ function render() {
   byId("word-field").hidden = !OF_A_WORD.includes(view);
   for (const control of document.querySelectorAll("[data-state]")) show(control, app.state[control.dataset.state]);
   showRung();
-  VIEWS[view](app);
+  const remark = withoutAttention(view);
+  byId("no-attention").hidden = !remark;
+  byId("no-attention").textContent = remark;
+  if (remark && view !== "flow") byId(view).hidden = true;
+  else VIEWS[view](app);
+}
+
+/** What a view about attention shows of a model that has none, in a sentence. */
+function withoutAttention(view) {
+  const name = FAMILIES[app.rung()?.model.family];
+  const says = {
+    attend: `This model has no attention, so no character looks at another: what it knows of earlier ones comes through its ${name}. Flow shows what that writes.`,
+    inside: `This view follows a character through attention, and this model has a ${name} instead: Flow shows what each of its blocks writes.`,
+    flow: `This model has no attention: what is called ${name} below carries what earlier characters said.`,
+  };
+  if (name === "bigram") says.flow = "This model has no attention and no block: the next character is read off the last one's vector.";
+  return (name && says[view]) || "";
 }
 
 /** The rung's name and figures, beside the slider. A page without models has neither. */

@@ -21,8 +21,8 @@ from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash
 
 WORKER = (
-    "forward.js", "text.js", "sample.js", "sha256.js", "zip.js", "random.js", "source.js", "table.js", "list.js",
-    "weights.js", "engine.js", "run.js", "ngram.js", "members.js", "worker.js",
+    "families.js", "forward.js", "text.js", "sample.js", "sha256.js", "zip.js", "random.js", "source.js", "table.js",
+    "list.js", "weights.js", "engine.js", "run.js", "ngram.js", "members.js", "worker.js",
 )  # fmt: skip
 """The page's script is its workers' as well, but there it ends after these; worker.js itself is for them alone."""
 SCRIPTS = (
@@ -115,7 +115,9 @@ def _about(data: dict[str, Any]) -> str:
         return (
             "Paste a list of words, and train small transformers on it, from one attention head up, in this page alone."
         )
-    models = f"{n} small transformers, from one attention head to a full model," if n > 1 else "A small transformer"
+    alike = all(rung["model"]["family"] == "transformer" for rung in data["rungs"])
+    kind = "transformer" if alike else "model"
+    models = f"{n} small {kind}s{', from one attention head to a full model,' * alike}" if n > 1 else f"A small {kind}"
     return (
         f"{models} trained on {data['list']['n_train']:,} words, to look inside: what each number does, in this page."
     )
