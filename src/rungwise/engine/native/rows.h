@@ -134,20 +134,22 @@ APART static std::vector<Sequence> unpack(const int* inputs, const int* targets,
 
 // What the largest of the batches of n sequences can need.
 struct Room {
-    int rows = 0, length = 0;
+    int words = 0, rows = 0, length = 0;
     long weights = 0;  // of attention
     int nodes = 0;     // of a tree of prefixes: rows whose keys and values stay; 0: there is none
 
     APART Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
         for (size_t from = 0; from < sequences.size(); from += n) {
             Room one;
-            for (size_t i = from; i < std::min(sequences.size(), from + n); ++i) {
+            one.words = int(std::min(sequences.size() - from, n));
+            for (size_t i = from; i < from + one.words; ++i) {
                 const int T = sequences[i].length;
                 one.rows += T;
                 one.weights += shape.n_head * T * padded(T);
                 length = std::max(length, T);
             }
-            rows = std::max(rows, one.rows), weights = std::max(weights, one.weights);
+            words = std::max(words, one.words), rows = std::max(rows, one.rows);
+            weights = std::max(weights, one.weights);
         }
     }
 
@@ -180,9 +182,13 @@ struct Batch {
     int base = 0;                      // what `paths` calls the first row: in a tree, the number of its node
     int rows() const { return int(token.size()); }
 
-    APART explicit Batch(const Shape& shape)
+    // One that fits into the room asks for no memory when it is filled: in a thread, nobody could say that none is left.
+    APART Batch(const Shape& shape, const Room& room)
         : n_head_(shape.n_head), vocab_size_(shape.vocab_size), seen_(shape.vocab_size * std::max(1, shape.places), -1),
-          by_place_(shape.places > 0) {}
+          by_place_(shape.places > 0) {
+        for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->reserve(room.rows);
+        prefix.reserve(room.rows), words.reserve(room.words);
+    }
     APART ~Batch() {}
 
     // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
