@@ -20,7 +20,7 @@
 // No globals: calls run side by side. Sums have one order, so the same input gives the same bits, in any number of
 // threads.
 
-#include <deque>
+#include <memory>
 
 #include "model.h"
 
@@ -175,8 +175,9 @@ struct Scorer {
     Batch batch;
     std::vector<float> nats;
     std::vector<unsigned char> correct;
-    Scorer(const Shape& shape, const float* const* values, const Room& room)
+    APART Scorer(const Shape& shape, const float* const* values, const Room& room)
         : model(shape, values, room, false), batch(shape, room), nats(room.rows), correct(room.rows) {}
+    APART ~Scorer() {}
 };
 
 // -ln p of each target. Sorted, the words share nearly all their beginnings even if only a few dozen of them, whose
@@ -189,10 +190,10 @@ API bool rungwise_score(const Shape* shape, const float* const* values, const in
     std::sort(words.begin(), words.end());
     const Room room(*shape, words, at_once);
     const Dropout none(*shape, 0, -1);
-    std::deque<Scorer> scorers;
-    while (int(scorers.size()) < std::max(1, std::min(threads, batches))) scorers.emplace_back(*shape, values, room);
+    std::vector<std::unique_ptr<Scorer>> scorers(std::max(1, std::min(threads, batches)));
+    for (auto& scorer : scorers) scorer = std::make_unique<Scorer>(*shape, values, room);
     together(int(scorers.size()), [&](Member& me) {
-        Scorer& own = scorers[me.place()];
+        Scorer& own = *scorers[me.place()];
         me.each(batches, [&](int task) {
             const int from = task * at_once, count = std::min(at_once, n - from);
             own.batch.fill(&words[from], count);
