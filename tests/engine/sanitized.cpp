@@ -40,13 +40,14 @@ struct Arrays {  // tensors of a model, and pointers to them
 static std::vector<std::vector<float>> everything(const Shape& shape, int threads, int bf16) {
     const int batch = 7, steps = 3;
     const double rates[steps] = {1e-3, 2e-3, 1e-3};
+    const Recipe muon{1, 0, nullptr, nullptr};
     const Optimiser optimiser{0.9, 0.99, 0.01, 0.5};
     const Words words(batch * steps, shape.vocab_size, 13, 3), scored(300, shape.vocab_size, 13, 5);
     Arrays values(shape, false), first(shape, true), second(shape, true), gradients(shape, true);
     std::vector<double> losses(steps);
     rungwise_train(&shape, &optimiser, values.pointers.data(), first.pointers.data(), second.pointers.data(),
                    words.inputs.data(), words.targets.data(), words.lengths.data(), batch, 0, steps, rates, 11,
-                   losses.data(), threads, bf16);
+                   losses.data(), shape.final_norm ? &muon : nullptr, threads, bf16);
     rungwise_gradients(&shape, values.pointers.data(), words.inputs.data(), words.targets.data(), words.lengths.data(),
                        batch, 2, 11, gradients.pointers.data(), threads, bf16);
     std::vector<float> nats(scored.inputs.size());
