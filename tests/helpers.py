@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
 import shutil
 import signal
 import sys
@@ -78,7 +77,7 @@ def ctrl_c(at: int = 1, number: int = signal.SIGINT) -> Callable[[Event], None]:
 
     def observe(event: Event) -> None:
         if event.kind == "block" and event.step >= at:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     return observe
 

@@ -75,8 +75,9 @@ def test_its_engine_runs_on_the_oldest_system_that_its_name_tells_and_shows_its_
 
 
 def test_auditwheel_agrees(wheel):
-    if "linux" not in wheel.name:
-        pytest.skip("auditwheel knows Linux alone")
+    """Of a wheel for musl it judges only where musl is the system's: it looks for its libraries here."""
+    if "manylinux" not in wheel.name:
+        pytest.skip("no wheel of this system for auditwheel")
     pytest.importorskip("auditwheel")
     shown = subprocess.run(
         [sys.executable, "-m", "auditwheel", "show", str(wheel)], capture_output=True, text=True, check=True

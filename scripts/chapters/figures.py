@@ -131,6 +131,7 @@ def seeds(numbers: Numbers, name: str, pairs: Sequence[tuple[str, str]]) -> Figu
     measured = numbers.measured
     found = [(measured.combine({after: 1, before: -1}), measured.change(before, after)) for before, after in pairs]
     labels = [f"{RUNGS[before].title}\nto {RUNGS[after].title}" for before, after in pairs]
+    each_of = f"a {measured.over(pairs[0])[:-1]} each"
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
@@ -138,7 +139,7 @@ def seeds(numbers: Numbers, name: str, pairs: Sequence[tuple[str, str]]) -> Figu
             axes.plot([mean.low, mean.high], [y, y], color=COLOURS[0], linewidth=5, alpha=0.35)
             axes.plot(mean.mean, y, "o", color=COLOURS[0], label=None if y else "mean, 95 % CI")
             axes.plot(each, [y + 0.22] * len(each), "o", markerfacecolor="none", markersize=4,
-                      markeredgecolor=COLOURS[1], label=None if y else f"a {measured.over(pairs[0])[:-1]} each")  # fmt: skip
+                      markeredgecolor=COLOURS[1], label=None if y else each_of)  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlabel("change in test loss (below 0 is better)")
         _legend(canvas)

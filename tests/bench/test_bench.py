@@ -56,6 +56,7 @@ def test_no_product_beats_the_peak_of_the_core():
     [
         (["--rounds", "0"], "rounds must be at least 1"),
         (["--makemore", "."], "no makemore.py there"),
+        (["--eemicrogpt", "gone"], "--eemicrogpt gone: there is no such program"),
         (["--microgpt-c", "."], "no demos/character-level/names/main.c there"),
     ],
 )

@@ -1,7 +1,6 @@
 """Help on any terminal: however narrow it is, with colours or without; and errors that are read off tyro's boxes."""
 
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -48,7 +47,7 @@ def test_help_fits_80_columns(arguments, monkeypatch):
 
 def on_a_terminal(*arguments: str, **environment: str) -> str:
     """What `rungwise` writes on a terminal."""
-    ours, theirs = pty.openpty()
+    ours, theirs = pytest.importorskip("pty").openpty()
     without = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
     started = [sys.executable, "-m", "rungwise", *arguments]
     with subprocess.Popen(started, stdin=theirs, stdout=theirs, stderr=theirs, env=without | environment) as process:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rungwise.training import run as training
 from rungwise.training import run_dir
 from rungwise.util.files import read_lines
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process is forked, and none gets SIGKILL")
 STEPS = 150
 RUN = {**TINY, "steps": STEPS, "eval_every": 20, "save_every": 0, "dropout": 0.1}
 

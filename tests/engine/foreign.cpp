@@ -2,6 +2,10 @@
 #include "library.cpp"
 
 #include <cstdio>
+#if defined(_WIN32)
+#include <fcntl.h>
+#include <io.h>
+#endif
 
 namespace std {
 inline namespace __1 {
@@ -29,7 +33,10 @@ static std::vector<float*> parts(std::vector<float>& all, const std::vector<int>
 }
 
 int main() {
-    const auto shape = take<int32_t>(18);
+#if defined(_WIN32)
+    _setmode(_fileno(stdin), _O_BINARY), _setmode(_fileno(stdout), _O_BINARY);
+#endif
+    const auto shape = take<int32_t>(19);
     const auto optimiser = take<double>(4);
     const auto numbers = take<int>(5);  // tensors, their elements, steps, words a step, tokens of a step
     const int tensors = numbers[0], elements = numbers[1], steps = numbers[2], batch = numbers[3], tokens = numbers[4];
@@ -50,7 +57,7 @@ int main() {
         return 1;
     if (!rungwise_train(of, reinterpret_cast<const Optimiser*>(optimiser.data()), tables.data(), firsts.data(),
                         seconds.data(), inputs.data(), targets.data(), lengths.data(), batch, long(where[0]), steps,
-                        rates.data(), where[1], losses.data(), 1, 0))
+                        rates.data(), where[1], losses.data(), nullptr, 2, 0))
         return 1;
     give(nats), give(losses), give(weights), give(first), give(second);
 #if defined(__x86_64__)

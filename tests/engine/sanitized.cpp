@@ -40,13 +40,14 @@ struct Arrays {  // tensors of a model, and pointers to them
 static std::vector<std::vector<float>> everything(const Shape& shape, int threads, int bf16) {
     const int batch = 7, steps = 3;
     const double rates[steps] = {1e-3, 2e-3, 1e-3};
+    const Recipe muon{1, 0, nullptr, nullptr};
     const Optimiser optimiser{0.9, 0.99, 0.01, 0.5};
     const Words words(batch * steps, shape.vocab_size, 13, 3), scored(300, shape.vocab_size, 13, 5);
     Arrays values(shape, false), first(shape, true), second(shape, true), gradients(shape, true);
     std::vector<double> losses(steps);
     rungwise_train(&shape, &optimiser, values.pointers.data(), first.pointers.data(), second.pointers.data(),
                    words.inputs.data(), words.targets.data(), words.lengths.data(), batch, 0, steps, rates, 11,
-                   losses.data(), threads, bf16);
+                   losses.data(), shape.final_norm ? &muon : nullptr, threads, bf16);
     rungwise_gradients(&shape, values.pointers.data(), words.inputs.data(), words.targets.data(), words.lengths.data(),
                        batch, 2, 11, gradients.pointers.data(), threads, bf16);
     std::vector<float> nats(scored.inputs.size());
@@ -68,14 +69,17 @@ static std::vector<std::vector<float>> everything(const Shape& shape, int thread
 
 int main() {
     const Shape shapes[] = {
-        {29, 2, 3, 37, 14, 111, Activation::gelu, Normalisation::layernorm, Position::rope, 0, 1, 1, 0, 1, 0, 13107},
-        {31, 2, 2, 23, 16, 44, Activation::swiglu, Normalisation::rmsnorm, Position::learned, 17, 1, 1, 1, 1, 1, 6554},
-        {13, 2, 3, 63, 21, 0, Activation::none, Normalisation::none, Position::none, 0, 0, 0, 0, 0, 0, 0},
-        {27, 1, 4, 16, 4, 64, Activation::relu, Normalisation::rmsnorm, Position::rope, 0, 1, 1, 1, 0, 0, 0},
+        {29, 2, 3, 37, 14, 111, Activation::gelu, Normalisation::layernorm, Position::rope, 0, 1, 1, 0, 1, 0, 13107,
+         13107},
+        {31, 2, 2, 23, 16, 44, Activation::swiglu, Normalisation::rmsnorm, Position::learned, 17, 1, 1, 1, 1, 1, 6554,
+         6554},
+        {13, 2, 3, 63, 21, 0, Activation::none, Normalisation::none, Position::none, 0, 0, 0, 0, 0, 0, 0, 0},
+        {27, 1, 4, 16, 4, 64, Activation::relu, Normalisation::rmsnorm, Position::rope, 0, 1, 1, 1, 0, 0, 0, 0},
         {29, 3, 1, 37, 37, 111, Activation::gelu, Normalisation::layernorm, Position::none, 0, 1, 1, 0, 1, 0, 13107,
-         Family::gru},
-        {29, 1, 1, 23, 23, 0, Activation::none, Normalisation::none, Position::none, 0, 0, 0, 0, 1, 0, 0, Family::lstm},
-        {31, 2, 1, 23, 21, 0, Activation::none, Normalisation::rmsnorm, Position::none, 0, 1, 1, 0, 1, 0, 0,
+         13107, Family::gru},
+        {29, 1, 1, 23, 23, 0, Activation::none, Normalisation::none, Position::none, 0, 0, 0, 0, 1, 0, 0, 0,
+         Family::lstm},
+        {31, 2, 1, 23, 21, 0, Activation::none, Normalisation::rmsnorm, Position::none, 0, 1, 1, 0, 1, 0, 0, 0,
          Family::mlp, 4},
     };
     for (const Shape& shape : shapes)

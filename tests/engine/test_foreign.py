@@ -1,7 +1,9 @@
-"""The engine on processors that this machine lacks, emulated: its arithmetic is PyTorch's there."""
+"""The engine on processors and systems that this machine lacks, emulated: its arithmetic is PyTorch's there, in two
+threads."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +30,7 @@ PROCESSORS = {  # compiled for, emulated as, what the library says of both
     "x86-64 of 2008": ("x86_64-linux-musl", "x86_64_v2", ["qemu-x86_64", "-cpu", "Nehalem"], "v2 SSE4.2"),
     "x86-64 of 2003": ("x86_64-linux-musl", "x86_64", ["qemu-x86_64", "-cpu", "qemu64"], "v1 SSE2"),
     "x86-64 of 2013": ("x86_64-linux-musl", "x86_64_v3", ["qemu-x86_64", "-cpu", "Haswell"], "v3 AVX2"),
+    "Windows": ("x86_64-windows-gnu", "x86_64_v2", ["wine"], "SSE4.2"),
 }
 
 
@@ -36,17 +39,18 @@ def foreign(request, tmp_path_factory) -> tuple[list[str], str]:
     """The command that trains there, and what it tells of its processor."""
     system, model, emulator, told = request.param
     if not shutil.which(emulator[0]):
-        pytest.skip(f"{emulator[0]} is missing (Debian: qemu-user)")
+        package = "wine" if emulator[0] == "wine" else "qemu-user"
+        pytest.skip(f"{emulator[0]} is missing (Debian: {package})")
     folder, zig = tmp_path_factory.mktemp("foreign"), [sys.executable, "-m", "ziglang"]
     target = ["-target", system, f"-mcpu={model}"]
     source = ["-fno-exceptions", "-I", NATIVE, "-c", Path(__file__).with_name("foreign.cpp")]
+    made = "train.exe" if "windows" in system else "train"
     for command in (  # in two steps: nothing of C++'s own library needs to be compiled
         [*zig, "c++", *target, *FLAGS, *source, "-o", folder / "train.o"],
-        [*zig, "cc", *target, "-static", folder / "train.o", "-o", folder / "train"],
+        [*zig, "cc", *target, "-static", folder / "train.o", "-o", folder / made],
     ):
         subprocess.run(command, check=True)
-    program = folder / "train"
-    return [*emulator, str(program)], told
+    return [*emulator, str(folder / made)], told
 
 
 @pytest.mark.parametrize("config", check.CASES, ids=lambda config: f"{config.mlp}-{config.norm}-{config.position}")
@@ -66,8 +70,11 @@ def test_training_there_is_pytorchs(foreign, config):
         np.tile(lengths.astype(np.int32), steps),
         *(x for part in parts for x in part.values()),
     ]
-    done = subprocess.run(command, input=b"".join(x.tobytes() for x in given), capture_output=True, check=True)
-    assert done.stderr.decode().endswith(told)
+    done = subprocess.run(
+        command, input=b"".join(x.tobytes() for x in given), capture_output=True, check=True,
+        env={**os.environ, "WINEDEBUG": "-all"},
+    )  # fmt: skip
+    assert done.stderr.decode().rstrip().endswith(told)
     tokens = int(inside.sum())
     nats, rest = np.frombuffer(done.stdout[: 4 * tokens], np.float32), done.stdout[4 * tokens :]
     ours = {"likelihood/each token": nats, "loss in training/two batches": np.frombuffer(rest[: 8 * steps])}

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -162,7 +163,7 @@ def test_ziglang_compiles_where_there_is_no_compiler(monkeypatch):
 
 
 NO_MEMORY = """
-import resource, sys
+import resource
 import numpy as np
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.engine import native
@@ -170,30 +171,59 @@ from rungwise.model.cost import shapes
 library, config = native.load(), ModelConfig(**{config})
 parameters = {{name: np.zeros(shape, np.float32) for name, shape in shapes(config).items()}}
 state = {{f"{{kind}}/{{name}}": array for kind in native.KINDS for name, array in parameters.items()}}
-tokens, lengths = np.ones(640_000, np.int32), np.full(40_000, 16, np.int32)
-tokens[::7], ones = 2, np.ones(640_000, np.int32)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20),) * 2)
-for call in (
-    lambda: library.train_block(config, TrainConfig(), state, tokens, tokens, lengths[None], 0, 0, [1e-3]),
-    lambda: library.loss_and_gradients(config, parameters, tokens, tokens, lengths),
-    lambda: library.score(config, parameters, tokens, tokens, ones),
-    lambda: library.tree(config, parameters, 40_000, 16),
-):
-    try:
-        call()
-        print("there was enough")
-    except MemoryError as error:
-        print(error)
+tokens, lengths = np.ones({words} * 16, np.int32), np.full({words}, 16, np.int32)
+tokens[::7], ones = 2, np.ones({words} * 16, np.int32)
+calls = (
+    lambda: library.train_block(config, TrainConfig(), state, tokens, tokens, lengths[None], 0, 0, [1e-3], {threads}),
+    lambda: library.loss_and_gradients(config, parameters, tokens, tokens, lengths, threads={threads}),
+    lambda: library.score(config, parameters, tokens, tokens, ones, {threads}),
+    lambda: library.tree(config, parameters, {words}, 16),
+)
+for call in calls if {threads} > 1 else ():
+    call()  # the system keeps the stacks of threads that have ended
+page, room = resource.getpagesize(), {room}
+for left in range(0, room + 1, {step}):
+    used = int(open("/proc/self/statm").read().split()[0]) * page
+    for call in calls:
+        resource.setrlimit(resource.RLIMIT_AS, (used + left, resource.RLIM_INFINITY))
+        try:
+            call()
+            told = "there was enough"
+        except MemoryError as error:
+            told = str(error) or "no memory"
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+        print(told)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits a process's memory as Linux does")
-def test_where_memory_runs_out_a_call_says_so_and_the_process_goes_on():
-    config = {"vocab_size": 3, "n_layer": 1, "n_head": 1, "n_embd": 64, "block_size": 17}
+def without_memory(n_embd: int, **parts: int) -> list[str]:
+    config = {"vocab_size": 3, "n_layer": 1, "n_head": 1, "n_embd": n_embd, "block_size": 17}
+    at_once = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "4096"}  # given back
     done = subprocess.run(
-        [sys.executable, "-c", NO_MEMORY.format(config=config)], env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-c", NO_MEMORY.format(config=config, **parts)], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), **at_once},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["Try a smaller batch_size, n_embd or n_layer."] * 4
+    return done.stdout.splitlines()
+
+
+NONE_LEFT = re.compile(r"Try a smaller batch_size, n_embd or n_layer\.|Unable to allocate|no memory")
+"""Said of the engine's memory, and by NumPy and Python of what is handed in."""
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits a process's memory as Linux does")
+
+
+@LINUX
+def test_where_memory_runs_out_a_call_says_so_and_the_process_goes_on():
+    told = without_memory(64, words=40_000, threads=1, room=0, step=1)
+    assert len(told) == 4
+    assert all(NONE_LEFT.match(line) for line in told)
+
+
+@LINUX
+def test_memory_may_run_out_wherever_several_threads_ask_for_it():
+    """A little more each time: whatever piece is the one that is not to be had."""
+    told = without_memory(64, words=300, threads=3, room=8 << 20, step=1 << 18)
+    enough = "there was enough"
+    assert enough in told
+    assert all(line == enough or NONE_LEFT.match(line) for line in told)
+    assert sum(line.startswith("Try a smaller") for line in told) > 20

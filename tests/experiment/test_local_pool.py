@@ -1,6 +1,7 @@
 """Workers of a climb on this machine: ended in the middle of a task, they and nobody else."""
 
 import multiprocessing
+import sys
 import time
 
 import pytest
@@ -16,7 +17,7 @@ from rungwise.ladder import select
 
 
 def test_workers_end_in_the_middle_of_a_task_and_other_processes_go_on():
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     other = context.Process(target=time.sleep, args=(60,), daemon=True)
     other.start()
     workers = Workers(2, context, int)

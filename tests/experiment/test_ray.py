@@ -255,7 +255,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, getattr(signal, "SIGKILL", 9)])
 def test_a_driver_that_is_stopped_stops_its_tasks_and_another_goes_on(cluster, tmp_path, listed, number):
     out, raylets = tmp_path / "out", [raylet_of(node) for node in cluster.worker_nodes]
     what = (address(cluster), out, listed, "baseline,2-heads", 4, 4000)

@@ -83,10 +83,10 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     """Not one that comes with the first: torchrun passes on what its processes have heard themselves."""
 
     def interrupt(event):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         time.sleep(trainers.AGAIN)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         pytest.fail("it went on")
 
     began = time.monotonic()

@@ -1,6 +1,6 @@
 """Packages that cannot be loaded: too little memory, broken, or missing. One line says what to do."""
 
-import resource
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +25,10 @@ def place(tmp_path_factory) -> Path:
 def rungwise(place: Path, *arguments: str, mib: int | None = None, code: str = "") -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, that may take so much memory; `code` runs before."""
     started = [sys.executable, "-c", f"{code}\nfrom rungwise.cli.main import main\nmain()", *arguments]
-    limit = (lambda: resource.setrlimit(resource.RLIMIT_AS, (mib * MIB, mib * MIB))) if mib else None
+    limit = None
+    if mib:
+        resource = pytest.importorskip("resource")
+        limit = functools.partial(resource.setrlimit, resource.RLIMIT_AS, (mib * MIB, mib * MIB))
     return subprocess.run(started, cwd=place, capture_output=True, text=True, preexec_fn=limit, check=False)
 
 

@@ -123,6 +123,7 @@ def test_the_users_cache_is_taken_where_it_can_be_written(monkeypatch, tmp_path,
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users have no numbers here")
 def test_elsewhere_it_is_temporary_and_the_users_alone(monkeypatch, tmp_path, temporary):
     monkeypatch.setenv("XDG_CACHE_HOME", occupied(tmp_path))
     found = machine.cache()
@@ -132,6 +133,7 @@ def test_elsewhere_it_is_temporary_and_the_users_alone(monkeypatch, tmp_path, te
     assert found.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users have no numbers here")
 @pytest.mark.parametrize("there", ["open to all", "link", "file"])
 def test_a_temporary_cache_that_others_may_have_made_is_not_taken(monkeypatch, tmp_path, temporary, there):
     monkeypatch.setenv("XDG_CACHE_HOME", occupied(tmp_path))
@@ -150,6 +152,7 @@ def test_a_temporary_cache_that_others_may_have_made_is_not_taken(monkeypatch, t
     assert found.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users have no numbers here")
 def test_a_cache_that_is_full_and_cannot_be_written_is_read(monkeypatch, tmp_path, temporary):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(machine, "_can_be_written", lambda folder: False)  # root may write anywhere

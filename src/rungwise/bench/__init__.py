@@ -19,7 +19,7 @@ from typing import Any
 
 from rungwise.bench import ours
 from rungwise.bench.limits import Work
-from rungwise.bench.peers import Makemore, MicrogptC
+from rungwise.bench.peers import EEmicroGPT, Makemore, MicrogptC
 from rungwise.bench.summary import TRAINED, WHOLE, ratios, text
 from rungwise.config import EngineConfig
 from rungwise.data import words
@@ -64,6 +64,7 @@ class Request:
     short: bool
     makemore: Path | None
     microgpt_c: Path | None
+    eemicrogpt: tuple[Path, ...]
     full: bool
     data: str
     engine: str
@@ -104,6 +105,7 @@ class _Bench:
             self.makemore = Makemore(request.makemore, self.listed, aside)
         if request.microgpt_c:
             self.microgpt_c = MicrogptC(request.microgpt_c, self.listed, aside, cores(), sizes.trained, sizes.c_names)
+        self.eemicrogpt = [EEmicroGPT(program, self.listed, aside) for program in request.eemicrogpt]
         self.model = ours.model_config("scaled", request.data)
         self.work = Work.of(ours.tape(request.data), get_rung("scaled").train, 4 if request.short else 64)
         self.workers = ours.Workers(request.data, engine)
@@ -131,6 +133,7 @@ class _Bench:
                 "rungwise": params,
                 "makemore": makemore.n_params if makemore else None,
                 "microgpt_c": {"scaled": microgpt_c.n_params} if microgpt_c else None,
+                "eemicrogpt": {peer.what: peer.n_params for peer in self.eemicrogpt},
             },
             "mean_length": {
                 "rungwise": self.workers.mean_length,
@@ -177,12 +180,16 @@ class _Bench:
             yield "makemore, training, small", partial(self.train_makemore, makemore, "gelu")
         for what in ("gelu_1", "gelu_8"):
             yield f"training, {what}", partial(self.train, what)
+        for peer in self.eemicrogpt:
+            yield f"eemicrogpt, {peer.what}", partial(self.train_eemicrogpt, peer)
 
     def note(self, who: str, what: str, value: float) -> None:
         self.measured.setdefault(who, {}).setdefault(what, []).append(value)
 
     def train(self, what: str) -> None:
-        self.note("rungwise", what, self.workers.ms_a_step(*TRAINED[what], self.sizes.steps))
+        rung, replicas = TRAINED[what]
+        recipe = ours.recipe(rung, self.request.data)
+        self.note("rungwise", what, self.workers.ms_a_step(recipe, replicas, self.sizes.steps))
 
     def train_makemore(self, makemore: Makemore, rung: str) -> None:
         self.note("makemore", rung, median(makemore.ms_a_step(rung, self.sizes.their_steps)))
@@ -191,3 +198,10 @@ class _Bench:
         ms, names = microgpt_c.speeds()
         self.note("microgpt_c", "scaled", ms)
         self.note("microgpt_c", "names", names)
+
+    def train_eemicrogpt(self, peer: EEmicroGPT) -> None:
+        """Microseconds a word, theirs and ours."""
+        recipe = peer.model, get_rung("scaled").train.replace(batch_size=peer.batch)
+        self.note("eemicrogpt", peer.what, peer.us_a_word())
+        ms = self.workers.ms_a_step(recipe, 1, 20 * self.sizes.steps)
+        self.note("rungwise", peer.what, ms * 1000 / peer.batch)

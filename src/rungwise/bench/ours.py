@@ -17,7 +17,7 @@ import torch
 
 from rungwise.bench import limits
 from rungwise.bench.machine import MemoryWatch, childrens_seconds
-from rungwise.config import EngineConfig, ModelConfig, get_protocol
+from rungwise.config import EngineConfig, ModelConfig, TrainConfig, get_protocol
 from rungwise.data import words
 from rungwise.data.batches import STEPS_A_BLOCK, Tape
 from rungwise.engine.loop import Engine, learning_rate, models, train
@@ -35,8 +35,8 @@ PROTOCOL = "makemore"
 FIRST_STEP = """
 import sys, torch
 torch.set_num_threads(1)
-from rungwise.bench.ours import engine
-engine("scaled", (0,), sys.argv[1], sys.argv[2]).run(0, [1e-3])
+from rungwise.bench.ours import engine, recipe
+engine(recipe("scaled", sys.argv[1]), (0,), sys.argv[1], sys.argv[2]).run(0, [1e-3])
 """
 
 
@@ -45,20 +45,25 @@ def model_config(rung: str, data: str) -> ModelConfig:
     return get_rung(rung).model.replace(vocab_size=len(listed.vocabulary), block_size=listed.block_size)
 
 
+Recipe = tuple[ModelConfig, TrainConfig]
+
+
+def recipe(rung: str, data: str) -> Recipe:
+    return model_config(rung, data), get_rung(rung).train
+
+
 def tape(data: str) -> Tape:
     listed, protocol = words.load(data), get_protocol(PROTOCOL)
     return Tape.of(listed, words.split(listed, protocol).train, protocol)
 
 
-def engine(rung: str, seeds: tuple[int, ...], data: str, name: str) -> Engine:
-    return make_engine(
-        model_config(rung, data), get_rung(rung).train, tape(data), seeds, EngineConfig(name, compile="off")
-    )
+def engine(recipe: Recipe, seeds: tuple[int, ...], data: str, name: str) -> Engine:
+    return make_engine(*recipe, tape(data), seeds, EngineConfig(name, compile="off"))
 
 
 # ------------------------------------------------------------------------------------------------ in the workers
 
-_engines: dict[tuple[str, tuple[int, ...]], Engine] = {}
+_engines: dict[tuple[Recipe, tuple[int, ...]], Engine] = {}
 _trained: list[Transformer] = []
 
 
@@ -67,12 +72,12 @@ def _ready() -> None:
     torch.set_num_threads(1)
 
 
-def _steps(rung: str, seeds: tuple[int, ...], data: str, name: str, steps: int) -> float:
+def _steps(recipe: Recipe, seeds: tuple[int, ...], data: str, name: str, steps: int) -> float:
     """Seconds for so many steps of these replicas, the list read and the engine warm; batches are drawn within."""
-    if (rung, seeds) not in _engines:
-        _engines[rung, seeds] = engine(rung, seeds, data, name)
-        _engines[rung, seeds].run(0, [1e-4] * 4)
-    config, here = get_rung(rung).train, _engines[rung, seeds]
+    if (recipe, seeds) not in _engines:
+        _engines[recipe, seeds] = engine(recipe, seeds, data, name)
+        _engines[recipe, seeds].run(0, [1e-4] * 4)
+    config, here = recipe[1], _engines[recipe, seeds]
     began = time.perf_counter()
     for first in range(STEPS_A_BLOCK, STEPS_A_BLOCK + steps, STEPS_A_BLOCK):
         here.run(first, [learning_rate(config, first)] * min(STEPS_A_BLOCK, STEPS_A_BLOCK + steps - first))
@@ -110,11 +115,11 @@ class Workers:
         for pool in self.pools:
             pool.end()
 
-    def ms_a_step(self, rung: str, replicas: int, steps: int) -> float:
+    def ms_a_step(self, recipe: Recipe, replicas: int, steps: int) -> float:
         """Milliseconds a step and replica, the replicas spread over the cores."""
         groups = [tuple(range(replicas))[i :: len(self.pools)] for i in range(len(self.pools))]
         pending = [
-            pool.submit(_steps, rung, seeds, self.data, self.engine, steps)
+            pool.submit(_steps, recipe, seeds, self.data, self.engine, steps)
             for pool, seeds in zip(self.pools, groups, strict=True)
             if seeds
         ]

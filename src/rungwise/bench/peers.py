@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rungwise.bench.machine import childrens_seconds
+from rungwise.config import ModelConfig
 from rungwise.data.words import WordList
 from rungwise.errors import UserError
 
@@ -178,3 +179,37 @@ class MicrogptC:
         steps = sum(numbers(r"Training: .*\| ([\d.]+) steps/s", text, "microgpt-c")[0] for text in printed)
         names = sum(numbers(r"Inference: .*\| ([\d.]+) samples/s", text, "microgpt-c")[0] for text in printed)
         return 1000 / steps * waits, names / waits
+
+
+# ------------------------------------------------------------------------------------------------ eemicrogpt
+
+
+@dataclass
+class EEmicroGPT:
+    """Entrpi/eemicrogpt, a program that its user has built: one process, its step time by its own clock."""
+
+    program: Path
+    words: WordList
+    aside: Path
+
+    def __post_init__(self) -> None:
+        if not self.program.is_file():
+            raise UserError(f"--eemicrogpt {self.program}: there is no such program; build it as its README tells.")
+        self.program = self.program.resolve()
+        write_words(self.words, self.aside / "names.txt")
+        self.us_a_word()  # tells its size
+        self.what = f"{self.model.n_embd} wide, batch {self.batch}"
+
+    def us_a_word(self) -> float:
+        """Microseconds a step and word."""
+        printed = run([self.program], self.aside)
+        width, heads, self.batch, self.n_params = (
+            int(numbers(pattern, printed, "eemicrogpt")[0])
+            for pattern in (r"\bd_model=(\d+)", r"\bn_heads=(\d+)", r"\bbatch=(\d+)", r"(\d+) parameters")
+        )
+        self.model = ModelConfig(
+            vocab_size=len(self.words.vocabulary), block_size=self.words.block_size, n_layer=1, n_embd=width,
+            n_head=heads, mlp="relu", norm="rmsnorm", position="learned", dropout=0.0,
+        )  # fmt: skip
+        """Ours of that size."""
+        return numbers(r"Average step: ([\d.]+) us", printed, "eemicrogpt")[0] / self.batch

@@ -34,6 +34,8 @@ def ratios(measured: dict[str, dict[str, list[float]]], once: dict[str, Any]) ->
     for name, (mine, who, theirs) in RATIOS.items():
         pairs = list(zip(measured["rungwise"][mine], measured.get(who, {}).get(theirs, []), strict=False))
         by_name[name] = [a / b if mine == "names" else b / a for a, b in pairs]
+    for what, theirs in measured.get("eemicrogpt", {}).items():
+        by_name[f"eemicrogpt, {what}"] = [b / a for a, b in zip(measured["rungwise"][what], theirs, strict=False)]
     steps = [once["makemore_full_ms"]] if "makemore_full_ms" in once else measured.get("makemore", {}).get("scaled", [])
     by_name[CLIMB_RATIO] = [ms * WHOLE / 1000 / once["climb"]["seconds_of_a_whole_climb"] for ms in steps]
     spread = {name: {"low": min(x), "high": max(x), "n": len(x)} for name, x in by_name.items() if x}
@@ -123,16 +125,18 @@ def _compared(bench: dict[str, Any]) -> list[str]:
         CLIMB_RATIO: f"its {WHOLE:,} steps of one model / our whole climb",
     }
     lines = []
-    for who in ("makemore", "microgpt_c"):
+    for who in ("makemore", "microgpt_c", "eemicrogpt"):
         if who not in bench["measured"]:
             continue
         lines.append(f"Compared with {who.replace('_', '-')} (ratios, above 1: we are faster)")
         for name, spread in bench["spread"].items():
             if who in name:
                 shown = f"{bench[name]:.2f}x ({spread['low']:.2f} to {spread['high']:.2f}, n = {spread['n']})"
-                lines.append(f"  {names[name]:54} {shown}")
+                lines.append(f"  {names.get(name, name):54} {shown}")
         for what, values in bench["measured"][who].items():
-            unit = "names a second" if what == "names" else "ms a step"
+            unit = "us a word" if who == "eemicrogpt" else "names a second" if what == "names" else "ms a step"
+            if who == "eemicrogpt":
+                unit += f", ours {about(bench['measured']['rungwise'][what])}"
             lines.append(
                 f"  {who.replace('_', '-')} itself, {what}: {about(values, 0 if what == 'names' else 2)} {unit}"
             )
@@ -157,5 +161,12 @@ def notes(bench: dict[str, Any]) -> list[str]:
             "positions as parameters), built by its own CMake with our sizes and temperature 1; a process a core side "
             f"by side, times by its own clock, waiting added; its names have {bench['mean_length']['microgpt_c']:.1f} "
             "characters. It draws one word after the other.",
+        ]
+    if params.get("eemicrogpt"):  # older measurements have none
+        theirs = ", ".join(f"{n:,}" for n in params["eemicrogpt"].values())
+        lines += [
+            f"  eemicrogpt: {theirs} parameters (one block, no biases, RMSNorm without weights, once more before the "
+            "block, ReLU, positions as parameters), the program as its user built it; one process and one thread each; "
+            "the average step that it prints, drawing of batches included, as in ours.",
         ]
     return lines

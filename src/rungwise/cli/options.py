@@ -341,6 +341,8 @@ class BenchCommand:
     """A checkout of karpathy/makemore, to compare with."""
     microgpt_c: Path | None = None
     """A checkout of enjector/microgpt-c, to build (in a temporary folder; needs cmake) and compare with."""
+    eemicrogpt: tuple[Path, ...] = ()
+    """Programs that you have built of Entrpi/eemicrogpt, one for each size, to compare with."""
     browser: bool = False
     """Measure training in a page instead, in Chromium, beside the native engine (needs playwright)."""
     full: bool = False

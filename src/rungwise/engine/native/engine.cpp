@@ -21,6 +21,8 @@
 // No globals: calls run side by side. Sums have one order, so the same input gives the same bits, in any number of
 // threads.
 
+#include <memory>
+
 #include "model.h"
 
 APART static double mean(const std::vector<float>& values, size_t n) {
@@ -90,7 +92,7 @@ API bool rungwise_train(const Shape* shape, const Optimiser* optimiser, float* c
     AdamW adamw(model.parameters, muon);
     Teacher teacher;
     if (recipe) teacher = {recipe->teacher_rows, recipe->teacher_at, targets, recipe->teacher_weight};
-    Batch batches[2] = {Batch(*shape), Batch(*shape)};
+    Batch batches[2] = {Batch(*shape, room), Batch(*shape, room)};
     std::vector<float> nats(room.rows);
     auto prepare = [&](long i) {
         if (i == steps) return;
@@ -128,7 +130,7 @@ API double rungwise_gradients(const Shape* shape, const float* const* values, co
     threads = std::max(1, threads);
     Model model(*shape, values, room, true, threads, bf16);
     std::sort(words.begin(), words.end());
-    Batch batch(*shape);
+    Batch batch(*shape, room);
     batch.fill(words.data(), n);
     std::vector<float> nats(room.rows);
     const Dropout dropout(*shape, dropout_key, step);
@@ -152,7 +154,7 @@ struct Tree {
 // Null: no memory.
 API Tree* rungwise_tree(const Shape* shape, const float* const* values, int rows, int length, int nodes) TRY {
     const Room room = Room::of_tree(*shape, rows, length, nodes);
-    return new Tree{{*shape, values, room, false}, Batch(*shape), Dropout(*shape, 0, -1)};
+    return new Tree{{*shape, values, room, false}, Batch(*shape, room), Dropout(*shape, 0, -1)};
 }
 NO_MEMORY(nullptr)
 
@@ -168,6 +170,17 @@ NO_MEMORY(false)
 
 API void rungwise_fell(Tree* tree) { delete tree; }
 
+// What a thread needs to score: made before the threads begin.
+struct Scorer {
+    Model model;
+    Batch batch;
+    std::vector<float> nats;
+    std::vector<unsigned char> correct;
+    APART Scorer(const Shape& shape, const float* const* values, const Room& room)
+        : model(shape, values, room, false), batch(shape, room), nats(room.rows), correct(room.rows) {}
+    APART ~Scorer() {}
+};
+
 // -ln p of each target. Sorted, the words share nearly all their beginnings even if only a few dozen of them, whose
 // activations stay in the cache, are together in a batch. Threads take whole batches, each with a model of its own.
 // False: no memory.
@@ -178,22 +191,21 @@ API bool rungwise_score(const Shape* shape, const float* const* values, const in
     std::sort(words.begin(), words.end());
     const Room room(*shape, words, at_once);
     const Dropout none(*shape, 0, -1);
-    together(std::max(1, std::min(threads, batches)), [&](Member& me) {
-        Model model(*shape, values, room, false);
-        Batch batch(*shape);
-        std::vector<float> found(room.rows);
-        std::vector<unsigned char> hit(room.rows);
+    std::vector<std::unique_ptr<Scorer>> scorers(std::max(1, std::min(threads, batches)));
+    for (auto& scorer : scorers) scorer = std::make_unique<Scorer>(*shape, values, room);
+    together(int(scorers.size()), [&](Member& me) {
+        Scorer& own = *scorers[me.place()];
         me.each(batches, [&](int task) {
             const int from = task * at_once, count = std::min(at_once, n - from);
-            batch.fill(&words[from], count);
+            own.batch.fill(&words[from], count);
             together(1, [&](Member& alone) {
-                model.forward(alone, batch, none);
-                model.loss(alone, batch, found.data(), hit.data());
+                own.model.forward(alone, own.batch, none);
+                own.model.loss(alone, own.batch, own.nats.data(), own.correct.data());
             });
             long at = 0;
             for (int i = from; i < from + count; at += words[i].length, ++i) {
-                std::copy_n(&found[at], words[i].length, nats + (words[i].targets - targets));
-                std::copy_n(&hit[at], words[i].length, correct + (words[i].targets - targets));
+                std::copy_n(&own.nats[at], words[i].length, nats + (words[i].targets - targets));
+                std::copy_n(&own.correct[at], words[i].length, correct + (words[i].targets - targets));
             }
         });
     });

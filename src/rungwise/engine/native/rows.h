@@ -178,20 +178,22 @@ APART static std::vector<Sequence> unpack(const int* inputs, const int* targets,
 
 // What the largest of the batches of n sequences can need.
 struct Room {
-    int rows = 0, length = 0;
+    int words = 0, rows = 0, length = 0;
     long weights = 0;  // of attention
     int nodes = 0;     // of a tree of prefixes: rows whose keys and values stay; 0: there is none
 
     APART Room(const Shape& shape, const std::vector<Sequence>& sequences, size_t n) {
         for (size_t from = 0; from < sequences.size(); from += n) {
             Room one;
-            for (size_t i = from; i < std::min(sequences.size(), from + n); ++i) {
+            one.words = int(std::min(sequences.size() - from, n));
+            for (size_t i = from; i < from + one.words; ++i) {
                 const int T = sequences[i].length;
                 one.rows += T;
                 one.weights += shape.n_head * T * padded(T);
                 length = std::max(length, T);
             }
-            rows = std::max(rows, one.rows), weights = std::max(weights, one.weights);
+            words = std::max(words, one.words), rows = std::max(rows, one.rows);
+            weights = std::max(weights, one.weights);
         }
     }
 
@@ -227,9 +229,17 @@ struct Batch {
     int base = 0; // what `paths` calls the first row: in a tree, the number of its node
     int rows() const { return int(token.size()); }
 
-    APART explicit Batch(const Shape& shape)
+    // One that fits into the room asks for no memory when it is filled: in a thread, nobody could say that none is
+    // left.
+    APART Batch(const Shape& shape, const Room& room)
         : n_head_(shape.n_head), vocab_size_(shape.vocab_size), seen_(shape.vocab_size * std::max(1, shape.places), -1),
-          by_place_(shape.places > 0), by_level_(!shape.attends() && Mixing(shape.family, 1).carried) {}
+          by_place_(shape.places > 0), by_level_(!shape.attends() && Mixing(shape.family, 1).carried) {
+        for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->reserve(room.rows);
+        prefix.reserve(room.rows), words.reserve(room.words);
+        if (!EVERY_FAMILY) return;
+        for (auto* list : {&ends, &children, &to_, &old_}) list->reserve(room.rows + 1);
+        old_prefix_.reserve(room.rows), levels.reserve(room.length + 2), next_.reserve(room.length + 2);
+    }
     APART ~Batch() {}
 
     // The words are sorted, and each takes over the rows of the beginning that it has in common with the one before.
@@ -308,15 +318,16 @@ private:
             ++levels[t + 1];
         }
         for (size_t t = 1; t < levels.size(); ++t) levels[t] += levels[t - 1];
-        std::vector<int> next = levels, to;
-        for (int t : position) to.push_back(next[t]++);
-        auto renumber = [&](auto& list) {
-            auto old = list;
-            for (int row = 0; row < rows(); ++row) list[to[row]] = old[row];
+        next_ = levels, to_.clear();
+        for (int t : position) to_.push_back(next_[t]++);
+        auto renumber = [&](auto& list, auto& old) {
+            old = list;
+            for (int row = 0; row < rows(); ++row) list[to_[row]] = old[row];
         };
-        renumber(prefix), renumber(uses), renumber(which), renumber(ends), renumber(position), renumber(token);
-        for (int& row : paths) row = to[row];
-        for (int& row : distinct) row = to[row];
+        renumber(prefix, old_prefix_);
+        for (auto* list : {&uses, &which, &ends, &position, &token}) renumber(*list, old_);
+        for (int& row : paths) row = to_[row];
+        for (int& row : distinct) row = to_[row];
         children.assign(rows() + 1, rows());
         for (int row = rows() - 1; row >= levels[1]; --row) children[before(row, 1)] = row;
         for (int row = rows() - 1; row >= 0; --row) children[row] = std::min(children[row], children[row + 1]);
@@ -328,4 +339,6 @@ private:
     int n_head_, vocab_size_;
     std::vector<int> seen_; // the place of each key among the distinct ones, or -1
     bool by_place_, by_level_;
+    std::vector<int> next_, to_, old_; // of sort_by_level
+    std::vector<uint64_t> old_prefix_;
 };
