@@ -28,6 +28,7 @@ from scripts import (
     bench_compile,
     bench_growth,
     bench_pages,
+    better_words,
     chapters,
     common,
     exportable,
@@ -62,7 +63,8 @@ def findings(paths: Sequence[Path], peers: Path | None = None) -> str:
     found = evidence.read(paths, peers)
     judged = claims.findings(found)
     intro = Section("top", "Findings", [Paragraph(tally(judged)), Paragraph(RULES, quiet=True)], level=1)
-    return markdown([intro, *findings_sections(found, judged, rules=False), provenance_section(found)])
+    sections = [intro, *findings_sections(found, judged, rules=False), provenance_section(found)]
+    return markdown(sections) + better_words.section()
 
 
 def about(results: list[Result]) -> str:
@@ -252,6 +254,7 @@ def documents() -> dict[Path, str]:
         "docs/ladder.svg": ladder_picture(),
         "docs/growth.svg": growth_picture(),
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
+        **{f"docs/{better_words.name(group)}": coloured(figure.svg) for group, figure in better_words.measured()},
         "docs/findings.md": findings(measured_folders(), peer_loss.FILE),
         "docs/rungs/index.md": chapters.index(),
     }
