@@ -174,10 +174,7 @@ def loss_and_words(measured: Measured) -> list[Block]:
             + ("The lower the loss, the more words are in the list. " if copies > 0.5 else "")
             + ("The dashed line is the noise floor: real held-out words." if floors else ""),
             (f"test loss, {plots.UNIT}", "3-grams apart from the training words, bits"),
-            [
-                (RUNGS[r].title, [(values[metrics[0]][r][k], d) for k, d in values[metrics[1]][r].items()])
-                for r in rungs
-            ],
+            [(RUNGS[r].title, [(losses[r][key], d) for key, d in apart[r].items()]) for r in rungs],
             float(np.mean(floors)) if floors else None,
         )
     ]
