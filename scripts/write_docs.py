@@ -32,6 +32,7 @@ from scripts import (
     bench_growth,
     bench_pages,
     bench_threads,
+    better_words,
     bf16,
     chapters,
     common,
@@ -66,7 +67,8 @@ def findings(paths: Sequence[Path], peers: Path | None = None) -> str:
     found = evidence.read(paths, peers)
     judged = claims.findings(found)
     intro = Section("top", "Findings", [Paragraph(tally(judged)), Paragraph(RULES, quiet=True)], level=1)
-    return markdown([intro, *findings_sections(found, judged, rules=False), provenance_section(found)])
+    sections = [intro, *findings_sections(found, judged, rules=False), provenance_section(found)]
+    return markdown(sections) + better_words.section()
 
 
 def about(measured: Measured) -> str:
@@ -260,6 +262,7 @@ def documents() -> dict[Path, str]:
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
         "docs/attention.md": attention.page(),
         **{f"docs/{name}.svg": coloured(figure.svg) for name, figure in attention.pictures().items()},
+        **{f"docs/{better_words.name(group)}": coloured(figure.svg) for group, figure in better_words.measured()},
         "docs/findings.md": findings(measured_folders(), common.RESULTS / evidence.PEERS),
         "docs/rungs/index.md": chapters.index(),
     }

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -224,7 +224,12 @@ def test_exports_split_words_as_the_run_does(folder):
     assert theirs.batch_decode(ids, skip_special_tokens=True) == SMILES
 
 
+CONJUNCTS = ["्क", "क्षक", "क्\u200dष", "a्क"]
+"""One grapheme each but the second; by Unicode before 15.1, more."""
+
+
 @examples(deadline=None, max_examples=30)
+@example(CONJUNCTS)
 @given(kept)
 def test_graphemes_go_to_another_tokenizer_and_back(tmp_path_factory, some):
     transformers = pytest.importorskip("transformers")
@@ -252,7 +257,7 @@ def test_the_example_of_an_export_runs(folder, tmp_path):
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 @pytest.mark.parametrize("kind", ["graphemes", "file", "chars"])
 def test_the_page_splits_words_as_python_does(folder, kind):
-    some = SMILES if kind == "file" else [FAMILY + FLAG + "a", "a" + E + FLAG, "da" + E]
+    some = SMILES if kind == "file" else [FAMILY + FLAG + "a", "a" + E + FLAG, "da" + E, *CONJUNCTS]
     listed = words.from_words(some, tokens=of_file(ATOMS) if kind == "file" else Tokens(kind))
     values = {**listed.vocabulary.to_json(), "block_size": listed.block_size, "members": None, "held_out": None}
     script = (

@@ -47,6 +47,15 @@ def test_words_stand_beside_the_loss_with_an_interval_and_the_floor():
 def test_the_report_asks_whether_a_lower_loss_means_better_words():
     measured = Measured(get_protocol("article"), "names", RESULTS[0].data_sha256, RESULTS)
     (figure,) = figures.loss_and_words(measured)
-    assert "Rank correlation over 3 rungs: 1.00" in figure.caption and "Noise floor: 0.050" in figure.description
+    assert "Rank correlation over 3 rungs: 1.00 (1.00 to 1.00 within each of 2 seeds)" in figure.caption
+    assert "new words" not in figure.caption  # all alike
+    assert "Noise floor: 0.050" in figure.description
     assert figure.data.count("\n") == 1 + len(RESULTS)
     assert figures.loss_and_words(Measured(get_protocol("article"), "names", "", RESULTS[:2])) == []
+
+
+def test_it_is_told_where_a_lower_loss_means_more_words_of_the_list():
+    for r in (falling := [judged(r.rung, r.seed, r.test_loss, r.detail["words"]["distance"]) for r in RESULTS]):
+        r.detail["words"] |= {"new": r.test_loss / 3, "floor": None}  # too few words are held out
+    (figure,) = figures.loss_and_words(Measured(get_protocol("article"), "names", RESULTS[0].data_sha256, falling))
+    assert "The lower the loss, the more words are in the list" in figure.caption and "floor" not in figure.caption

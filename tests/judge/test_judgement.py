@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -190,6 +191,21 @@ def test_what_a_run_tells_of_its_words_is_what_the_judge_finds():
     assert brief(train, held_out[:10], drawn, [True] * 900).floor is None
 
 
+def test_what_takes_long_tells_how_far_it_is():
+    seen = []
+
+    @contextmanager
+    def bar(total, first=0, what="steps"):
+        yield lambda done, remark: seen.append((done, total, remark))
+
+    words = list(dict.fromkeys(made(600, 15)))
+    judge(words[:400], words[400:], made(250, 16), valid=rule("regex:[a-h]+"), bar=bar)
+    for remark in ("asked whether they are valid", "compared with every training word"):
+        told = [(done, total) for done, total, text in seen if text == remark]
+        assert told == sorted(told, key=lambda t: (-t[1], t[0])) and len(told) >= 4, remark
+        assert all(0 < done <= total for done, total in told)
+
+
 @pytest.mark.parametrize("text", ["regex:(", "x", "python:nothing", "python:no_such_module.f", "python:math.pi"])
 def test_a_rule_that_is_none_is_one_line(text):
     with pytest.raises(UserError, match="--valid"):
@@ -216,7 +232,10 @@ def test_the_command_writes_text_json_and_a_page(files):
     found = json.loads(command("judge", files / "list.txt", "-", "--json", stdin=b"abc\nabc\n").out)
     assert found["sizes"]["samples"] == 2 and found["figures"]["new"]["samples"]["value"] == 1
     again = command("judge", files / "list.txt", files / "samples.txt")
-    assert again.out.splitlines()[-1].startswith("As a page with plots: rungwise judge ")
+    *_, last = table = again.out.splitlines()
+    assert last.startswith("As a page with plots: rungwise judge ")
+    assert max(map(len, table[: table.index("", 4)])) <= 80 and table[3].index("real held-out words") == 57
+    assert {len(line) for line in table[4:7]} == {58} and "compared with" not in again.err  # quick: nothing to wait for
 
 
 @pytest.mark.parametrize(

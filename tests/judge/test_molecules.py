@@ -1,4 +1,5 @@
-"""Figures of molecules against MOSES' own definitions, written out as loops over RDKit's similarities."""
+"""Figures of molecules against the values that MOSES publishes for a small set, and against its definitions, written
+out as loops over RDKit's similarities."""
 
 from collections import Counter
 
@@ -46,6 +47,16 @@ def test_figures_are_those_of_moses():
     keys = sorted({*own, *real})
     a, b = (np.array([c[k] for k in keys], dtype=float) for c in (own, real))
     assert found["scaf"].samples.value == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def test_a_small_set_gets_the_values_that_moses_publishes_for_it():
+    """The set and the values of molecularsets/moses, tests/test_metrics.py (Polykovskiy et al. 2020)."""
+    test = ["Oc1ccccc1-c1cccc2cnccc12", "COc1cccc(NC(=O)Cc2coc3ccc(OC)cc23)c1"]
+    drawn = ["CNC", test[0], "INVALID", "CCCP", "Cc1noc(C)c1CN(C)C(=O)Nc1cc(F)cc(F)c1", "Cc1nc(NCc2ccccc2)no1-c1ccccc1"]
+    found = {f.name: f.samples for f in judge(["CCO"], test, drawn, valid=rule("smiles")).figures}
+    published = {"valid": 2 / 3, "snn": 0.3152585653588176, "scaf": 0.5, "int_div_1": 0.7189187309761661}
+    for name, value in published.items():
+        assert found[name].value == pytest.approx(value, abs=1e-6), name
 
 
 def test_without_scaffolds_there_is_no_such_figure():

@@ -106,5 +106,5 @@ def word_rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[tuple[st
             found.append((rung.title, show(summary([loss for loss, _ in judged])), *cells))
             floors += [words["floor"] for _, words in judged if words["floor"] is not None]
     if floors:
-        found.append(("real held-out words", "", "", "", f"{floors[0]:.3f}"))
+        found.append(("real held-out words", "", "", "", f"{sum(floors) / len(floors):.3f}"))
     return found

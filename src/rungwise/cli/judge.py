@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 
 from rungwise.cli.flags import changed, configured
@@ -15,6 +16,10 @@ from rungwise.judge.estimates import Estimate
 from rungwise.judge.rules import rule
 from rungwise.util import hints
 from rungwise.util.files import make_folder, write_text
+from rungwise.util.progress import bar
+
+TITLE, VALUE = 30, 23
+"""Columns of a figure's name, and of a value with its interval."""
 
 
 def judge(options: JudgeCommand) -> None:
@@ -28,7 +33,7 @@ def judge(options: JudgeCommand) -> None:
     parts = words.split(listed, protocol)
     train = list(listed.at(parts.train))
     held_out = [word for part in (parts.validation, parts.test) for word in listed.at(part)]
-    found = judgement.judge(train, held_out, list(samples), options.seed, valid)
+    found = judgement.judge(train, held_out, list(samples), options.seed, valid, bar)
     if options.out is not None:
         from rungwise.report.judgement import page  # matplotlib takes a second
 
@@ -44,20 +49,23 @@ def judge(options: JudgeCommand) -> None:
         print(line)
     if options.out is not None:
         print(f"Wrote {options.out}: open it in any browser.")
-    elif options.samples != "-" != options.list:
+    elif "-" in (options.samples, options.list):
+        print("As a page with plots: the same with --out judge.html")
+    else:
         how = changed(options, JudgeCommand(list=options.list, samples=options.samples))
         again = hints.command("judge", options.list, options.samples, *how, "--out", "judge.html")
         print(f"As a page with plots: {again}")
 
 
 def _told(found: judgement.Judgement) -> Iterator[str]:
-    """A line a figure: of the generated words, and of held-out ones."""
-    width = max(len(figure.title) for figure in found.figures)
-    yield ""
-    yield f"{'':{width}}  {'generated (95 % interval)':<27} {'real held-out words':<27} unit"
+    """A table of 80 columns: of the generated words, and of held-out ones."""
+    yield f"\n{'':{TITLE}}  {'generated (95 %)':{VALUE}}  real held-out words"
     for figure in found.figures:
+        title = figure.title if figure.unit == "share" else f"{figure.title}, {figure.unit}"
+        first, *rest = textwrap.wrap(title, TITLE)
         own, real = shown(figure.samples), shown(figure.floor) if figure.floor else "-"
-        yield f"{figure.title:{width}}  {own:<27} {real:<27} {figure.unit}"
+        yield f"{first:{TITLE}}  {own:{VALUE}}  {real}"
+        yield from (f"  {line}" for line in rest)
     yield ""
     yield from found.notes
     often = ", ".join(f"{word} {n:,}" for word, n in found.most_frequent[:5])
@@ -67,4 +75,5 @@ def _told(found: judgement.Judgement) -> Iterator[str]:
 def shown(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
-    return f"{estimate.value:.4f} ({estimate.low:.4f}, {estimate.high:.4f})"
+    value, low, high = (f"{x:.4f}"[:6].rstrip(".") if x < 1e6 else f"{x:.0e}" for x in vars(estimate).values())
+    return f"{value} ({low}, {high})"

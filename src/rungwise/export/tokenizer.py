@@ -13,7 +13,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rungwise.data.tokens import Tokens
 from rungwise.data.words import END, FIRST_CHARACTER, PAD, Vocabulary
 from rungwise.export.check import symbols
 from rungwise.util.files import write_json
@@ -31,7 +30,7 @@ def native(vocabulary: Vocabulary, start_token: bool) -> Any:
     tokenizer = Tokenizer(models.WordLevel(ids))
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
     tokenizer.normalizer = normalizers.NFC()  # as words.read() brings a list to it
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_pattern(vocabulary.tokens)), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_pattern(vocabulary)), "isolated")
     tokenizer.decoder = decoders.Fuse()
     if start_token:
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -40,10 +39,12 @@ def native(vocabulary: Vocabulary, start_token: bool) -> Any:
     return tokenizer
 
 
-def _pattern(tokens: Tokens) -> str:
-    """What Tokens.split() does, as a regular expression."""
-    longest_first = sorted(tokens.listed, key=len, reverse=True)
-    return r"\X" if tokens.kind == "graphemes" else "|".join([*map(re.escape, longest_first), r"[\s\S]"])
+def _pattern(vocabulary: Vocabulary) -> str:
+    """What Tokens.split() does, as a regular expression. A grapheme that the alphabet lacks is an error or read as
+    several that it holds: the library's own \\X follows an older Unicode, which parts Indic conjuncts."""
+    tokens = vocabulary.tokens
+    listed = vocabulary.characters if tokens.kind == "graphemes" else tokens.listed
+    return "|".join([*map(re.escape, sorted(listed, key=len, reverse=True)), r"[\s\S]"])
 
 
 def save(folder: Path, vocabulary: Vocabulary, start_token: bool, block_size: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rungwise.util.hashing import mix64
+from rungwise.util.progress import Bar, silent
 
 NEAREST_AT_ONCE = 64
 """Words whose distances to all others are in memory together."""
@@ -106,15 +107,18 @@ def longest_shared(words: Sequence[str], reference: Sequence[str]) -> np.ndarray
     return found
 
 
-def nearest(words: Sequence[str], reference: Sequence[str], workers: int) -> np.ndarray:
+def nearest(words: Sequence[str], reference: Sequence[str], workers: int, bar: Bar = silent) -> np.ndarray:
     """(words,) edits (Levenshtein) to the nearest word of the reference. Needs RapidFuzz."""
     from rapidfuzz import process
     from rapidfuzz.distance import Levenshtein
 
     found = np.zeros(len(words))
-    for i in range(0, len(words), NEAREST_AT_ONCE):
-        some = slice(i, i + NEAREST_AT_ONCE)
-        found[some] = process.cdist(words[some], reference, scorer=Levenshtein.distance, workers=workers).min(axis=1)
+    with bar(len(words), what="words") as advance:
+        for i in range(0, len(words), NEAREST_AT_ONCE):
+            some = slice(i, i + NEAREST_AT_ONCE)
+            edits = process.cdist(words[some], reference, scorer=Levenshtein.distance, workers=workers)
+            found[some] = edits.min(axis=1)
+            advance(min(len(words), i + NEAREST_AT_ONCE), "compared with every training word")
     return found
 
 

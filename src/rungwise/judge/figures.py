@@ -12,6 +12,7 @@ import numpy as np
 from rungwise.config.fields import FINITE
 from rungwise.judge import estimates
 from rungwise.judge.estimates import Estimate
+from rungwise.util.progress import Bar, silent
 
 Measure = Callable[[Sequence[str]], np.ndarray]
 """(words,) bool or numbers."""
@@ -94,6 +95,8 @@ class Lists:
     held_out: list[str]
     samples: list[str]
     rng: np.random.Generator
+    bar: Bar = silent
+    """Shows how far what takes long is."""
     figures: list[Figure] = field(default_factory=list)
     parts: dict[str, dict[str, Part]] = field(default_factory=dict)
     """By figure: samples, and held_out."""

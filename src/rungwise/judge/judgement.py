@@ -14,15 +14,22 @@ from rungwise.judge import counts, estimates, molecules
 from rungwise.judge.estimates import ROUNDS, Estimate
 from rungwise.judge.figures import Brief, Figure, Judgement, Lists, Measure
 from rungwise.util.machine import cores
+from rungwise.util.progress import Bar, silent
 
 MOST_NEAREST = 3_000
 """Words whose nearest neighbour is looked for: each is compared with every training word."""
 MOST_PIECES = 20_000
 """Words whose longest shared piece is looked for."""
 MOST_PAIRS = 20_000
+AT_ONCE = 100
+"""Words whose validity is asked before one is told how far it is."""
 FEWEST = 30
 """Words of a length, generated and held out, that make a row of their own."""
 NO_RAPIDFUZZ = "Nearest words and diversity are left out: they need RapidFuzz (pip install rapidfuzz)."
+ASIDE = (
+    "Pieces and edits: of words that are no copies. Held-out words are no training words by construction, while a "
+    "perfect generator would write some."
+)
 ALL_VALID = "Every word, generated or listed, keeps the rule of --valid: it tells nothing apart."
 
 
@@ -32,6 +39,7 @@ def judge(
     samples: Sequence[str],
     seed: int = 0,
     valid: Callable[[str], bool] | None = None,
+    bar: Bar = silent,
 ) -> Judgement:
     """Figures of `samples`, words as they were generated, repeats included, for a list that is divided into words to
     train on and held-out words. All words as sources.comparable() has them. `valid`: a rule that words should keep.
@@ -40,12 +48,13 @@ def judge(
         raise UserError("There are no generated words to judge.")
     if not train or not held_out:
         raise UserError("The list is too small: it needs words to compare with, and words to hold out.")
-    of = Lists(list(train), list(held_out), list(samples), np.random.default_rng([seed, 19]))
+    of = Lists(list(train), list(held_out), list(samples), np.random.default_rng([seed, 19]), bar)
     notes = _validity(of, valid) if valid else []
     _uniqueness(of)
     _copies(of)
     _memory(of)
     notes += [] if "nearest" in of.parts else [NO_RAPIDFUZZ]
+    notes += [ASIDE] if of.apart else []
     _distances(of)
     sizes = {"training": len(of.train), "held_out": len(of.held_out), "samples": len(of.samples)}
     sizes["distinct_samples"] = len(of.often)
@@ -55,7 +64,12 @@ def judge(
 
 
 def _validity(of: Lists, valid: Callable[[str], bool]) -> list[str]:
-    known = {word: valid(word) for word in dict.fromkeys([*of.train, *of.held_out, *of.samples])}
+    known, words = dict[str, bool](), dict.fromkeys([*of.train, *of.held_out, *of.samples])
+    with of.bar(len(words), what="words") as advance:
+        for i, word in enumerate(words, 1):
+            known[word] = valid(word)
+            if not i % AT_ONCE:
+                advance(i, "asked whether they are valid")
     if not any(known[word] for word in of.distinct_train) and not any(known[word] for word in of.held_out):
         raise UserError("--valid: no word of the list keeps the rule. Is it meant for other words?")
     of.mean("valid", "Valid words", "share", _flags(known.__getitem__))
@@ -136,22 +150,21 @@ def _copy_ratio(of: Lists) -> Figure:
 
 def _memory(of: Lists) -> None:
     """How near words come to training words, and to each other. Where held-out words are no training words by
-    construction, copies are left aside among the generated ones, too: the figures of copies tell of them."""
-    aside = " (copies aside)" if of.apart else ""
+    construction, copies are left aside among the generated ones, too (ASIDE): the figures of copies tell of them."""
 
     def pieces(words: Sequence[str]) -> np.ndarray:
         return counts.longest_shared(words, list(of.distinct_train)).astype(float)
 
-    title = f"Longest piece shared with a training word{aside}"
+    title = "Longest piece of a training word"
     of.mean("longest_piece", title, "characters", pieces, copies=not of.apart, most=MOST_PIECES)
     if importlib.util.find_spec("rapidfuzz") is None:
         return
     workers = cores()
 
     def near(words: Sequence[str]) -> np.ndarray:
-        return counts.nearest(words, list(of.distinct_train), workers)
+        return counts.nearest(words, list(of.distinct_train), workers, of.bar)
 
-    title = f"Edits to the nearest training word{aside}"
+    title = "Edits to the nearest training word"
     of.mean("nearest", title, "edits", near, copies=not of.apart, most=MOST_NEAREST)
 
     def pairs(words: list[str]) -> Estimate | None:
@@ -183,7 +196,7 @@ def _distances(of: Lists) -> None:
 
         same = one(0, lists_lengths) if n else None
         own, real = (one(which, np.ones(size)) for which in (0, 1))
-        title = f"Jensen-Shannon divergence of {name}s"
+        title = f"Divergence of {name}s"
         of.add(Figure(f"{name.replace('-', '_')}_distance", title, "bits", own, real, same))
 
 

@@ -159,25 +159,31 @@ def leave_one_out(measured: Measured) -> list[Block]:
 
 def loss_and_words(measured: Measured) -> list[Block]:
     """Does a lower loss mean better words? A dot each rung."""
-    points, floors = [], []
-    for rung in RUNGS.values():
-        if distances := measured.values(rung.name, "distance of 3-grams"):
-            losses = measured.values(rung.name)
-            points.append((rung.title, [(losses[seed], distance) for seed, distance in distances.items()]))
-    floors = [r.detail["words"]["floor"] for r in measured.results if r.detail.get("words")]
-    if len(points) < 3:
+    metrics, over = ("test loss", "distance of 3-grams", "new words"), measured.counted
+    rungs = [rung for rung in RUNGS if measured.values(rung, metrics[1])]
+    if len(rungs) < 3:
         return []
-    loss, distance = np.array([np.mean(runs, axis=0) for _, runs in points]).T
+    losses, apart = ({rung: measured.values(rung, metric) for rung in rungs} for metric in metrics[:2])
+    loss, distance, new = ([measured.summary(rung, metric).mean for rung in rungs] for metric in metrics)
+    alone = [
+        rank_correlation([losses[rung][key] for rung in rungs], [apart[rung][key] for rung in rungs])
+        for key in measured.replicates(rungs, metrics[1])
+    ]
+    each = f" ({min(alone):.2f} to {max(alone):.2f} within each of {len(alone)} {over})" if alone[1:] else ""
+    copies = rank_correlation(loss, new)
+    floors = [floor for r in measured.results if (floor := (r.detail.get("words") or {}).get("floor")) is not None]
     return [
         plots.scatter(
             f"words-{slug(measured)}",
             f"Does a lower loss mean better words? Protocol {measured.protocol.name}",
-            f"Each dot is a rung, its faint ones the seeds. Rank correlation over {len(points)} rungs: "
-            f"{rank_correlation(loss, distance):.2f} (1: the order by loss is the order by words). The dashed line is "
-            "the noise floor: real held-out words.",
+            f"Each dot is a rung, its faint ones the {over}. Rank correlation over {len(rungs)} rungs: "
+            f"{rank_correlation(loss, distance):.2f}{each}; 1: the order by loss is the order by words. "
+            + ("" if np.isnan(copies) else f"That of the loss with the share of new words: {copies:.2f}. ")
+            + ("The lower the loss, the more words are in the list. " if copies > 0.5 else "")
+            + ("The dashed line is the noise floor: real held-out words." if floors else ""),
             (f"test loss, {plots.UNIT}", "3-grams apart from the training words, bits"),
-            points,
-            floors[0],
+            [(RUNGS[r].title, [(losses[r][key], d) for key, d in apart[r].items()]) for r in rungs],
+            float(np.mean(floors)) if floors else None,
         )
     ]
 

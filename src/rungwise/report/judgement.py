@@ -37,9 +37,8 @@ MEANING = (
     "copies of training words, and the ratio of the two is near 1.",
     "Intervals are 95 %: Wilson's for shares, a bootstrap over words for the other figures. Distances are measured on "
     "as many generated as held-out words, because fewer words have larger distances.",
-    "Copies aside: where the list holds no word twice, held-out words are no training words by construction, while a "
-    "perfect generator would write some. So copies of training words are left aside where nearness is compared, and "
-    "have figures of their own.",
+    "Where the list holds no word twice, held-out words are no training words. So copies of training words are left "
+    "aside where nearness is compared, and have figures of their own.",
     "At the list's lengths: each length counts as often as in the list. Short words are more often copies and nearer "
     "to other words, so a generator of shorter words looks like a copier without this.",
 )
@@ -90,7 +89,13 @@ def _drawn(found: Judgement) -> list[Block]:
         pairs(
             "shares", "Shares of the words", "Dots with 95 % intervals; a hollow dot is real words.", shares, "share"
         ),
-        pairs("distances", "Distances of distributions", "Nearer to 0 is more like the list.", apart, "bits"),
+        pairs(
+            "distances",
+            "Distances of distributions",
+            "Jensen-Shannon: nearer to 0 is more like the list.",
+            apart,
+            "bits",
+        ),
     ]
     if found.distances:
         blocks.append(_histogram(found))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
+Bar = Callable[..., contextlib.AbstractContextManager[Callable[[int, str], None]]]
+"""What bar() and silent() are."""
 
 
 def duration(seconds: float) -> str:
@@ -19,6 +21,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes_part:02}:{seconds_part:02}"
     return f"{minutes}:{seconds_part:02}" if minutes else f"{whole} s"
+
+
+@contextlib.contextmanager
+def silent(total: int, first: int = 0, what: str = "steps") -> Iterator[Callable[[int, str], None]]:
+    """A bar that nobody sees."""
+    yield lambda done, remark: None
 
 
 @contextlib.contextmanager
