@@ -15,10 +15,10 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, ViewportSize, sync_playwright
 
-from rungwise.experiment.folders import latest
-from rungwise.ladder import select
 from rungwise.cli.options import PlayCommand
 from rungwise.cli.play import play
+from rungwise.experiment.folders import latest
+from rungwise.ladder import select
 from scripts import common
 
 IMAGES = common.ROOT / "docs/images"

@@ -44,12 +44,7 @@ def trainable(listed: WordList | None) -> dict[str, Any]:
                 "train": rung.train.to_dict(),
             }
         )
-    return {
-        "ladder": rungs,
-        "sources": sources,
-        "words": listed and _words(listed),
-        "engine": _packed(engine),
-    }
+    return {"ladder": rungs, "sources": sources, "words": listed and _words(listed), "engine": _packed(engine)}
 
 
 def empty() -> dict[str, Any]:
