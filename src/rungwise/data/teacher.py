@@ -38,10 +38,6 @@ class Teacher:
     weight: float = 1.0
     """Its share in the targets; the rest is the character that follows."""
 
-    @property
-    def n_bytes(self) -> int:
-        return self.rows.nbytes + self.at.nbytes
-
 
 def leave_one_out(tape: Tape, vocab_size: int, order: int = ORDER, discount: float = DISCOUNT) -> Teacher:
     """Kneser-Ney's distribution at each position of the tape's sequences, the position's own occurrence left out."""

@@ -23,6 +23,7 @@ from rungwise.ladder import get_rung
 from rungwise.play.page import build
 from rungwise.play.trainable import EMPTY_PROTOCOL, empty
 from rungwise.util.files import write_json
+from rungwise.util.loading import need
 from rungwise.util.provenance import describe_machine
 
 RUNGS = ("gelu", "scaled")
@@ -68,14 +69,11 @@ def measure(rounds: int) -> dict[str, Any]:
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A browser of Playwright's; UserError where there is none."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        raise UserError("--browser needs playwright: pip install 'rungwise[browser]'") from None
+    playwright = need("playwright.sync_api", "--browser needs", "browser")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not path:
         raise UserError("--browser needs Chromium: it was not found.")
-    with sync_playwright() as p:
+    with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()

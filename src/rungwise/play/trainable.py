@@ -20,7 +20,6 @@ MOST_BYTES = 1 << 20
 EMPTY_PROTOCOL = "strict"
 """What a page without models begins with: it holds validation words out, which the curves show."""
 
-
 TRAINED = {
     name: rung for name, rung in TRANSFORMERS.items() if rung.train.targets == "words" and not rung.train.teachers
 }
