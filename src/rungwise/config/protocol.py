@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rungwise.config.fields import Config
 from rungwise.config.train import TrainConfig
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,5 @@ PROTOCOLS = {
 
 def get_protocol(name: str, given: str | None = None) -> Protocol:
     """`given`: the condition's column."""
-    if name not in PROTOCOLS:
-        raise UserError(f"Unknown protocol {name!r}; {closest(name, PROTOCOLS)}")
+    require_known(name, PROTOCOLS, "Unknown protocol")
     return PROTOCOLS[name] if given is None else PROTOCOLS[name].replace(start_token=False, given=given)

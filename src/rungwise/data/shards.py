@@ -27,7 +27,7 @@ from rungwise.config.fields import check
 from rungwise.data.sources import BLOCK_BYTES, Block
 from rungwise.data.tokens import Tokens, code_points, texts
 from rungwise.data.words import Dropped, Vocabulary, WordList, clean, from_words
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 from rungwise.util.files import doing, local, portable
 from rungwise.util.hashing import derive_seed, hash_words
 from rungwise.util.loading import need
@@ -155,8 +155,7 @@ def _open(path: str, column: str) -> ParquetFile:
     with _reading(path):
         file = pq.ParquetFile(Path(path).open("rb"))  # noqa: SIM115  opened here: it takes no path that is not UTF-8
         schema = file.schema_arrow
-        if column not in schema.names:
-            raise UserError(f"{path} has no column {column!r}; {closest(column, schema.names)}")
+        require_known(column, schema.names, f"{path} has no column")
         kind = schema.field(column).type
         text = kind.value_type if types.is_dictionary(kind) else kind
         if not (types.is_string(text) or types.is_large_string(text)):

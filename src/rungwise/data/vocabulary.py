@@ -12,7 +12,7 @@ import numpy as np
 
 from rungwise.data.sources import comparable
 from rungwise.data.tokens import CHARS, Tokens
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 
 PAD, END = 0, 1
 """Token ids, never characters: a list may hold any character. END also starts a word where a start is fed."""
@@ -52,8 +52,7 @@ class Vocabulary:
         if not self.conditions:
             raise UserError("This model was trained without --condition: no word of it is given anything.")
         value = one_line(value)
-        if value not in self.conditions:
-            raise UserError(f"No word of the training list was given {value!r}; {closest(value, self.conditions)}")
+        require_known(value, self.conditions, "No word of the training list was given")
         return self.first_condition + self.conditions.index(value)
 
     def to_json(self) -> dict[str, Any]:
