@@ -21,18 +21,7 @@ from rungwise.experiment.results import replicate
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report import of_run
 from rungwise.report.asked import fit_table, questions_section, sensitivity_table
-from rungwise.report.document import (
-    Block,
-    Facts,
-    Paragraph,
-    Section,
-    Strip,
-    Verdicts,
-    Words,
-    html,
-    markdown,
-    shown,
-)
+from rungwise.report.document import Block, Facts, Paragraph, Section, Strip, Verdicts, Words, html, markdown, shown
 from rungwise.report.figures import LADDER, best_baseline, ladder_figures
 from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.training.run_dir import CONFIG

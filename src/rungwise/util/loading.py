@@ -13,12 +13,9 @@ from rungwise.errors import UserError
 NEEDED = {"numpy": 160 << 20, "torch": 800 << 20}
 """Bytes of address space (measured) with less of which a library in C may end the process by itself."""
 NO_MEMORY = (
-    "failed to map segment",
-    "annot allocate memory",
-    "Unable to allocate",
-    "can't start new thread",
-    "bad_alloc",
-)
+    "failed to map segment", "annot allocate memory", "Unable to allocate", "can't start new thread", "bad_alloc",
+)  # fmt: skip
+"""What the errors of libraries in C say."""
 
 
 def need(module: str, who_needs: str, extra: str) -> Any:
