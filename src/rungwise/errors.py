@@ -1,7 +1,5 @@
 """What a user can mend, said in one line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`rungwise play`: the page that looks inside trained models."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rungwise.cli.options import PlayCommand

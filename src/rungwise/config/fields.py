@@ -1,7 +1,5 @@
 """What all configurations share, and how JSON-like values are checked: one-line errors that say where and what."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

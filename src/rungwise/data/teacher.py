@@ -10,8 +10,6 @@ A row depends on the longest gram of a position alone (its history and what foll
 whatever the number of positions. Dimensions: G grams, V vocabulary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 A word is its symbols, joined. A model sees each of them as one id, so its losses are nats a symbol.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field

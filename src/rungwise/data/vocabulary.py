@@ -1,7 +1,5 @@
 """The symbols of a list as token ids, and back. No torch here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,8 +1,6 @@
 """An experiment run to its end: every result in results.jsonl, and the other files that tables and reports read. A
 directory that holds a part of it is completed. A pool decides where the tasks run (local_pool.py, ray_pool.py)."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

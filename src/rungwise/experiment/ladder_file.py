@@ -14,8 +14,6 @@
 A climb keeps the file in its directory, so that whatever reads it later knows its rungs.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Sequence

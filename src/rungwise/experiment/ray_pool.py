@@ -5,8 +5,6 @@ back its results and the files of its runs: the nodes share no disk with us. Whe
 tasks again elsewhere. We take the answer of each task once, write its files, and then its results' lines.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

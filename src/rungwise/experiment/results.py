@@ -3,8 +3,6 @@
 Tables, plots and verdicts are pure functions of such lines. A resumed climb reads here what is already done.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@ library read them back, and returns a `Made`, which has the largest difference o
 Imports experiment, training and what lies below.
 """
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import Literal

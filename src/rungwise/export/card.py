@@ -1,7 +1,5 @@
 """A model card: README.md as model hubs read it, with a header for programs, made from the run's own files."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

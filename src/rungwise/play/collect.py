@@ -1,7 +1,5 @@
 """Runs -> what the page embeds: the list, and for every rung its configuration, code, figures, weights and curve."""
 
-from __future__ import annotations
-
 import base64
 import itertools
 import math

@@ -1,7 +1,5 @@
 """Where the source computes each step that the Inside view shows: read from the modules, never typed again."""
 
-from __future__ import annotations
-
 import inspect
 import textwrap
 from collections.abc import Callable

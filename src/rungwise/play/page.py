@@ -1,7 +1,5 @@
 """One HTML file out of the data and the files beside this one. It fetches nothing, and runs no script but its own."""
 
-from __future__ import annotations
-
 import contextlib
 import html
 import json

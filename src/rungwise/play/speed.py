@@ -1,8 +1,6 @@
 """How fast a page trains, in Chromium, beside the native engine: both in every round, one after the other, because a
 shared machine is noisy and only ratios inside a round count."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """What a page needs to train by itself: the ladder's configurations, the words of a list, and engine.wasm."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 from importlib import resources

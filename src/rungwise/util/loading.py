@@ -1,7 +1,5 @@
 """Packages that cannot be loaded, as one line: too little memory, broken, or missing. No torch here."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import sys
