@@ -83,12 +83,8 @@ def _run_tasks(
     """Add the results that are missing to `done` and to results.jsonl."""
     from rungwise.engine.select import replicas_together
 
-    tasks = plan(
-        experiment,
-        done,
-        pool.width,
-        lambda rung: replicas_together(experiment.how, *experiment.configs(rung), pool.width),
-    )
+    width = pool.width
+    tasks = plan(experiment, done, width, lambda r: replicas_together(experiment.how, *experiment.configs(r), width))
     costs = [cost(task.rung, experiment.steps) * len(task.seeds) for task in tasks]
     report(Progress(done, [], 0.0 if tasks else 1.0, None))
     began = time.monotonic()

@@ -201,21 +201,18 @@ def provenance_section(evidence: Evidence) -> Section:
         results = [*group.results, *group.variants]
         versions = sorted({f"{name} {v}" for r in results for name, v in r.versions.items()})
         dates = sorted(r.date for r in results)
-        blocks.append(
-            Facts(
-                [
-                    ("List", f"{group.data}" + (" (the article's)" if group.articles_list else "")),
-                    ("SHA-256", group.data_sha256),
-                    ("Protocol", f"{group.protocol.name}: {group.protocol.scored} are scored; {_split(group)}"),
-                    ("Seeds", _seeds(group)),
-                    ("Results", f"{len(results)}, measured {dates[0][:10]} to {dates[-1][:10]}"),
-                    ("Versions", ", ".join(versions)),
-                    ("Git revision", ", ".join(sorted({r.git_revision or "unknown" for r in results}))),
-                    ("Engine", ", ".join(sorted({r.engine for r in results}))),
-                    ("Command", command(group)),
-                ]
-            )
-        )
+        facts = [
+            ("List", f"{group.data}" + (" (the article's)" if group.articles_list else "")),
+            ("SHA-256", group.data_sha256),
+            ("Protocol", f"{group.protocol.name}: {group.protocol.scored} are scored; {_split(group)}"),
+            ("Seeds", _seeds(group)),
+            ("Results", f"{len(results)}, measured {dates[0][:10]} to {dates[-1][:10]}"),
+            ("Versions", ", ".join(versions)),
+            ("Git revision", ", ".join(sorted({r.git_revision or "unknown" for r in results}))),
+            ("Engine", ", ".join(sorted({r.engine for r in results}))),
+            ("Command", command(group)),
+        ]
+        blocks.append(Facts(facts))
     for name, peer in evidence.peers.items():
         blocks.append(Facts([(f"Peer {name}", ", ".join(f"{key} {value}" for key, value in peer.items()))]))
     return Section("provenance", "Where the numbers come from", blocks)
