@@ -21,7 +21,18 @@ from rungwise.experiment.results import replicate
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.report import of_run
 from rungwise.report.asked import fit_table, questions_section, sensitivity_table
-from rungwise.report.document import Block, Facts, Paragraph, Section, Strip, Verdicts, Words, html, markdown, shown
+from rungwise.report.document import (
+    Block,
+    Facts,
+    Paragraph,
+    Section,
+    Strip,
+    Verdicts,
+    Words,
+    html,
+    markdown,
+    shown,
+)
 from rungwise.report.figures import LADDER, best_baseline, ladder_figures
 from rungwise.report.sections import of_protocol, protocol_sections, short_table, steps
 from rungwise.training.run_dir import CONFIG
@@ -201,18 +212,21 @@ def provenance_section(evidence: Evidence) -> Section:
         results = [*group.results, *group.variants]
         versions = sorted({f"{name} {v}" for r in results for name, v in r.versions.items()})
         dates = sorted(r.date for r in results)
-        facts = [
-            ("List", f"{group.data}" + (" (the article's)" if group.articles_list else "")),
-            ("SHA-256", group.data_sha256),
-            ("Protocol", f"{group.protocol.name}: {group.protocol.scored} are scored; {_split(group)}"),
-            ("Seeds", _seeds(group)),
-            ("Results", f"{len(results)}, measured {dates[0][:10]} to {dates[-1][:10]}"),
-            ("Versions", ", ".join(versions)),
-            ("Git revision", ", ".join(sorted({r.git_revision or "unknown" for r in results}))),
-            ("Engine", ", ".join(sorted({r.engine for r in results}))),
-            ("Command", command(group)),
-        ]
-        blocks.append(Facts(facts))
+        blocks.append(
+            Facts(
+                [
+                    ("List", f"{group.data}" + (" (the article's)" if group.articles_list else "")),
+                    ("SHA-256", group.data_sha256),
+                    ("Protocol", f"{group.protocol.name}: {group.protocol.scored} are scored; {_split(group)}"),
+                    ("Seeds", _seeds(group)),
+                    ("Results", f"{len(results)}, measured {dates[0][:10]} to {dates[-1][:10]}"),
+                    ("Versions", ", ".join(versions)),
+                    ("Git revision", ", ".join(sorted({r.git_revision or "unknown" for r in results}))),
+                    ("Engine", ", ".join(sorted({r.engine for r in results}))),
+                    ("Command", command(group)),
+                ]
+            )
+        )
     for name, peer in evidence.peers.items():
         blocks.append(Facts([(f"Peer {name}", ", ".join(f"{key} {value}" for key, value in peer.items()))]))
     return Section("provenance", "Where the numbers come from", blocks)
