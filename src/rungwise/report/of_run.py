@@ -1,7 +1,5 @@
 """A report on one run of `rungwise train`: how good it is beside counting, its curve, its words. No torch here."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields
 from math import exp

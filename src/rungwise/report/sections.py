@@ -1,7 +1,5 @@
 """The parts of a report that show one protocol's results: what was scored, and in tables. No torch here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
