@@ -15,9 +15,10 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, ViewportSize, sync_playwright
 
+from rungwise.cli.options import PlayCommand
+from rungwise.cli.play import play
 from rungwise.experiment.folders import latest
 from rungwise.ladder import select
-from rungwise.play.page import play
 from scripts import common
 
 IMAGES = common.ROOT / "docs/images"
@@ -58,7 +59,7 @@ def main(climb: Path) -> None:
         sys.exit("No Chromium here: apt-get install chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "page.html"
-        play((climb,), path, None, 0, "float16", None, False, 0)
+        play(PlayCommand(runs=(climb,), out=path))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--hide-scrollbars"])
         for name, (window, scheme, fragment) in SHOTS.items():
             page = browser.new_page(viewport=window, color_scheme=scheme)

@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +79,26 @@ def empty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(build(empty()), encoding="utf-8")
     assert path.stat().st_size < 600_000
     return path
+
+
+@pytest.fixture
+def open_page(chromium: Any, empty_page: Path) -> Iterator[Callable[..., Any]]:
+    """Opens the page that has no model yet, in a context with options of its own. No page may say anything."""
+    from play_runs import MINUTE
+
+    opened = []
+
+    def open_one(**options: Any) -> Any:
+        context, said = chromium.new_context(**options), []
+        opened.append((context, said))
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.set_default_timeout(MINUTE)
+        page.goto(empty_page.as_uri())
+        return page
+
+    yield open_one
+    for context, said in opened:
+        context.close()
+        assert not said

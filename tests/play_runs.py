@@ -25,6 +25,8 @@ from rungwise.training.run_dir import Run
 from rungwise.util import files
 from rungwise.util.provenance import now
 
+MINUTE = 90_000
+"""Milliseconds that a page may take for what it is asked."""
 SYLLABLES = ("ka", "el", "mi", "ro", "an", "sha", "tu", "ri", "na", "bo")
 
 

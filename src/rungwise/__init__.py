@@ -24,17 +24,8 @@ if TYPE_CHECKING:
     from rungwise.model.transformer import Transformer
 
 __all__ = [
-    "ModelConfig",
-    "Protocol",
-    "Run",
-    "TrainConfig",
-    "Transformer",
-    "UserError",
-    "Word",
-    "generate",
-    "load",
-    "train",
-]
+    "ModelConfig", "Protocol", "Run", "TrainConfig", "Transformer", "UserError", "Word", "generate", "load", "train",
+]  # fmt: skip
 
 _HOMES = {
     **dict.fromkeys(("ModelConfig", "Protocol", "TrainConfig"), "config"),

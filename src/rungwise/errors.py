@@ -1,8 +1,7 @@
 """What a user can mend, said in one line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -16,3 +15,9 @@ def closest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(known)}."
+
+
+def require_known(name: Any, known: Iterable[str], what: str) -> None:
+    """UserError where a name is not among those that are known; `what` it is begins the line."""
+    if name not in (known := list(known)):
+        raise UserError(f"{what} {name!r}; {closest(str(name), known)}")

@@ -56,6 +56,6 @@ def test_options_are_data():
 def test_a_command_is_a_function_of_its_options(name):
     kind, home = COMMANDS[name]
     module, _, function = home.partition(":")
-    (parameter,) = inspect.signature(getattr(importlib.import_module(module), function)).parameters.values()
+    takes = inspect.signature(getattr(importlib.import_module(module), function), eval_str=True)
     assert dataclasses.is_dataclass(kind)
-    assert parameter.annotation == kind.__name__
+    assert [parameter.annotation for parameter in takes.parameters.values()] == [kind]

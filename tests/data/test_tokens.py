@@ -77,8 +77,8 @@ def test_a_list_gives_back_its_words(some, kind):
     listed = words.from_words(some, how=how, tokens=tokens)
     assert list(listed) == some
     assert listed.lengths.tolist() == [len(tokens.split(word)) for word in some]
-    rows = listed.rows(np.arange(len(some)), listed.max_length + 1)
-    assert listed.vocabulary.decode_rows(rows) == some
+    tape = Tape.of(listed, np.arange(len(some)), get_protocol("strict"))
+    assert listed.vocabulary.decode_rows(tape.tokens[None])[1:] == some
     assert [listed.vocabulary.decode(listed.vocabulary.encode(word)) for word in some] == some
     assert all(i in listed.find(word) for i, word in enumerate(some))
     known = KnownWords.of(listed)

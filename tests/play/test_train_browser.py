@@ -7,7 +7,7 @@ import gzip
 import io
 import itertools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from scripts import page_losses
 from scripts.page_losses import TOLERANCE, allowed
 from test_train_node import PARTING, on_the_command_line
 
-from play_runs import cpu_ms
+from play_runs import MINUTE, cpu_ms
 from rungwise.cli.main import main
 from rungwise.config import ListConfig, get_protocol
 from rungwise.data.batches import Tape
@@ -34,22 +34,13 @@ if native.why_not():
 
 ARTICLE = SELECTIONS["article"]
 DONE = "#train-said:has-text('Done in')"
-MINUTE = 90_000
 PARTS = (("ka", "el", "mi", "<b>"), ("ro", "an", "é"), ("sha", "tu", "ri"))
 LISTED = "\n".join(map("".join, itertools.product(*PARTS))).encode()
 
 
 @pytest.fixture
-def page(chromium: Any, empty_page: Path) -> Iterator[Any]:
-    context, heard = chromium.new_context(), []
-    page = context.new_page()
-    page.on("console", lambda message: heard.append(message.text))
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    page.set_default_timeout(MINUTE)
-    page.goto(empty_page.as_uri())
-    yield page
-    context.close()
-    assert not heard
+def page(open_page: Callable[[], Any]) -> Any:
+    return open_page()
 
 
 def choose(page: Any, *rungs: str, steps: int, seeds: int = 1) -> None:

@@ -7,16 +7,15 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from test_train_browser import DONE, MINUTE, choose
+from test_train_browser import DONE, choose
 from test_train_node import TOLERANCE, on_the_command_line
 
-from play_runs import cpu_ms
+from play_runs import MINUTE, cpu_ms
 from rungwise.data.words import load
 from rungwise.ladder import RUNGS, SELECTIONS
 from rungwise.play.page import __file__ as play_page
@@ -32,26 +31,6 @@ const watch = new MutationObserver((changes) =>
 for (const region of document.querySelectorAll("[role=status], [role=alert], [aria-live]"))
   watch.observe(region, { childList: true, characterData: true, subtree: true });
 """
-
-
-@pytest.fixture
-def open_page(chromium: Any, empty_page: Path) -> Iterator[Any]:
-    opened = []
-
-    def open_one(**options: Any) -> Any:
-        context, said = chromium.new_context(**options), []
-        opened.append((context, said))
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.set_default_timeout(MINUTE)
-        page.goto(empty_page.as_uri())
-        return page
-
-    yield open_one
-    for context, said in opened:
-        context.close()
-        assert not said
 
 
 def until(page: Any, expression: str, arg: Any = None) -> None:

@@ -315,7 +315,9 @@ def _peers(folders: Sequence[Path], given: Path | None) -> dict[str, dict[str, A
 def _group(found: Sequence[tuple[Path, Result]]) -> Measured:
     """One group from results and their folders; a rung's replicate measured twice: the last counts."""
     everything = [result for _, result in found]
-    steps = _common_steps([r for r in everything if r.rung in RUNGS])
+    on_the_ladder = [r for r in everything if r.rung in RUNGS]
+    as_it_says = not on_the_ladder or any(matches(r, RUNGS[r.rung], None) for r in on_the_ladder)
+    steps = None if as_it_says else Counter(r.steps for r in on_the_ladder).most_common(1)[0][0]  # those of most
     kept, variants, unknown, others = {}, {}, set(), set()
     for result in everything:
         if result.rung.partition("@")[0] not in RUNGS:
@@ -342,13 +344,6 @@ def _group(found: Sequence[tuple[Path, Result]]) -> Measured:
         tuple(variants.values()),
         tuple(notes),
     )
-
-
-def _common_steps(results: Sequence[Result]) -> int | None:
-    """None if anything was trained as the ladder says; else the steps that most results were trained for."""
-    if not results or any(matches(r, RUNGS[r.rung], None) for r in results):
-        return None
-    return Counter(r.steps for r in results).most_common(1)[0][0]
 
 
 def _word_losses(
@@ -380,9 +375,7 @@ def _word_losses(
 def _curves(folders: Sequence[Path]) -> pl.DataFrame | None:
     columns = ("rung", "seed", "step", "train_loss")
     frames = [read_frame(folder / CURVES, columns) for folder in folders if (folder / CURVES).exists()]
-    if not frames:
-        return None
-    return pl.concat(frames).unique(["rung", "seed", "step"], keep="last", maintain_order=True)
+    return pl.concat(frames).unique(["rung", "seed", "step"], keep="last", maintain_order=True) if frames else None
 
 
 def _baselines(folders: Sequence[Path], of: Result, notes: list[str]) -> dict[int, dict[str, float]]:

@@ -4,8 +4,6 @@ A question is data: its rungs can be listed (a test asks that all are on the lad
 effect or raises NotMeasured with what is missing. The rungs themselves are named by claims.py, not here.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

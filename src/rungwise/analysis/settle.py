@@ -7,8 +7,6 @@ where it lies within the margin, better or worse where it lies outside. By the u
 such answer is wrong is below the error, whatever stops the climb. No torch here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from math import ceil, isnan

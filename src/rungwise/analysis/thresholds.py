@@ -4,8 +4,6 @@ It was fixed before the splits were measured that the findings now draw on. A ve
 against its range (verdicts.py), and the same range is what is printed: nothing else decides.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import inf, log
 from typing import Literal

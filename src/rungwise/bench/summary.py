@@ -84,17 +84,14 @@ def _limits(bench: dict[str, Any]) -> list[str]:
     work, limits = bench["work"], bench["limits"]
     ms = median(bench["measured"]["rungwise"]["scaled_1"])
     core = limits.get("multiply_add_peak_gflops")  # older measurements, and those without the native engine, have none
-    peak, of_what = (
-        core or limits["sgemm_peak_gflops"],
-        "the core's multiply-add peak" if core else "torch's sgemm peak",
-    )
+    peak, of_what = core or limits["sgemm_peak_gflops"], "the core's multiply-add" if core else "torch's sgemm"
     least = work["mflop"] / peak
     state_ms = limits["state_mb"] * 7 / 4 * 2**20 / limits["copy_state_gb_s"] / 1e6  # 4 read, 3 written of 4 arrays
     return [
         "Limits of that step of one seed, one thread",
         f"  arithmetic: {work['mflop']:,.0f} MFLOP of products over the {work['rows']:.0f} distinct beginnings of "
         f"{work['tokens']:.0f} real tokens",
-        f"    at {of_what} ({peak:.0f} GFLOP/s{'' if core else ', 1024 x 1024'}): {least:.2f} ms; we reach "
+        f"    at {of_what} peak ({peak:.0f} GFLOP/s{'' if core else ', 1024 x 1024'}): {least:.2f} ms; we reach "
         f"{least / ms:.0%} of it",
         f"    torch's sgemm on these very products, without attention's: {limits['products_ms']:.2f} ms",
         f"  memory: a large copy moves {limits['copy_memory_gb_s']:.0f} GB/s, one of the size of parameters, gradient "

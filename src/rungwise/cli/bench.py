@@ -1,7 +1,5 @@
 """`rungwise bench`: how fast training and sampling are on this machine."""
 
-from __future__ import annotations
-
 from rungwise import bench as benchmark
 from rungwise.cli.options import BenchCommand
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -75,17 +75,14 @@ def climb(request: ClimbCommand) -> None:
     if not console.is_terminal:
         console.print(table(plan, out, results))
     if questions:
-        found = _table(*HEADER, left=3)
-        for row in settled_rows(request, plan, questions, everything):
-            found.add_row(*row)
-        console.print(found)
+        console.print(_table(HEADER, settled_rows(request, plan, questions, everything), left=3))
     if request.ablate:
         console.print(ablation_table(results))
     if request.tune:
         console.print(tuning_table(rungs, results))
     show_samples(console, rungs, results)
-    if judged := word_rows(rungs, results):
-        console.print(word_table(judged))
+    if judged := word_rows(rungs, results):  # what they are like: tables.WORDS_CAPTION
+        console.print(_table(WORDS_HEADER, judged, left=1))
     if choose_engine(plan.how) == "torch" and (line := compiled_line(results)):
         console.print(line)
     write_documents(plan, out, len(results), screen.elapsed, console)
@@ -96,23 +93,18 @@ def climb(request: ClimbCommand) -> None:
 
 def introduce(console: Console, plan: Experiment, engines: str) -> None:
     """What is measured, on what, and what the numbers will be."""
-    protocol, tokens = plan.protocol, plan.words.vocabulary.tokens
+    protocol, tokens, seeds = plan.protocol, plan.words.vocabulary.tokens, f"{len(plan.seeds)} seed"
+    seeds += "s" * (len(plan.seeds) > 1)
+    mean = f"mean of {seeds}" if plan.splits == 1 else f"mean of {plan.splits} splits ({seeds} each)"
     console.print(words.describe(plan.words, plan.parts))
     console.print(
         f"Protocol {protocol.name}: {tokens.say(protocol.scored)} are scored. Losses are nats a {tokens.unit}, exact "
-        f"over the whole split, {_mean_of(plan.splits, len(plan.seeds))} ± 95 % CI; the step is the paired change in "
-        f"test loss. Engine {engines}."
+        f"over the whole split, {mean} ± 95 % CI; the step is the paired change in test loss. Engine {engines}."
     )
     if behind := [r.name for r in plan.rungs if WordStart.of(protocol, r.train) != protocol.word_start]:
         console.print(f"Trained on a stream, and so fed END before each word: {', '.join(behind)}.")
     for line in remarks(plan, len(plan.parts.train)):
         console.print(line)
-
-
-def _mean_of(splits: int, seeds: int) -> str:
-    """What a number is the mean of, and its interval over."""
-    each = f"{seeds} seed{'s' * (seeds > 1)}"
-    return f"mean of {each}" if splits == 1 else f"mean of {splits} splits ({each} each)"
 
 
 def write_documents(plan: Experiment, out: Path, n_results: int, seconds: float, console: Console) -> None:
@@ -224,7 +216,7 @@ def table(plan: Experiment, out: Path, results: Sequence[Result]) -> Table:
     groups = by_rung(results)
     ladder = rows([rung for rung in plan.rungs if not tune.is_variant(rung.name)], results)
     article = ["article"] * any(row.published for row in ladder)  # its figures, where they can be compared
-    found = _table("rung", "parameters", *article, "train", "test", "step", left=1)
+    found = _table(("rung", "parameters", *article, "train", "test", "step"), left=1)
     for row in ladder:
         n = len(groups.get(row.rung.name, []))
         title, _, parameters, published, *measured = row.cells()
@@ -250,18 +242,17 @@ def compiled_line(results: Sequence[Result]) -> str | None:
 def ablation_table(results: Sequence[Result]) -> Table:
     """What a part is worth when it is added to the ladder, and when it is taken from the full model."""
     groups = by_rung(results)
-    found = _table("part", "full model without it", "test", "what it is worth there", left=2)
+    found = []
     for part, name in LEAVE_ONE_OUT.items():
         with_it, without = paired_losses(groups.get(FULL, []), groups.get(name, []))
         if with_it:
-            found.add_row(part, name, show(summary(without)), show(paired(without, with_it), signed=True))
-    return found
+            found.append((part, name, show(summary(without)), show(paired(without, with_it), signed=True)))
+    return _table(("part", "full model without it", "test", "what it is worth there"), found, left=2)
 
 
 def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
     """Every rung at the learning rate that validation liked best."""
-    tuned = tune.tuned(results)
-    found = _table("rung", "builds on", "best rate", "validation", "test", "step", left=2)
+    tuned, found = tune.tuned(results), []
     for rung in rungs:
         if rung.name in tuned:
             rate = tuned[rung.name].best
@@ -273,14 +264,17 @@ def tuning_table(rungs: Sequence[Rung], results: Sequence[Result]) -> Table:
             step = show(paired(before, after), signed=True) if before else ""
             on = RUNGS[rung.on].title if rung.on else ""
             test = show(summary(losses(mine)))
-            found.add_row(rung.title, on, f"{rate:g}{edge}", show(summary(validation)), test, step)
-    return found
+            found.append((rung.title, on, f"{rate:g}{edge}", show(summary(validation)), test, step))
+    return _table(("rung", "builds on", "best rate", "validation", "test", "step"), found, left=2)
 
 
-def _table(*names: str, left: int) -> Table:
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]] = (), *, left: int) -> Table:
+    """Its first `left` columns hold text, the others numbers."""
     found = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(names):
         found.add_column(name, justify="left" if i < left else "right", overflow="fold", min_width=min(len(name), 9))
+    for row in rows:
+        found.add_row(*row)
     return found
 
 
@@ -294,14 +288,6 @@ def show_samples(console: Console, rungs: Sequence[Rung], results: Sequence[Resu
             drawn = groups[rung.name][0].detail.get("samples", [])
             shown = " ".join(marked(text, OF_A_SPLIT.get(tag, tag)) for text, tag in drawn)
             console.print(f"{rung.title:{width}}  {shown}")
-
-
-def word_table(judged: Sequence[tuple[str, ...]]) -> Table:
-    """What the words are like: shares of distinct and new ones, and bits between 3-grams (tables.WORDS_CAPTION)."""
-    found = _table(*WORDS_HEADER, left=1)
-    for row in judged:
-        found.add_row(*row)
-    return found
 
 
 class PlainScreen:

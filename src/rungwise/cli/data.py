@@ -1,7 +1,5 @@
 """`rungwise data`: what a list holds."""
 
-from __future__ import annotations
-
 from rungwise.cli.flags import changed, configured
 from rungwise.cli.options import DataCommand, OfNewList
 from rungwise.config import ListConfig

@@ -1,7 +1,5 @@
 """`rungwise eval`: what a model thinks of a list, as text or JSON."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`rungwise export`: a run in another format."""
 
-from __future__ import annotations
-
 from rungwise import export as exporting
 from rungwise.cli.options import ExportCommand
 from rungwise.experiment.folders import run_of

@@ -1,7 +1,5 @@
 """Flags made from the fields of the configurations, so that a new field needs no word here. No torch."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """`rungwise ladder`: the rungs, their diffs and their reasons."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.table import Table
 

@@ -1,8 +1,6 @@
 """The command: options from what was typed, the function that takes them, one line where something goes wrong. No torch
 here."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

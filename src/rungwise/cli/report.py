@@ -1,7 +1,5 @@
 """`rungwise report`: results as two documents."""
 
-from __future__ import annotations
-
 from rungwise.cli.options import ReportCommand
 from rungwise.experiment.folders import climb_of, latest
 from rungwise.report.build import write

@@ -1,7 +1,5 @@
 """`rungwise sample`: words from a run, one a line, and nothing else on standard output."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """`rungwise climb --until settled`: splits are added until each question is answered."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path

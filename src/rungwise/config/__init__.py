@@ -12,26 +12,7 @@ from rungwise.config.run import Compile, Device, EngineConfig, ListConfig, Preci
 from rungwise.config.train import Batching, Optimizer, Schedule, Targets, TrainConfig
 
 __all__ = [
-    "MLP",
-    "PROTOCOLS",
-    "Batching",
-    "Compile",
-    "Config",
-    "Device",
-    "EngineConfig",
-    "Family",
-    "ListConfig",
-    "ModelConfig",
-    "Norm",
-    "Optimizer",
-    "Position",
-    "Precision",
-    "Protocol",
-    "RunConfig",
-    "Schedule",
-    "Targets",
-    "TrainConfig",
-    "WordStart",
-    "dropout_steps",
-    "get_protocol",
-]
+    "MLP", "PROTOCOLS", "Batching", "Compile", "Config", "Device", "EngineConfig", "Family", "ListConfig",
+    "ModelConfig", "Norm", "Optimizer", "Position", "Precision", "Protocol", "RunConfig", "Schedule", "Targets",
+    "TrainConfig", "WordStart", "dropout_steps", "get_protocol",
+]  # fmt: skip

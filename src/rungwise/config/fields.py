@@ -1,7 +1,5 @@
 """What all configurations share, and how JSON-like values are checked: one-line errors that say where and what."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
@@ -9,7 +7,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, Self, get_args
 
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 
 FINITE = {"allow_inf_nan": False}
 """`__pydantic_config__` of a dataclass of which `check` shall take no NaN and no Infinity."""
@@ -55,9 +53,7 @@ class Config:
             raise UserError(f"{field} must be {what}, but is {getattr(self, field)!r}.")
 
     def _require_choice(self, field: str, choices: Any) -> None:
-        value, names = getattr(self, field), get_args(choices)
-        if value not in names:
-            raise UserError(f"Unknown {field} {value!r}; {closest(str(value), names)}")
+        require_known(getattr(self, field), get_args(choices), f"Unknown {field}")
 
     @classmethod
     def fields(cls) -> tuple[str, ...]:
@@ -68,8 +64,7 @@ class Config:
         """Read from JSON-like values: types checked, unknown fields refused with the nearest known name."""
         given: dict[str, Any] = {}
         for name, value in values.items():
-            if name not in cls.fields():
-                raise UserError(f"{where}: unknown field {name!r}; {closest(name, cls.fields())}")
+            require_known(name, cls.fields(), f"{where}: unknown field")
             given[name] = value.item() if getattr(value, "shape", None) == () else value  # NumPy's and torch's numbers
             if not isinstance(given[name], str | int | float | None):
                 raise UserError(f"{where}: {name} must be a number, a text or True or False, but is {value!r}.")

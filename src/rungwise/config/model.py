@@ -1,7 +1,5 @@
 """The model's configuration."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rungwise.config.fields import Config
 from rungwise.config.train import TrainConfig
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,8 @@ class Protocol(Config):
 
     def __post_init__(self) -> None:
         self._require("val_fraction", 0 <= self.val_fraction < 1, "at least 0 and below 1")
-        self._require(
-            "test_fraction",
-            0 < self.test_fraction < 1 - self.val_fraction,
-            "above 0, and leave words to train on",
-        )
+        leaves_words = 0 < self.test_fraction < 1 - self.val_fraction
+        self._require("test_fraction", leaves_words, "above 0, and leave words to train on")
 
     @property
     def word_start(self) -> WordStart:
@@ -86,14 +83,7 @@ PROTOCOLS = {
     p.name: p
     for p in (
         Protocol("article", start_token=False, distinct=False, val_fraction=0, test_fraction=0.1),
-        Protocol(
-            "makemore",
-            start_token=True,
-            distinct=False,
-            val_fraction=0,
-            test_fraction=0.1,
-            max_test_words=1000,
-        ),
+        Protocol("makemore", start_token=True, distinct=False, val_fraction=0, test_fraction=0.1, max_test_words=1000),
         Protocol("strict", start_token=True, distinct=True, val_fraction=0.1, test_fraction=0.1),
     )
 }
@@ -101,6 +91,5 @@ PROTOCOLS = {
 
 def get_protocol(name: str, given: str | None = None) -> Protocol:
     """`given`: the condition's column."""
-    if name not in PROTOCOLS:
-        raise UserError(f"Unknown protocol {name!r}; {closest(name, PROTOCOLS)}")
+    require_known(name, PROTOCOLS, "Unknown protocol")
     return PROTOCOLS[name] if given is None else PROTOCOLS[name].replace(start_token=False, given=given)

@@ -12,7 +12,6 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 
-
 MOST_THREADS = 1024
 EVALUATIONS = 20
 """Evaluations of a run, where eval_every does not say."""

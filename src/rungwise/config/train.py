@@ -64,10 +64,9 @@ class TrainConfig(Config):
         self._require("grad_clip", self.grad_clip >= 0, "at least 0")
         for field in ("beta1", "beta2"):
             self._require(field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
-        self._require_choice("schedule", Schedule)
-        self._require_choice("batching", Batching)
-        self._require_choice("optimizer", Optimizer)
-        self._require_choice("targets", Targets)
+        choices = {"schedule": Schedule, "batching": Batching, "optimizer": Optimizer, "targets": Targets}
+        for field, of in choices.items():
+            self._require_choice(field, of)
         self._require("teacher_weight", 0 <= self.teacher_weight <= 1, "0 to 1")
         self._require("teachers", 0 <= self.teachers <= 64, "0 to 64")
         if (self.targets == "smoothed" or self.teachers) and self.batching == "stream":

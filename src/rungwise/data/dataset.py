@@ -1,7 +1,5 @@
 """What a run trains on and is scored on: a list in memory, or shards on disk, behind one contract."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

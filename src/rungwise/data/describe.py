@@ -1,7 +1,5 @@
 """`rungwise data`: what a list holds, and what there is to beat. No torch here."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Batches from Parquet shards, each process its own part of them, for lists that no memory holds. No torch here."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Iterator
 

@@ -27,9 +27,10 @@ from rungwise.config.fields import check
 from rungwise.data.sources import BLOCK_BYTES, Block
 from rungwise.data.tokens import Tokens, code_points, texts
 from rungwise.data.words import Dropped, Vocabulary, WordList, clean, from_words
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 from rungwise.util.files import doing, local, portable
 from rungwise.util.hashing import derive_seed, hash_words
+from rungwise.util.loading import need
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -150,16 +151,11 @@ def _reading(path: str) -> Iterator[None]:
 
 def _open(path: str, column: str) -> ParquetFile:
     """A shard whose column was found to hold text."""
-    try:
-        import pyarrow.parquet as pq
-        import pyarrow.types as types
-    except ImportError:
-        raise UserError("Parquet shards need the package pyarrow: pip install 'rungwise[stream]'") from None
+    pq, types = (need(f"pyarrow.{part}", "Parquet shards need", "stream") for part in ("parquet", "types"))
     with _reading(path):
         file = pq.ParquetFile(Path(path).open("rb"))  # noqa: SIM115  opened here: it takes no path that is not UTF-8
         schema = file.schema_arrow
-        if column not in schema.names:
-            raise UserError(f"{path} has no column {column!r}; {closest(column, schema.names)}")
+        require_known(column, schema.names, f"{path} has no column")
         kind = schema.field(column).type
         text = kind.value_type if types.is_dictionary(kind) else kind
         if not (types.is_string(text) or types.is_large_string(text)):
@@ -200,10 +196,6 @@ def _where(words: list[str], name: str) -> np.ndarray:
     return hash_words(code_points(words, name), offsets, derive_seed(0, "split")).astype(np.float64) / 2.0**64
 
 
-def _is_train(places: np.ndarray, held_out: float) -> np.ndarray:
-    return places >= 2 * held_out
-
-
 # ----------------------------------------------------------------------------------------------- reading all, once
 
 
@@ -226,7 +218,7 @@ class _Survey:
         joined, lengths = texts(words), _lengths(words)
         places, (symbols, codes) = _where(joined, name), self.tokens.encode(words, name)
         self.tokens.require(symbols, words, name)
-        train = _is_train(places, self.held_out)
+        train = places >= 2 * self.held_out  # before lie the validation and the test words
         self.symbols.update(symbols)
         firsts = np.bincount(codes[(lengths.cumsum() - lengths)[train]], minlength=len(symbols))
         self.firsts.update(dict(zip(symbols, firsts.tolist(), strict=True)))
@@ -250,7 +242,9 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
     gathered = _Survey(min(0.1, HELD_OUT / n_rows), min(0.8, SAMPLED / n_rows), config)
     digest, groups = hashlib.sha256(), []
     for number, path in enumerate(files):
-        _digest(path, digest)
+        with _reading(path), Path(path).open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
         with _open(path, config.column) as file:
             for group in range(file.num_row_groups):
                 n = sum(gathered.take(block, path) for block in _blocks(file, path, group, config.column))
@@ -273,12 +267,6 @@ def survey(config: ListConfig) -> tuple[Shards, dict[str, WordList], np.ndarray]
     return shards, {part: words.in_vocabulary(vocabulary)[0] for part, words in held_out.items()}, firsts
 
 
-def _digest(path: str, digest: Any) -> None:
-    with _reading(path), Path(path).open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-
-
 def read_group(shards: Shards, number: int, group: int, expected: int) -> WordList:
     """The training words of a row group, encoded."""
     path, vocabulary = shards.files[number], shards.vocabulary
@@ -291,7 +279,7 @@ def read_group(shards: Shards, number: int, group: int, expected: int) -> WordLi
             if not vocabulary.ids.keys() >= set(symbols):
                 raise UserError(f"{path} was changed while it was trained on.")
             ids = np.array([vocabulary.ids[symbol] for symbol in symbols], dtype=np.min_scalar_type(len(vocabulary)))
-            train, n = _is_train(_where(texts(words), path), shards.held_out), _lengths(words)
+            train, n = _where(texts(words), path) >= 2 * shards.held_out, _lengths(words)
             codes.append(ids[places[np.repeat(train, n)]])
             lengths.append(n[train])
     offsets = np.concatenate([[0], *lengths]).cumsum()

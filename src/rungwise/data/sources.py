@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rungwise.config import ListConfig
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 from rungwise.util.files import atomic, make_folder, portable
 from rungwise.util.hints import quoted
 from rungwise.util.machine import cached
@@ -283,8 +283,7 @@ def _table(texts: Iterator[str], name: str, wanted: Sequence[str]) -> Iterator[B
 
 def _find_column(name: str, column: str, columns: Sequence[str]) -> int:
     column, columns = comparable(column), [comparable(title) for title in columns]
-    if column not in columns:
-        raise UserError(f"{name} has no column {column!r}; {closest(column, columns)}")
+    require_known(column, columns, f"{name} has no column")
     return columns.index(column)
 
 

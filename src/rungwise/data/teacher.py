@@ -10,8 +10,6 @@ A row depends on the longest gram of a position alone (its history and what foll
 whatever the number of positions. Dimensions: G grams, V vocabulary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,10 +35,6 @@ class Teacher:
     """(tape tokens,) int32: the row of each predicted token, by its place on the tape; 0 where nothing predicts it."""
     weight: float = 1.0
     """Its share in the targets; the rest is the character that follows."""
-
-    @property
-    def n_bytes(self) -> int:
-        return self.rows.nbytes + self.at.nbytes
 
 
 def leave_one_out(tape: Tape, vocab_size: int, order: int = ORDER, discount: float = DISCOUNT) -> Teacher:

@@ -3,16 +3,14 @@
 A word is its symbols, joined. A model sees each of them as one id, so its losses are nats a symbol.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from rungwise.config import ListConfig
 from rungwise.data import sources
 from rungwise.errors import UserError, closest
 from rungwise.util.files import local, portable
+from rungwise.util.loading import need
 
 UNITS = {"chars": "character", "graphemes": "grapheme", "file": "token"}
 
@@ -143,9 +142,6 @@ def code_points(words: Sequence[str], name: str) -> np.ndarray:
     return points
 
 
-def _regex():
-    try:
-        import regex
-    except ImportError:
-        raise UserError("--tokens graphemes needs the package regex: pip install 'rungwise[graphemes]'") from None
-    return regex
+@cache
+def _regex() -> Any:
+    return need("regex", "--tokens graphemes needs", "graphemes")

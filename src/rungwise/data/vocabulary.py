@@ -1,17 +1,16 @@
 """The symbols of a list as token ids, and back. No torch here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any, Self
 
 import numpy as np
 
 from rungwise.data.sources import comparable
 from rungwise.data.tokens import CHARS, Tokens
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 
 PAD, END = 0, 1
 """Token ids, never characters: a list may hold any character. END also starts a word where a start is fed."""
@@ -51,8 +50,7 @@ class Vocabulary:
         if not self.conditions:
             raise UserError("This model was trained without --condition: no word of it is given anything.")
         value = one_line(value)
-        if value not in self.conditions:
-            raise UserError(f"No word of the training list was given {value!r}; {closest(value, self.conditions)}")
+        require_known(value, self.conditions, "No word of the training list was given")
         return self.first_condition + self.conditions.index(value)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,23 +92,15 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The word up to END; PAD, and what it is given, are skipped."""
-        characters = []
-        for i in ids:
-            if i == END:
-                break
-            if PAD < i < self.first_condition:
-                characters.append(self.characters[i - FIRST_CHARACTER])
-        return "".join(characters)
+        before_end = takewhile(lambda i: i != END, ids)
+        return "".join(self.characters[i - FIRST_CHARACTER] for i in before_end if PAD < i < self.first_condition)
 
     def listed(self, ids: Sequence[int]) -> str | None:
         """The word of these symbols; None where no list of these tokens would hold it so: with outer blanks, in another
         form of Unicode's, or in other symbols."""
         word = self.decode(ids)
-        return (
-            word
-            if comparable(word) == word and [self.ids.get(s) for s in self.tokens.split(word)] == list(ids)
-            else None
-        )
+        same = comparable(word) == word and [self.ids.get(s) for s in self.tokens.split(word)] == list(ids)
+        return word if same else None
 
     def decode_rows(self, ids: np.ndarray) -> list[str]:
         """The words of (words, width) ids, each up to its one END; PAD, and what they are given, are skipped. Many at a

@@ -35,7 +35,6 @@ from rungwise.util.hashing import derive_seed, hash_words
 
 DEFAULT = ListConfig()
 
-
 UNLIKE_HEADER = "in rows with more or fewer cells than the header"
 UNCONDITIONED = "without a condition"
 
@@ -188,14 +187,6 @@ class WordList:
         offsets = np.concatenate([[0], self.lengths[~strange].cumsum(dtype=np.int64)])
         return replace(self, vocabulary=vocabulary, codes=codes, offsets=offsets), strange
 
-    def rows(self, indices: np.ndarray, width: int) -> np.ndarray:
-        """The words at `indices`, each followed by END and then PAD: (..., width) int64."""
-        columns = np.arange(width)
-        start, length = self.offsets[indices][..., None], self.lengths[indices][..., None]
-        inside = np.minimum(start + columns, len(self.codes) - 1)
-        tail = np.where(columns == length, END, PAD)
-        return np.where(columns < length, self.codes[inside].astype(np.int64), tail)
-
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -234,12 +225,9 @@ def split(words: WordList, protocol: Protocol, seed: int = 0) -> Split:
 
 def describe(words: WordList, parts: Split) -> str:
     """The first line of every command's output."""
-    sizes = [f"{len(parts.train):,} train"]
-    if len(parts.validation):
-        sizes.append(f"{len(parts.validation):,} validation")
-    sizes.append(f"{len(parts.test):,} test")
+    sizes = " / ".join(f"{len(part):,} {name}" for name, part in vars(parts).items() if len(part))
     return (
-        f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{words.dropped}; {' / '.join(sizes)}; "
+        f"{words.name}: {len(words):,} words, {len(words.firsts):,} distinct{words.dropped}; {sizes}; "
         f"vocabulary {len(words.vocabulary)} ({words.vocabulary.told}, END, PAD)"
     )
 

@@ -5,8 +5,6 @@ steps), and from what compiling the same step cost and gave the last time, which
 what torch compiled. Where nothing is known, GUESS is taken.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib

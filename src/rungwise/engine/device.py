@@ -1,7 +1,5 @@
 """Where PyTorch computes, and the memory that is there."""
 
-from __future__ import annotations
-
 import torch
 
 from rungwise.config import Device

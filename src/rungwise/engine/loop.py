@@ -5,8 +5,6 @@ The loop runs in blocks of steps on an engine: `TorchEngine` stacks the replicas
 several processes. All meet the same batches, masks and learning rates. Dimensions: R replicas.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol as Interface

@@ -8,8 +8,6 @@ large as AdamW's, so both take one learning rate), but all matrices of a shape a
 them, and in float32 instead of bfloat16, so that both engines agree. Dimensions: N matrices, M <= K.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """The losses that a network has to beat: n-gram models, in the protocol of the climb. No torch here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar

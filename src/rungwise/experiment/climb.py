@@ -1,8 +1,6 @@
 """An experiment run to its end: every result in results.jsonl, and the other files that tables and reports read. A
 directory that holds a part of it is completed. A pool decides where the tasks run (local_pool.py, ray_pool.py)."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,12 +83,8 @@ def _run_tasks(
     """Add the results that are missing to `done` and to results.jsonl."""
     from rungwise.engine.select import replicas_together
 
-    tasks = plan(
-        experiment,
-        done,
-        pool.width,
-        lambda rung: replicas_together(experiment.how, *experiment.configs(rung), pool.width),
-    )
+    width = pool.width
+    tasks = plan(experiment, done, width, lambda r: replicas_together(experiment.how, *experiment.configs(r), width))
     costs = [cost(task.rung, experiment.steps) * len(task.seeds) for task in tasks]
     report(Progress(done, [], 0.0 if tasks else 1.0, None))
     began = time.monotonic()

@@ -4,8 +4,6 @@ words.parquet holds what every run thinks of every test word, for intervals over
 learned. They are what is committed with results.jsonl: the run directories, with their weights, are not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

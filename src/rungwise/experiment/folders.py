@@ -1,7 +1,5 @@
 """Which directory a command means: a climb, one of its runs, or the latest climb there is. No torch here."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

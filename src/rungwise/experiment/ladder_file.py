@@ -14,8 +14,6 @@
 A climb keeps the file in its directory, so that whatever reads it later knows its rungs.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Sequence
@@ -26,7 +24,7 @@ from typing import Any, ClassVar
 from rungwise.config import ModelConfig, TrainConfig
 from rungwise.config.fields import FINITE, check
 from rungwise.config.settings import FROM_THE_LIST
-from rungwise.errors import UserError, closest
+from rungwise.errors import UserError, require_known
 from rungwise.ladder import RUNGS, Rung
 from rungwise.util.files import read_object
 
@@ -77,8 +75,8 @@ def load(path: Path) -> LadderFile:
         found = read_object(path, tomllib.loads)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"No file at {path}.") from None
-    if unknown := [name for name in found if name not in ("rung", "question")]:
-        raise UserError(f"{path}: unknown table {unknown[0]!r}; {closest(unknown[0], ('rung', 'question'))}")
+    for name in found:
+        require_known(name, ("rung", "question"), f"{path}: unknown table")
     own = {name: RUNGS.pop(name) for name in [name for name, rung in RUNGS.items() if rung.group == "own"]}
     try:
         rungs = []
@@ -115,10 +113,8 @@ def _tables(found: dict[str, Any], name: str, path: Path) -> list[dict[str, Any]
 
 
 def _read(kind: type, table: dict[str, Any], where: str) -> Any:
-    known = [f.name for f in fields(kind)]
     for name in table:
-        if name not in known:
-            raise UserError(f"{where}: unknown field {name!r}; {closest(name, known)}")
+        require_known(name, (f.name for f in fields(kind)), f"{where}: unknown field")
     return check(kind, table, where)
 
 
@@ -127,12 +123,10 @@ def _rung(table: RungTable, where: str) -> Rung:
         raise UserError(f"{where}: name must be of letters, digits, '.', '_' and '-', but is {table.name!r}.")
     if table.name in RUNGS:
         raise UserError(f"{where}: the ladder has a rung {table.name!r} already; give it another name.")
-    if table.on not in RUNGS:
-        raise UserError(f"{where}: on: unknown rung {table.on!r}; {closest(table.on, RUNGS)}")
+    require_known(table.on, RUNGS, f"{where}: on: unknown rung")
     known = [name for name in (*ModelConfig.fields(), *TrainConfig.fields()) if name not in FROM_THE_LIST]
     for name in table.changes:
-        if name not in known:
-            raise UserError(f"{where}: changes: unknown field {name!r}; {closest(name, known)}")
+        require_known(name, known, f"{where}: changes: unknown field")
     below = RUNGS[table.on]
     for kind, base in ((ModelConfig, below.model), (TrainConfig, below.train)):
         mine = {name: value for name, value in table.changes.items() if name in kind.fields()}
@@ -142,8 +136,7 @@ def _rung(table: RungTable, where: str) -> Rung:
 
 def _question(question: Question, where: str) -> Question:
     for name, rung in (("after", question.after), ("before", question.before)):
-        if rung not in RUNGS:
-            raise UserError(f"{where}: {name}: unknown rung {rung!r}; {closest(rung, RUNGS)}")
+        require_known(rung, RUNGS, f"{where}: {name}: unknown rung")
     if question.after == question.before:
         raise UserError(f"{where}: after and before are the same rung.")
     if question.margin <= 0:

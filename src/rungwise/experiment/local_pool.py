@@ -1,7 +1,5 @@
 """The tasks of a climb in processes of this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import functools

@@ -5,8 +5,6 @@ back its results and the files of its runs: the nodes share no disk with us. Whe
 tasks again elsewhere. We take the answer of each task once, write its files, and then its results' lines.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -22,6 +20,7 @@ from rungwise.experiment.plan import Experiment, Task, Update
 from rungwise.experiment.results import Result
 from rungwise.training.run_dir import CONFIG
 from rungwise.util.files import atomic, make_folder
+from rungwise.util.loading import need
 
 RETRIES = 10
 """A task whose workers die more often than this ends the climb: it may be what kills them."""
@@ -43,11 +42,7 @@ class RayPool:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or Ray reports nodes that die on standard output
         os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", str(LOST_AFTER))
-        try:
-            import ray
-        except ImportError:
-            raise UserError("--on ray needs the package ray: pip install 'rungwise[ray]'") from None
-        self.ray: Any = ray
+        self.ray = need("ray", "--on ray needs", "ray")
         self.address = address
         self.left: dict[Any, int] = {}
         self.width = 0

@@ -3,8 +3,6 @@
 Tables, plots and verdicts are pure functions of such lines. A resumed climb reads here what is already done.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,18 +120,13 @@ def read(path: Path) -> list[Result]:
             raise UserError(f"{where} has no {missing[0]!r}; is it from another version?")
         check(Result, line, where)
         check(Detail, line["detail"], where, "detail")
-        result = Result(**{name: line[name] for name in names} | _as_configured(line, where))
+        values = {name: line[name] for name in names}
+        for name, kind in (("model", ModelConfig), ("train", TrainConfig)):  # fields that are not known are not checked
+            check(kind, {k: v for k, v in line[name].items() if k in kind.fields()}, where, name)
+            values[name] = kind().to_dict() | line[name]
+        result = Result(**values)
         newest[result.rung, replicate(result), result.protocol, result.data_sha256, result.steps] = result
     return list(newest.values())
-
-
-def _as_configured(line: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Model and training; the value of a field that this version does not know is not checked."""
-    found = {}
-    for name, kind in (("model", ModelConfig), ("train", TrainConfig)):
-        check(kind, {k: v for k, v in line[name].items() if k in kind.fields()}, where, name)
-        found[name] = kind().to_dict() | line[name]
-    return found
 
 
 def append(path: Path, result: Result) -> None:

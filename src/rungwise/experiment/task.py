@@ -36,7 +36,6 @@ N_SAMPLES = 10
 N_JUDGED = 1_000
 """Words that are judged: the kept ones and those that would be drawn after them."""
 
-
 MOST_COMPARED = 100_000
 """Training words with which they are compared."""
 SHUFFLED_WORDS = 1000

@@ -4,8 +4,6 @@ A ladder at one fixed rate flatters the rungs which that rate suits. What was tr
 RUNG@RATE, and everything is derived from there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,17 +5,15 @@ library read them back, and returns a `Made`, which has the largest difference o
 Imports experiment, training and what lies below.
 """
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import Literal
 
-from rungwise.errors import UserError
 from rungwise.export.card import model_card
 from rungwise.export.check import Made
 from rungwise.training.run_dir import load as load_run
 from rungwise.util.files import new_folder, require_utf8, write_text
+from rungwise.util.loading import need
 
 Format = Literal["onnx", "hf"]
 PACKAGES: dict[Format, tuple[str, ...]] = {
@@ -28,10 +26,7 @@ PACKAGES: dict[Format, tuple[str, ...]] = {
 def export(run_dir: Path, to: Format, out: Path | None = None) -> tuple[Path, Made]:
     """Write a run in another format to `out` (default: a folder in the run's directory, named as the format)."""
     for package in PACKAGES[to]:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise UserError(f"--format {to} needs the package {package}: pip install 'rungwise[{to}]'") from None
+        need(package, f"--format {to} needs", to)
     run, out = load_run(run_dir), out or run_dir / to
     if to == "hf":
         require_utf8(out, "transformers")

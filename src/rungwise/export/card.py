@@ -1,7 +1,5 @@
 """A model card: README.md as model hubs read it, with a header for programs, made from the run's own files."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -57,13 +55,9 @@ def _header(run: Run, run_dir: Path, made: Made, losses: dict[str, float]) -> di
         "tags": ["rungwise", "character-level", "word-generation"],
     }
     if losses:
-        data = _printable(run.info.get("data"))
+        data, unit = _printable(run.info.get("data")), f"nats a {run.vocabulary.tokens.unit} ({run.protocol.name})"
         metrics = [
-            {
-                "type": "loss",
-                "name": f"{part} loss, nats a {run.vocabulary.tokens.unit} ({run.protocol.name})",
-                "value": round(loss, 6),
-            }
+            {"type": "loss", "name": f"{part} loss, {unit}", "value": round(loss, 6)}
             for part, loss in losses.items()
             if part != "train"
         ]

@@ -1,7 +1,5 @@
 """What every format returns, and its check: does another library compute from our files what we compute?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

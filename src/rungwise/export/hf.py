@@ -1,7 +1,5 @@
 """A run as a directory of transformers': AutoModelForCausalLM and AutoTokenizer load it with no code of ours."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Iterator

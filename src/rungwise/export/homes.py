@@ -4,8 +4,6 @@ Each home is an entry; nothing else knows the classes by name. A tensor of their
 what is done to it; `{n}` runs over the blocks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What words should be like, as one deterministic automaton over a model's symbols. No torch here."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass

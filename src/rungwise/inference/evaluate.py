@@ -1,7 +1,5 @@
 """How well a trained model predicts any list."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

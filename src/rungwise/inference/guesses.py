@@ -1,8 +1,6 @@
 """Guess numbers: how many guesses somebody needs for a word who tries the model's words in order, the most probable
 first. Estimated from words that the model draws (Dell'Amico and Filippone 2015, Monte Carlo Strength Evaluation)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 What words have in common is computed once, and finished words leave the batch (prefix_tree.py).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import deque
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Words as a user wants them: what is asked for becomes an automaton, and what no automaton holds a last question."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable

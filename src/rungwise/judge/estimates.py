@@ -1,7 +1,5 @@
 """A figure with its 95 % interval: shares, means, distinct words. No torch."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

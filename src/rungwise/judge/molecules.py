@@ -1,7 +1,5 @@
 """Figures of molecules written as SMILES, as MOSES defines them (Polykovskiy et al. 2020). Needs RDKit. No torch."""
 
-from __future__ import annotations
-
 import importlib
 from collections import Counter
 from collections.abc import Sequence

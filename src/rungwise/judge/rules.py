@@ -1,7 +1,5 @@
 """Rules that words should keep, by what a user writes: `regex:[a-z]+`, `python:my_rules.is_valid` or `smiles`."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys

@@ -12,7 +12,6 @@ from rungwise.config import ModelConfig, TrainConfig
 STATE_BYTES = 16
 """A parameter in training: itself, its gradient and two moments, float32 each."""
 
-
 RECURRENT = {"rnn": 1, "gru": 3, "lstm": 4}
 """Families that carry a state, and their gates."""
 

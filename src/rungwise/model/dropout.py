@@ -90,11 +90,7 @@ def attention_mask(p: float, key: Tensor, prefixes: Tensor, n_head: int) -> Tens
     return mask.unflatten(-1, (time, padded))[..., :n_head].movedim(-1, -3)
 
 
-def _signed(x: np.uint64) -> int:
-    return int(x.view(np.int64))
-
-
-GOLDEN, FIRST, SECOND = map(_signed, (hashing.GOLDEN, *hashing.MIX64))
+GOLDEN, FIRST, SECOND = (int(factor.view(np.int64)) for factor in (hashing.GOLDEN, *hashing.MIX64))
 
 
 def _mix64(x: Tensor) -> Tensor:

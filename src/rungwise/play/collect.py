@@ -1,8 +1,7 @@
 """Runs -> what the page embeds: the list, and for every rung its configuration, code, figures, weights and curve."""
 
-from __future__ import annotations
-
 import base64
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from rungwise.config.fields import FINITE, check
 from rungwise.data import words
 from rungwise.data.batches import Tape
 from rungwise.data.dataset import load_list
-from rungwise.data.words import Split, WordList
+from rungwise.data.words import Split, Vocabulary, WordList
 from rungwise.engine.loop import learning_rate
 from rungwise.engine.torch_engine import TorchEngine
 from rungwise.errors import UserError
@@ -163,10 +162,11 @@ def collect(
 ) -> dict[str, Any]:
     """Everything that the page shows, as JSON-like values. `chapters`: the address under which docs/rungs/ stands."""
     run = found[0].run
-    parts = words.split(listed, run.protocol, run.info.get("split_seed", 0)) if listed else None
-    ranked = None
-    if listed and parts:
+    about, ranked = _about(run.info.get("data"), run.vocabulary, run.firsts, run.longest + 1, run.protocol), None
+    if listed:
+        parts = words.split(listed, run.protocol, run.info.get("split_seed", 0))
         ranked = listed.at(np.random.default_rng(0).permutation(parts.train)[:RANKED])
+        about = describe(listed, parts, run.protocol)
     shown = {kept.run.info.get("rung"): kept.run for kept in found}
     rungs = [_rung(kept, shown, ranked, precision) for kept in found]
     for rung in rungs:
@@ -175,22 +175,6 @@ def collect(
     for i, rung in enumerate(rungs):
         if earlier := names[:i].count(names[i]):
             rung["name"], rung["title"] = f"{names[i]}-{earlier + 1}", f"{rung['title']} ({earlier + 1})"
-    about = {
-        "name": run.info.get("data"),
-        **run.vocabulary.to_json(),
-        "unit": run.vocabulary.tokens.unit,
-        "firsts": run.firsts.tolist(),
-        "block_size": run.longest + 1,
-        "protocol": run.protocol.name,
-        "given": run.protocol.given,
-        "scored": run.protocol.scored,
-        "n_train": int(run.firsts.sum()),
-        "example": "",
-        "members": None,
-        "held_out": None,
-    }
-    if listed and parts:
-        about |= describe(listed, parts, run.protocol)
     return {
         "list": {**about, "ngram": _ngram(found[0])},
         "precision": precision,
@@ -201,19 +185,31 @@ def collect(
 
 def describe(listed: WordList, parts: Split, protocol: Protocol) -> dict[str, Any]:
     """What the page tells of a list that is at hand."""
-    return {
-        "name": listed.name,
-        **listed.vocabulary.to_json(),
-        "unit": listed.vocabulary.tokens.unit,
-        "firsts": listed.first_counts(parts.train).tolist(),
-        "block_size": listed.spelled.block_size,
-        "protocol": protocol.name,
-        "given": protocol.given,
-        "scored": protocol.scored,
-        "n_train": len(parts.train),
+    firsts = listed.first_counts(parts.train)
+    return _about(listed.name, listed.vocabulary, firsts, listed.spelled.block_size, protocol) | {
         "example": _example(listed),
         "members": _members(listed, parts.train),
         "held_out": _members(listed, np.concatenate([parts.validation, parts.test])),
+    }
+
+
+def _about(
+    name: str | None, vocabulary: Vocabulary, firsts: np.ndarray, block_size: int, protocol: Protocol
+) -> dict[str, Any]:
+    """What the page tells of a list, whether it is at hand or not. `firsts`: (V,) as Run.firsts."""
+    return {
+        "name": name,
+        **vocabulary.to_json(),
+        "unit": vocabulary.tokens.unit,
+        "firsts": firsts.tolist(),
+        "block_size": block_size,
+        "protocol": protocol.name,
+        "given": protocol.given,
+        "scored": protocol.scored,
+        "n_train": int(firsts.sum()),
+        "example": "",
+        "members": None,
+        "held_out": None,
         "ngram": None,
     }
 
@@ -250,9 +246,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "n_params": count_parameters(model),
         "train_loss": _interval(row.train) if row else None,
         "test_loss": _interval(row.test) if row else final and {"mean": final, "n": 1, "half": None},
-        "step": {"mean": row.step.mean, "half": (row.step.high - row.step.low) / 2 if row.step.n > 1 else None}
-        if row and row.step
-        else None,
+        "step": _interval(row.step) if row else None,
         "published": rung.published.test if rung and rung.published and row and row.published else None,
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, ranked) if ranked else None,
@@ -299,21 +293,14 @@ def settings(trained: Run | Rung) -> dict[str, Any]:
     return {**(trained.model if isinstance(trained, Rung) else trained.model.config).to_dict(), **train.to_dict()}
 
 
-def switched_on(rung: Rung) -> list[Callable[..., Any]]:
-    """The classes and functions that a rung switches on; empty where only numbers change."""
-    if not rung.on:
-        return list(GROUND)
-    fields = [field for field in (*ModelConfig.fields(), *TrainConfig.fields()) if field in rung.changes]
-    return list(dict.fromkeys(part for field in fields for part in _parts(field, rung.changes[field])))
-
-
 def code(rung: Rung) -> list[dict[str, str]]:
-    """The source of what a rung switches on, read from the modules themselves."""
-    return [inside.source(part) for part in switched_on(rung)]
-
-
-def _parts(field: str, value: Any) -> tuple[Callable[..., Any], ...]:
-    return CODE.get(f"{field}={value}", CODE.get(field, ()))
+    """The source of the classes and functions that a rung switches on, read from the modules themselves; empty where
+    only numbers change."""
+    if not rung.on:
+        return list(map(inside.source, GROUND))
+    fields = [field for field in (*ModelConfig.fields(), *TrainConfig.fields()) if field in rung.changes]
+    parts = (CODE.get(f"{field}={rung.changes[field]}", CODE.get(field, ())) for field in fields)
+    return list(map(inside.source, dict.fromkeys(itertools.chain.from_iterable(parts))))
 
 
 def _base64(values: np.ndarray) -> str:

@@ -1,7 +1,5 @@
 """Where the source computes each step that the Inside view shows: read from the modules, never typed again."""
 
-from __future__ import annotations
-
 import inspect
 import textwrap
 from collections.abc import Callable
@@ -42,13 +40,9 @@ def source(part: Callable[..., Any]) -> dict[str, str]:
 
 def steps() -> dict[str, list[dict[str, Any]]]:
     """Of each step the functions that compute it; `lit` holds the numbers of the lines that do, from 0."""
-    return {
-        name: [
-            {
-                **(shown := source(part)),
-                "lit": [i for i, line in enumerate(shown["text"].split("\n")) if marked in line],
-            }
-            for part, marked in parts
-        ]
-        for name, parts in STEPS.items()
-    }
+
+    def one(part: Callable[..., Any], marked: str) -> dict[str, Any]:
+        shown = source(part)
+        return {**shown, "lit": [i for i, line in enumerate(shown["text"].split("\n")) if marked in line]}
+
+    return {name: [one(*part) for part in parts] for name, parts in STEPS.items()}

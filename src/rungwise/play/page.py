@@ -1,7 +1,5 @@
 """One HTML file out of the data and the files beside this one. It fetches nothing, and runs no script but its own."""
 
-from __future__ import annotations
-
 import contextlib
 import html
 import json
@@ -14,9 +12,8 @@ from typing import Any
 
 from rungwise.data.words import WordList
 from rungwise.errors import UserError
-from rungwise.experiment.folders import latest
-from rungwise.play.collect import Kept, collect, find, find_list
-from rungwise.play.trainable import empty, trainable
+from rungwise.play.collect import Kept, collect
+from rungwise.play.trainable import trainable
 from rungwise.util.files import utf8, write_text
 from rungwise.util.hashing import policy_hash
 
@@ -34,48 +31,8 @@ SCRIPTS = (
 PAGE = "play.html"
 
 
-def play(
-    folders: tuple[Path, ...],
-    out: Path | None,
-    data: str | None,
-    seed: int,
-    precision: str,
-    chapters: str | None,
-    serve_it: bool,
-    port: int,
-    without_models: bool = False,
-) -> None:
-    """Write the page of a climb or of runs, by default of the latest climb, and say where it is. `without_models`: a
-    page that has none yet, with the bundled list to train on."""
-    if without_models:
-        out = out or Path(PAGE)
-        page = build(empty())
-        write_text(out, page)
-        page = page.encode()
-        print(f"Wrote {out}: no model yet, {len(page) / 1e6:.1f} MB. Open it in any browser, and press Train.")
-    else:
-        page = _of_runs(folders, out, data, seed, precision, chapters)
-    if serve_it:
-        serve(page, port)
-
-
-def _of_runs(
-    folders: tuple[Path, ...], out: Path | None, data: str | None, seed: int, precision: str, chapters: str | None
-) -> bytes:
-    folders = folders or (latest(),)
-    found = find(folders, seed)
-    out = out or folders[0] / PAGE
-    page = write(out, found, find_list(found[0].run, data), precision, chapters)
-    print(f"Wrote {out}: {len(found)} rung{'s' * (len(found) > 1)}, {len(page) / 1e6:.1f} MB. Open it in any browser.")
-    return page
-
-
 def write(
-    out: Path,
-    found: list[Kept],
-    listed: WordList | None,
-    precision: str = "float16",
-    chapters: str | None = None,
+    out: Path, found: list[Kept], listed: WordList | None, precision: str = "float16", chapters: str | None = None
 ) -> bytes:
     """Write the page of these runs, and return it. `listed`: their list, to mark words, where it is at hand."""
     page = build({**collect(found, listed, precision, chapters), "train": trainable(listed)})

@@ -1,8 +1,6 @@
 """How fast a page trains, in Chromium, beside the native engine: both in every round, one after the other, because a
 shared machine is noisy and only ratios inside a round count."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile
@@ -23,6 +21,7 @@ from rungwise.ladder import get_rung
 from rungwise.play.page import build
 from rungwise.play.trainable import EMPTY_PROTOCOL, empty
 from rungwise.util.files import write_json
+from rungwise.util.loading import need
 from rungwise.util.provenance import describe_machine
 
 RUNGS = ("gelu", "scaled")
@@ -68,14 +67,11 @@ def measure(rounds: int) -> dict[str, Any]:
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A browser of Playwright's; UserError where there is none."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        raise UserError("--browser needs playwright: pip install 'rungwise[browser]'") from None
+    playwright = need("playwright.sync_api", "--browser needs", "browser")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not path:
         raise UserError("--browser needs Chromium: it was not found.")
-    with sync_playwright() as p:
+    with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()

@@ -1,7 +1,5 @@
 """What a page needs to train by itself: the ladder's configurations, the words of a list, and engine.wasm."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 from importlib import resources
@@ -19,7 +17,6 @@ MOST_BYTES = 1 << 20
 """Of a packed list: the page of a longer one holds no words to train on."""
 EMPTY_PROTOCOL = "strict"
 """What a page without models begins with: it holds validation words out, which the curves show."""
-
 
 TRAINED = {
     name: rung for name, rung in TRANSFORMERS.items() if rung.train.targets == "words" and not rung.train.teachers
@@ -44,12 +41,7 @@ def trainable(listed: WordList | None) -> dict[str, Any]:
                 "train": rung.train.to_dict(),
             }
         )
-    return {
-        "ladder": rungs,
-        "sources": sources,
-        "words": listed and _words(listed),
-        "engine": _packed(engine),
-    }
+    return {"ladder": rungs, "sources": sources, "words": listed and _words(listed), "engine": _packed(engine)}
 
 
 def empty() -> dict[str, Any]:

@@ -3,8 +3,6 @@
 Everything is plain text until a renderer escapes it: word lists may hold any character, markup too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field

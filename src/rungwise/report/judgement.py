@@ -19,11 +19,13 @@ OWN, REAL = "generated", "held out"
 
 def page(found: Judgement, listed: str, samples: str) -> str:
     """One self-contained HTML page."""
+    times = [(word, f"{n:,}") for word, n in found.most_frequent]
+    frequent = Table("Words that were generated most often", ("Word", "Times"), times)
     sections = [
         Section("judgement", f"{samples}, judged by {listed}", [*_lead(found), *_drawn(found)], level=1),
         Section("figures", "All figures", [_table(found)]),
         Section("lengths", "By length", _lengths(found)),
-        Section("frequent", "The most frequent words", [_frequent(found)]),
+        Section("frequent", "The most frequent words", [frequent]),
         Section("meaning", "What the figures mean", [Paragraph(text) for text in MEANING]),
     ]
     return html([section for section in sections if section.blocks])
@@ -75,11 +77,6 @@ def _table(found: Judgement) -> Table:
     return Table("Each figure with its 95 % interval", header, rows)
 
 
-def _frequent(found: Judgement) -> Table:
-    rows = [(word, f"{n:,}") for word, n in found.most_frequent]
-    return Table("Words that were generated most often", ("Word", "Times"), rows)
-
-
 def _drawn(found: Judgement) -> list[Block]:
     by_name = {f.name: f for f in found.figures}
     shares = [by_name[n] for n in ("new_folded", "copies_of_training", "rediscovered", "most_frequent") if n in by_name]
@@ -109,7 +106,7 @@ def pairs(name: str, title: str, caption: str, figures: list[Figure], label: str
     def paint(canvas: Canvas) -> None:
         axes = canvas.add_subplot()
         places = np.arange(len(names))[::-1]
-        axes.set_yticks(places, [_folded(n) if is_narrow(canvas) else n for n in names])
+        axes.set_yticks(places, [textwrap.fill(n, 18) if is_narrow(canvas) else n for n in names])
         for series, color, face, shift in ((OWN, SERIES[0], SERIES[0], 0.14), (REAL, SERIES[5], "none", -0.14)):
             labelled: str | None = series
             for place, figure in zip(places, figures, strict=True):
@@ -133,11 +130,6 @@ def pairs(name: str, title: str, caption: str, figures: list[Figure], label: str
                 data.append((figure.title, series, value.value, value.low, value.high))
         told.append(f"{figure.title}: {_text(figure.samples)}, held out {_text(figure.floor)}")
     return plots.figure(name, title, "; ".join(told) + ".", caption, 1 + 0.5 * len(names), paint, data)
-
-
-def _folded(text: str) -> str:
-    """In lines for a phone."""
-    return "\n".join(textwrap.wrap(text, 18))
 
 
 def _histogram(found: Judgement) -> Drawn:

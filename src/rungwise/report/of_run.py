@@ -1,7 +1,5 @@
 """A report on one run of `rungwise train`: how good it is beside counting, its curve, its words. No torch here."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields
 from math import exp
@@ -27,13 +25,9 @@ def sections(folder: Path) -> list[Section]:
     facts = {"list": configs.info.get("data"), "protocol": configs.protocol.name, **configs.info.get("versions", {})}
     settings = {**configs.model.to_dict(), **configs.train.to_dict()}
     how = [Facts([(k, str(v)) for k, v in facts.items()]), Facts([(k, json.dumps(v)) for k, v in settings.items()])]
+    answer = [*_headline(final, folder, tokens), *_curve(lines, tokens)]
     found = [
-        Section(
-            "top",
-            f"A model of {configs.info.get('data')}",
-            [*_headline(final, folder, tokens), *_curve(lines, tokens)],
-            level=1,
-        ),
+        Section("top", f"A model of {configs.info.get('data')}", answer, level=1),
         Section("settings", "How it was trained", how),
     ]
     if samples:

@@ -5,8 +5,6 @@ Colours are CSS variables of the page (--ink, --quiet, --c0 to --c7), so that a 
 themes. matplotlib knows no variables: it draws in stand-in colours that are replaced in its output.
 """
 
-from __future__ import annotations
-
 import csv
 import html
 import io

@@ -1,7 +1,5 @@
 """The parts of a report that show one protocol's results: what was scored, and in tables. No torch here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -106,9 +104,8 @@ def loss_table(
     measured: Measured, title: str, rungs: Sequence[Rung], counts: Sequence[tuple[str, float, float]], peers: Peers
 ) -> Table:
     """Rungs, and below them what they are compared with: n-gram baselines and peers. An empty column is left out."""
-    table: list[tuple[str, ...]] = [
-        (*HEADER[:-1], "test, bits", "sd of test", measured.counted, "steps")
-    ]  # steps have tables
+    # Steps have tables of their own.
+    table: list[tuple[str, ...]] = [(*HEADER[:-1], "test, bits", "sd of test", measured.counted, "steps")]
     for row in rows(rungs, measured.results):
         test, steps_taken = row.test, measured.by_rung[row.rung.name][0].steps
         assert test  # a rung of `rungs` is measured
@@ -186,10 +183,8 @@ def step_tables(measured: Measured) -> list[Block]:
     note = (
         f"A change is paired by seed: one seed draws the same batches on both rungs. {covers} The p of the paired t "
         "test is adjusted for all steps of its table (Holm). Negligible means shown to be smaller than "
-        f"{NEGLIGIBLE:g} nats by an equivalence test over {measured.counted} at 5 %, never merely a large p."
-    )
-    note += (
-        " Perplexity is exp(loss): 0.01 nats are 1 % of it. Words to tell: of so many words one would have to see the "
+        f"{NEGLIGIBLE:g} nats by an equivalence test over {measured.counted} at 5 %, never merely a large p. "
+        "Perplexity is exp(loss): 0.01 nats are 1 % of it. Words to tell: of so many words one would have to see the "
         "losses under both models to tell their difference from none (95 %)."
     )
     return [*tables, Paragraph(note, quiet=True)] if tables else []

@@ -1,7 +1,5 @@
 """What the other processes of a distributed run do: rank 0 tells them, and they write and print nothing."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

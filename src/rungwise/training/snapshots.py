@@ -1,7 +1,5 @@
 """Words that a run draws as it trains, so that one sees spelling emerge: snapshots.jsonl."""
 
-from __future__ import annotations
-
 from rungwise.config import WordStart
 from rungwise.data.dataset import Dataset
 from rungwise.engine.loop import models

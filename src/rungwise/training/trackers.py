@@ -4,8 +4,6 @@ Both write under the run directory and nowhere else. Neither starts a server or 
 `tensorboard --logdir OUT/tensorboard` and `TRACKIO_DIR=OUT/trackio trackio show` are the user's to start.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

@@ -3,8 +3,6 @@
 Nothing here is ever pickled, and whatever a file holds, reading it ends with a value or with one clear UserError.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

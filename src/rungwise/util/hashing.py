@@ -1,7 +1,5 @@
 """Hashes: of words, to find repeated ones and to tell new ones from known ones; of scripts. No torch here."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import zlib

@@ -1,7 +1,5 @@
 """The commands that messages print: quoted, so that they can be pasted into a shell. No torch here."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import sys

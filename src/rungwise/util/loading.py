@@ -1,21 +1,28 @@
 """Packages that cannot be loaded, as one line: too little memory, broken, or missing. No torch here."""
 
-from __future__ import annotations
-
 import contextlib
+import importlib
 import sys
 import traceback
 from typing import Any
 
+from rungwise.errors import UserError
+
 NEEDED = {"numpy": 160 << 20, "torch": 800 << 20}
 """Bytes of address space (measured) with less of which a library in C may end the process by itself."""
 NO_MEMORY = (
-    "failed to map segment",
-    "annot allocate memory",
-    "Unable to allocate",
-    "can't start new thread",
-    "bad_alloc",
-)
+    "failed to map segment", "annot allocate memory", "Unable to allocate", "can't start new thread", "bad_alloc",
+)  # fmt: skip
+"""What the errors of libraries in C say."""
+
+
+def need(module: str, who_needs: str, extra: str) -> Any:
+    """A module of a package that not everybody has. UserError where it is missing: the extra of ours that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise UserError(f"{who_needs} the package {package}: pip install 'rungwise[{extra}]'") from None
 
 
 class _Limit:

@@ -1,8 +1,6 @@
 """What this machine offers a process, on Linux, macOS and Windows: cores, threads, memory, signals, a folder to keep
 things in. No torch here."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import ctypes

@@ -1,7 +1,5 @@
 """Where a result comes from: versions, the source's revision, the time, and the machine. No torch."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import functools
