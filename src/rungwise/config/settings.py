@@ -133,6 +133,7 @@ class Fields(TypedDict, total=False):
     precision: Precision
     compile: Compile
     rung: str | None
+    budget: str | None
     protocol: str
     seed: int
     threads: int

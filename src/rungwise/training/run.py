@@ -6,7 +6,6 @@ order: a directory with config.json can be resumed. samples.txt comes last of al
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
 import time
@@ -96,12 +95,12 @@ def start(
         _refuse_occupied(out)
         configs = Configs(model, config, dataset.protocol, info)
         setup = Setup(out, configs, asked.run, dataset, _several(world), track, log, observers)
-        trainer = _make_trainer(setup)
+        trainer = _make_trainer(setup)  # what cannot be trained is refused before anything is written
         info["compiled"] = trainer.engine.compiled
         run_dir.save_vocabulary(out, dataset.vocabulary, dataset.firsts)
         dataset.save(out)
         configs.save(out)
-        return _run(trainer)
+        return _run(_taught(setup) if config.teachers else trainer)
 
 
 def resume(
@@ -130,7 +129,7 @@ def resume(
         _warn_of_versions(configs)
         log(dataset.describe())
         setup = Setup(out, configs, run, dataset, world, track, log, observers, data)
-        trainer = _make_trainer(setup)
+        trainer = _taught(setup) if configs.train.teachers else _make_trainer(setup)
         trainer.resume()
         log(f"Going on after {trainer.state.step:,} steps.")
         return _run(trainer)
@@ -192,24 +191,30 @@ def _load_dataset_again(
     return ListDataset(listed, configs.protocol)
 
 
-def _make_trainer(setup: Setup) -> Trainer:
-    """The engine that config.json names, and what drives it. Nothing is written."""
-    configs = setup.configs
-    name = DistributedEngine.name if setup.world else str(configs.info.get("engine"))
-    threads = configs.info.get("threads")
-    if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
-        torch.set_num_threads(threads)  # another number adds in another order
+def _make_trainer(setup: Setup, lesson: distil.Lesson | None = None) -> Trainer:
+    """The engine that config.json names, and what drives it. Nothing is written. A student without a lesson is not for
+    training."""
     try:
-        engine = _make_engine(setup, name)
+        engine = _make_engine(setup, _how(setup), lesson)
     except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
         raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
     return Trainer(setup, engine)
 
 
-def _make_engine(setup: Setup, name: str) -> Engine:
-    """The other processes of the run, where there are any, are told. A resumed run compiles its steps where it did
-    before: the last bits depend on it."""
-    configs, run, dataset = setup.configs, setup.run, setup.dataset
+def _how(setup: Setup) -> RunConfig:
+    """The engine of the run. A resumed run takes as many threads as before, and compiles its steps where it did: the
+    last bits depend on it."""
+    info = setup.configs.info
+    name, threads = DistributedEngine.name if setup.world else str(info.get("engine")), info.get("threads")
+    if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
+        torch.set_num_threads(threads)  # another number adds in another order
+    before = {True: "on", False: "off"}.get(info.get("compiled"), setup.run.compile)
+    return setup.run.replace(engine=name, compile=before)
+
+
+def _make_engine(setup: Setup, how: RunConfig, lesson: distil.Lesson | None) -> Engine:
+    """The other processes of the run, where there are any, are told."""
+    configs, run, dataset, name = setup.configs, setup.run, setup.dataset, how.engine
     if name == DistributedEngine.name:
         if setup.world:
             check(configs.train, run, setup.world.size)  # before the others could say it, too
@@ -218,36 +223,33 @@ def _make_engine(setup: Setup, name: str) -> Engine:
         return DistributedEngine(configs.model, configs.train, batches, run, setup.world)
     if dataset.tape is None:
         raise UserError(f"{setup.out / CONFIG}: engine {name!r} cannot train on a list in shards.")
-    before = configs.info.get("compiled")
-    how = run.replace(engine=name) if before is None else run.replace(engine=name, compile="on" if before else "off")
-    tape, teacher = dataset.tape, None
-    if configs.train.teachers:
-        lesson = _lesson(setup, how)
-        tape, teacher = lesson.tape, lesson.teacher
-    arguments = configs.model, configs.train, tape, [how.seed]
+    tape, teacher = (lesson.tape, lesson.teacher) if lesson else (dataset.tape, None)
+    config = configs.train if lesson or not configs.train.teachers else configs.train.replace(targets="words")
+    arguments = configs.model, config, tape, [how.seed]
     try:
         return make_engine(*arguments, how, setup.log, run.threads, teacher)
     except NotCompiled as error:
-        if not before:
+        if not configs.info.get("compiled"):
             raise
         setup.log(f"{error} The run was begun with compiled steps: the last bits may differ.")
         return make_engine(*arguments, how.replace(compile="off"), teacher=teacher)
 
 
-def _lesson(setup: Setup, how: RunConfig) -> distil.Lesson:
-    """What a student learns: as it was written down, or from teachers who are trained now."""
-    path, configs, dataset = setup.out / distil.LESSON, setup.configs, setup.dataset
-    with contextlib.suppress(FileNotFoundError):
-        return distil.Lesson.load(path)
-    assert dataset.tape is not None
-    held_out = dataset.scored_tape("validation", configs.word_start, EVALUATION_WORDS)
-    firsts = None if configs.word_start.end_fed else dataset.firsts
-    made = distil.prepare(
-        configs.model, configs.train, dataset.tape, held_out, dataset.vocabulary, firsts, how.seed, how,
-        machine.cores(), setup.log,
-    )  # fmt: skip
-    made.save(path)
-    return made
+def _taught(setup: Setup) -> Trainer:
+    """The trainer of a student: its lesson is as it was written down, or from teachers who are trained now."""
+    configs, dataset, out = setup.configs, setup.dataset, setup.out
+    try:
+        lesson = distil.Lesson.load(out / distil.LESSON)
+    except FileNotFoundError:
+        assert dataset.tape is not None
+        held_out = dataset.scored_tape("validation", configs.word_start, EVALUATION_WORDS)
+        firsts = None if configs.word_start.end_fed else dataset.firsts
+        how = _how(setup)
+        room = distil.Classroom(how, machine.cores(), out, how.save_every, setup.resume_hint, setup.log)
+        asked = configs.model, configs.train, dataset.tape, held_out, dataset.vocabulary, firsts, how.seed
+        lesson = distil.prepare(*asked, room)
+        lesson.save(out / distil.LESSON)
+    return _make_trainer(setup, lesson)
 
 
 # ----------------------------------------------------------------------------- the stages: train, score, samples
@@ -284,7 +286,7 @@ def _run(trainer: Trainer) -> Run:
         if judged:
             setup.log(outcome.words(judged))
         run_dir.save_samples(setup.out, [word.text for word in drawn[:N_SAMPLES]])
-        (setup.out / distil.LESSON).unlink(missing_ok=True)
+        distil.tidy(setup.out)
         legend = f" ({LEGEND})" if run.known else ""
         setup.log(f"Some words{legend}: " + " ".join(marked(word.text, word.part) for word in drawn[:10]))
         setup.log(
@@ -360,13 +362,11 @@ def _is_ours(out: Path, world: World) -> bool:
 
 
 def _refuse_occupied(out: Path) -> None:
-    """A lesson that a killed run left is of other settings, perhaps: it goes."""
     there = contents(out)
     if SAMPLES not in there and CONFIG in there:
         raise UserError(f"{out} holds a run that was stopped: go on with --resume, or give another --out.")
-    if there - {VOCABULARY, distil.LESSON} - datasets.FILES:  # these are left where a run was killed as it began
+    if there - {VOCABULARY} - datasets.FILES:  # these are left where a run was killed as it began
         raise UserError(f"{out} is not empty; give another --out for this run, or remove it.")
-    (out / distil.LESSON).unlink(missing_ok=True)
 
 
 def _section(out: Path, configs: Configs, name: str) -> Any:
