@@ -16,10 +16,10 @@ from ngram_oracle import GIVEN, WHOLE, oracle_of, sequences, tape
 from rungwise.config import EngineConfig, ListConfig, WordStart, get_protocol
 from rungwise.config.settings import Settings
 from rungwise.data.batches import Tape
-from rungwise.data.ngram import fit
+from rungwise.data.ngram import best_share, fit
 from rungwise.data.teacher import leave_one_out
 from rungwise.data.words import END, load, split
-from rungwise.inference.mixture import Mixture, best_share, distributions
+from rungwise.inference.mixture import Mixture, distributions
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
 from rungwise.ladder import get_rung

@@ -19,12 +19,12 @@ import numpy as np
 
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig
 from rungwise.data.batches import Tape
-from rungwise.data.ngram import fit
+from rungwise.data.ngram import best_share, fit
 from rungwise.data.teacher import DISCOUNT, ORDER, Teacher, leave_one_out
 from rungwise.data.words import END, Vocabulary
 from rungwise.engine.loop import models, train
 from rungwise.engine.select import choose_engine, make_engine
-from rungwise.inference.mixture import Mixture, best_share, distributions
+from rungwise.inference.mixture import Mixture, distributions
 from rungwise.inference.sample import Sampling, generate
 from rungwise.model.transformer import Transformer
 from rungwise.training.trainer import STEPS_AT_ONCE, Stopped, stop_signals
@@ -113,10 +113,19 @@ def prepare(
     return _lesson(tape, drawn, mixture)
 
 
+def teacher_of(model: ModelConfig, config: TrainConfig) -> ModelConfig:
+    """The student's model, with its teachers' width and dropout."""
+    width = config.teacher_embd or model.n_embd
+    dropout = model.dropout if config.teacher_dropout is None else config.teacher_dropout
+    if model.attention_width == model.n_embd:  # heads that share the width go on sharing it
+        model = model.replace(head_size=None)
+    return model.replace(n_embd=width, dropout=dropout)
+
+
 def _teachers(model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, room: Classroom) -> list[Transformer]:
     """config.teachers models: one after the other or side by side where the engine is native, as one program under
     PyTorch. The student's steps are part of the time left."""
-    n, config = config.teachers, config.replace(teachers=0)
+    model, n, config = teacher_of(model, config), config.teachers, config.replace(teachers=0)
     first = derive_seed(seed, "teachers") % 2**31
     native = choose_engine(room.how, family=model.family) == "native"
     together = [[s] for s in range(first, first + n)] if native else [list(range(first, first + n))]

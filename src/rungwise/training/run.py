@@ -34,8 +34,9 @@ from rungwise.inference.score import score
 from rungwise.judge.figures import Brief
 from rungwise.judge.judgement import brief
 from rungwise.ladder import Rung, get_rung
-from rungwise.training import distil, follower, outcome, run_dir, trackers
-from rungwise.training.outcome import Counting
+from rungwise.model.cost import n_parameters
+from rungwise.training import budget, distil, follower, outcome, run_dir, trackers
+from rungwise.training.outcome import Comparison, Counting
 from rungwise.training.run_dir import CONFIG, METRICS, SAMPLES, VOCABULARY, Configs, Run
 from rungwise.training.run_dir import load as load_run
 from rungwise.training.snapshots import Snapshots
@@ -73,8 +74,8 @@ def start(
     trackers.require(track, out)
     dataset, source = _load_dataset(asked, rung, world, listed)
     log(dataset.describe())
-    if asked.run.rung is None:
-        asked = asked.suited_to(dataset.n_train)
+    if asked.run.rung is None or asked.run.budget is not None:
+        asked = budget.suited(asked, rung, dataset, engine_name, log)
     model, config = asked.model_and_train(rung.model, rung.train, len(dataset.vocabulary), dataset.block_size)
     for line in rules.remarks(rung.train, model, config, asked.run, dataset.n_train, asked.changes):
         log(line)
@@ -208,8 +209,9 @@ def _how(setup: Setup) -> RunConfig:
     name, threads = DistributedEngine.name if setup.world else str(info.get("engine")), info.get("threads")
     if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
         torch.set_num_threads(threads)  # another number adds in another order
-    before = {True: "on", False: "off"}.get(info.get("compiled"), setup.run.compile)
-    return setup.run.replace(engine=name, compile=before)
+    before = info.get("compiled")
+    how = setup.run if before is None else setup.run.replace(compile="on" if before else "off")
+    return how.replace(engine=name)
 
 
 def _make_engine(setup: Setup, how: RunConfig, lesson: distil.Lesson | None) -> Engine:
@@ -224,7 +226,10 @@ def _make_engine(setup: Setup, how: RunConfig, lesson: distil.Lesson | None) -> 
     if dataset.tape is None:
         raise UserError(f"{setup.out / CONFIG}: engine {name!r} cannot train on a list in shards.")
     tape, teacher = (lesson.tape, lesson.teacher) if lesson else (dataset.tape, None)
-    config = configs.train if lesson or not configs.train.teachers else configs.train.replace(targets="words")
+    config = configs.train
+    if config.teachers and not lesson:  # asked whether it, and its teachers, can be trained
+        config = config.replace(targets="words")
+        distil.teacher_of(configs.model, config)
     arguments = configs.model, config, tape, [how.seed]
     try:
         return make_engine(*arguments, how, setup.log, run.threads, teacher)
@@ -259,8 +264,9 @@ def _run(trainer: Trainer) -> Run:
     """From where the trainer is to samples.txt."""
     setup = trainer.setup
     configs, world, tokens = setup.configs, setup.world, setup.dataset.vocabulary.tokens
+    of_rung = f"rung {setup.run.rung}" if setup.run.rung else f"{n_parameters(configs.model):,} parameters"
     setup.log(
-        f"Model of rung {configs.info.get('rung')}, {configs.train.steps:,} steps, engine {trainer.engine.name}"
+        f"Model of {of_rung}, {configs.train.steps:,} steps, engine {trainer.engine.name}"
         f"{f', {world.size} processes' if world else ''}; protocol {configs.protocol.name}: "
         f"{tokens.say(configs.word_start.scored)} are scored, in nats a {tokens.unit}."
     )
@@ -279,9 +285,10 @@ def _run(trainer: Trainer) -> Run:
             )
         )  # fmt: skip
         judged = _judge(setup.dataset, run, drawn)
-        losses = _score(trainer, run, counting, judged)
-        setup.log(tokens.say(_summary(trainer, seconds, losses, setup.dataset.n_train)))
-        for line in outcome.verdict(losses, counting, setup.dataset.n_train, setup.configs.model, setup.configs.train):
+        losses, compared = _score(trainer, run, counting, judged)
+        n_train = setup.dataset.n_train
+        setup.log(tokens.say(_summary(trainer, seconds, losses, compared, n_train)))
+        for line in outcome.verdict(losses, counting, n_train, configs.model, configs.train, compared):
             setup.log(tokens.say(line))
         if judged:
             setup.log(outcome.words(judged))
@@ -332,12 +339,15 @@ def _judge(dataset: Dataset, run: Run, drawn: Sequence[Word]) -> Brief | None:
     return brief(train, [*itertools.chain(*held_out)], [w.text for w in drawn], [w.part == "new" for w in drawn])
 
 
-def _score(trainer: Trainer, run: Run, counting: Counting | None, judged: Brief | None) -> dict[str, float]:
+def _score(
+    trainer: Trainer, run: Run, counting: Counting | None, judged: Brief | None
+) -> tuple[dict[str, float], Comparison]:
     """Losses of the kept weights on every part of the split, in nats a scored token; they end metrics.jsonl, with
     that of counting and what the run's words are like."""
     setup = trainer.setup
     tapes = {part: setup.dataset.scored_tape(part, run.word_start) for part in ("train", "validation", "test")}
-    losses = {part: score(run.model, tape).loss for part, tape in tapes.items() if tape is not None}
+    scores = {part: score(run.model, tape) for part, tape in tapes.items() if tape is not None}
+    losses, compared = {part: found.loss for part, found in scores.items()}, Comparison.of(scores, counting)
     lines = [line for line in run_dir.read_metrics(setup.out) if "final_test_loss" not in line]
     final = {f"final_{part}_loss": loss for part, loss in losses.items()}
     done = {"step": trainer.state.step, "best_step": trainer.state.best_step}
@@ -345,15 +355,18 @@ def _score(trainer: Trainer, run: Run, counting: Counting | None, judged: Brief 
         final |= {"ngram_order": counting.order, "ngram_test_loss": counting.test_loss}
     if judged:
         final |= {f"words_{name}": value for name, value in vars(judged).items() if value is not None}
+    loss = compared.test_loss
+    final |= {"test_loss_low": loss.low, "test_loss_high": loss.high}
     files.write_lines(setup.out / METRICS, [*lines, done | final])
-    return losses
+    return losses, compared
 
 
-def _summary(trainer: Trainer, seconds: float, losses: Mapping[str, float], n_train: int) -> str:
+def _summary(trainer: Trainer, seconds: float, losses: Mapping[str, float], compared: Comparison, n_train: int) -> str:
     state, shown = trainer.state, ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
     kept = f"; kept: the weights of step {state.best_step:,}, the best on validation" if state.best_step else ""
     part = f" (train: {SCORED_TRAIN_WORDS:,} words of it)" if n_train > SCORED_TRAIN_WORDS else ""
-    return f"{state.step:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
+    test = f" ({compared.test_loss.low:.4f} to {compared.test_loss.high:.4f} with other test words, 95 % interval)"
+    return f"{state.step:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{test}{part}."
 
 
 def _is_ours(out: Path, world: World) -> bool:
