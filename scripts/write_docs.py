@@ -36,6 +36,8 @@ from scripts import (
     peer_loss,
     readme,
     real_lists,
+    recipes,
+    records,
     round_trips,
     scale_model,
     short_lists,
@@ -253,6 +255,8 @@ def documents() -> dict[Path, str]:
         "docs/growth.svg": growth_picture(),
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
         "docs/findings.md": findings(measured_folders(), peer_loss.FILE),
+        "docs/records.md": records.page(),
+        "docs/recipes.md": recipes.page(),
         "docs/rungs/index.md": chapters.index(),
     }
     rungs = [RUNGS[name] for name in chapters.CHAPTERS]

@@ -107,4 +107,4 @@ def test_what_does_not_go_together_is_told_in_a_line(tmp_path, fields, line):
     done = command("train", "--data", tmp_path / "l", "--out", tmp_path / "r", *flags(**fields))
     assert done.status == 2
     assert line in done.err.splitlines()[-1]
-    assert not (tmp_path / "r").exists()
+    assert not (tmp_path / "r/config.json").exists()

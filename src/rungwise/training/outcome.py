@@ -95,16 +95,17 @@ def verdict(
         low, high = sorted((abs(between.low), abs(between.high))) if between else (0.0, 0.0)
         range_ = f" ({low:.3f} to {high:.3f})" if between and between.low * between.high > 0 else ""
         open_ = ", but other test words may turn that round" if between and between.low <= 0 <= between.high else ""
+        mixed = ""
+        if compared and compared.mixed is not None and (gain <= 0 or open_):
+            mixed = (
+                f" Mixed with {compared.share:.0%} of the {counting.order}-gram, chosen on validation words, it has "
+                f"{compared.mixed:.4f}: `eval` and `sample` do so with --ngram."
+            )
         yield (
             f"Counting letters (a {counting.order}-gram, no network) has a test loss of {counting.test_loss:.4f} on "
             f"the same words: this model is {'better' if gain > 0 else 'worse'} by {abs(gain):.3f} nats a character"
-            f"{range_}{open_}."
+            f"{range_}{open_}.{mixed}"
         )
-        if compared and compared.mixed is not None and (gain <= 0 or open_):
-            yield (
-                f"Mixed with {compared.share:.0%} of the {counting.order}-gram, chosen on validation words, it has "
-                f"{compared.mixed:.4f}: `eval` and `sample` do so with --ngram."
-            )
         if gain <= 0 and gap > SOME_GAP:
             smaller = f"a smaller one (--n-embd {model.n_embd // 2}), " if model.n_embd >= SMALLEST else ""
             more = "more --dropout" if model.dropout else "--dropout 0.2"
