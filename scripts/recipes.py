@@ -100,7 +100,7 @@ def measure(name: str, out: Path, most: int | None, seeds: int) -> None:
                 key = f"{name}: {told(changes)}; steps = {steps}; seed = {seed}"
                 if key not in found:
                     model, seconds = trained(data, {**COMMON, **changes, "steps": steps}, seed)
-                    row = {"validation": loss(data, model, "validation"), "seconds": round(seconds, 1)}
+                    row = {"validation": loss(data, model, "validation"), "seconds": max(0.1, round(seconds, 1))}
                     common.keep(out, found | {key: {**row, **provenance(), "date": now()}})
                     print(key, row, flush=True)
 

@@ -6,15 +6,18 @@ import importlib
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts import bench_scale, common, keep_results, scale_model
+from scripts import bench_scale, common, keep_results, recipes, records, scale_model
 
+from conftest import make_words
 from rungwise.config import ModelConfig
 from rungwise.experiment.results import RESULTS
 from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.util.files import read_json
 
 SCRIPTS = sorted(path.stem for path in (common.ROOT / "scripts").glob("[a-z]*.py"))
 CLIMB = common.ROOT / "tests/version_0_1_0/climb"
@@ -66,3 +69,35 @@ def test_a_climb_that_is_taken_in_twice_changes_nothing(tmp_path: Path, monkeypa
     keep_results.main()
     assert f'"taken": {n}' in capsys.readouterr().out
     assert sorted((kept / RESULTS).read_text().splitlines()) == sorted((climb / RESULTS).read_text().splitlines())
+
+
+def test_records_and_recipes_go_on_where_they_were_stopped(tmp_path, monkeypatch) -> None:
+    """Each seed once; a recipe that is to reach a loss takes the fewest steps that do; the pages show what is there."""
+    tiny = {"n_embd": 8, "n_head": 2, "n_layer": 1, "batch_size": 4, "warmup_steps": 1}
+    monkeypatch.setattr(records.words, "load", lambda name: make_words())
+    monkeypatch.setattr(records, "RECIPES", {"one": {**tiny, "reach": 9.0, "steps": [2, 3]}})
+    monkeypatch.setattr(records, "FILE", tmp_path / "records.json")
+    records.measure("one", records.FILE, False, 2)
+    before = read_json(records.FILE)["one"]
+    assert (list(before["seeds"]), before["fields"]["steps"]) == (["0", "1"], 2)
+    records.measure("one", records.FILE, False, 5)
+    after = read_json(records.FILE)["one"]
+    assert len(after["seeds"]) == 5
+    assert {seed: after["seeds"][seed] for seed in ("0", "1")} == before["seeds"]
+    monkeypatch.setattr(records, "LOSSES", (9.0,))
+    assert "| one |" in records.of_time(9.0)
+    assert "python -m scripts.records one" in records.page()
+
+    lists = {"names": (None, [{**tiny, "batch_size": 8}, tiny], [2, 4])}
+    monkeypatch.setattr(recipes, "LISTS", lists)
+    monkeypatch.setattr(recipes, "COMMON", {"learning_rate": 1e-2})
+    monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.json")
+    monkeypatch.setattr(recipes.budget, "TABLE", tmp_path / "recipes.toml")
+    for _ in range(2):
+        recipes.measure("names", recipes.FILE, None, 1)
+    assert len(read_json(recipes.FILE)) == 4
+    recipes.write()
+    (of,) = tomllib.loads((tmp_path / "recipes.toml").read_text())["list"]
+    assert of["recipes"][-1]["most"] == 4
+    assert [row["default"] for row in of["recipes"] if "default" in row]
+    assert recipes.page().count("| names | ") == 4
