@@ -327,6 +327,8 @@ class ExportCommand:
     """onnx: one file for any ONNX runtime; hf: a directory for transformers' AutoModelForCausalLM and AutoTokenizer."""
     out: Annotated[Path | None, default("RUN_DIR/onnx or RUN_DIR/hf")] = None
     """Directory to write to."""
+    ngram: bool = False
+    """Not for export: a mixture with an n-gram model is no single model. The message says what is."""
 
 
 @dataclass
