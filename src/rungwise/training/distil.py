@@ -26,6 +26,7 @@ from rungwise.engine.loop import models, train
 from rungwise.engine.select import choose_engine, make_engine
 from rungwise.inference.mixture import Mixture, distributions
 from rungwise.inference.sample import Sampling, generate
+from rungwise.model.cost import n_parameters
 from rungwise.model.transformer import Transformer
 from rungwise.training.trainer import STEPS_AT_ONCE, Stopped, stop_signals
 from rungwise.util.files import read_tensors, write_tensors
@@ -125,7 +126,8 @@ def teacher_of(model: ModelConfig, config: TrainConfig) -> ModelConfig:
 def _teachers(model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, room: Classroom) -> list[Transformer]:
     """config.teachers models: one after the other or side by side where the engine is native, as one program under
     PyTorch. The student's steps are part of the time left."""
-    model, n, config = teacher_of(model, config), config.teachers, config.replace(teachers=0)
+    student, model, n = n_parameters(model), teacher_of(model, config), config.teachers
+    config = config.replace(teachers=0)
     first = derive_seed(seed, "teachers") % 2**31
     native = choose_engine(room.how, family=model.family) == "native"
     together = [[s] for s in range(first, first + n)] if native else [list(range(first, first + n))]
@@ -151,9 +153,10 @@ def _teachers(model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, ro
         return models(engine, model, len(together[i]))
 
     total = config.steps * len(together)
+    then = config.steps * side_by_side * student // n_parameters(model)
     with (
         stop_signals() if room.folder else contextlib.nullcontext([]) as stopped,
-        bar(total, 0, "steps of teachers", config.steps * side_by_side) as advance,
+        bar(total, 0, "steps of teachers", then) as advance,
         ThreadPoolExecutor(room.threads) as pool,
     ):
         futures = [pool.submit(trained, i) for i in range(len(together))]
