@@ -30,7 +30,7 @@ COMMON: dict[str, Any] = {
     "norm": "rmsnorm", "mlp": "swiglu", "final_norm": True, "head_bias": False, "optimizer": "muon",
     "learning_rate": 3e-3, "targets": "smoothed", "dropout": 0.1, "n_embd": 64,
 }  # fmt: skip
-STUDENT = {"dropout": 0.0, "teacher_dropout": 0.1}
+STUDENT = {"dropout": 0.0, "teacher_dropout": 0.1, "teacher_share": 0.5}
 SHORT = {"n_embd": 32, "n_head": 2}
 LARGE = {"batch_size": 64, "learning_rate": 2e-3, "dropout": 0.0}
 LISTS: dict[str, tuple[int | None, list[dict[str, Any]], list[int]]] = {
@@ -47,7 +47,7 @@ LISTS: dict[str, tuple[int | None, list[dict[str, Any]], list[int]]] = {
             {"teachers": 1, "teacher_embd": 96, **STUDENT},
             {},
         ],
-        [2_500, 5_000, 10_000, 20_000],
+        [2_500, 5_000, 10_000, 14_000, 20_000],
     ),
     "english": (
         300_000,

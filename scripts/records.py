@@ -53,7 +53,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tiny-student": {**STUDENT, "n_layer": 1, "n_embd": 16, "n_head": 2, "steps": 10_000, "teacher_dropout": 0.0},
     "small-student": {**STUDENT, "n_embd": 32, "n_head": 2, "steps": 10_000, "teacher_dropout": 0.1},
     "default": {**DEFAULT.changes, "steps": DEFAULT.default},
-    "long": {**DEFAULT.changes, "steps": 20_000, "teachers": 8, "teacher_embd": 128, "teacher_dropout": 0.2},
+    "long": {**DEFAULT.changes, "steps": 40_000, "teachers": 8, "teacher_embd": 128, "teacher_dropout": 0.2},
     "article": {"rung": "final"},
     "to-2.05": {**FAST, "reach": 2.05, "steps": [300, 400, 500, 600, 800, 1_000]},
     "to-1.97": {**FAST, "reach": 1.97, "steps": [1_500, 2_000, 2_500, 3_000, 4_000], "dropout": 0.1},

@@ -18,7 +18,18 @@ from rungwise.training import budget, distil
 FINAL = get_rung("final")
 SIZES = (100, 20_000, 100_000, 10**7)
 SMALL = budget.Recipe(
-    {"n_embd": 8, "n_head": 2, "n_layer": 1, "teachers": 2, "teacher_embd": 12, "optimizer": "muon"}, 5, 40, 6
+    {
+        "n_embd": 8,
+        "n_head": 2,
+        "n_layer": 1,
+        "teachers": 2,
+        "teacher_embd": 12,
+        "teacher_share": 0.5,
+        "optimizer": "muon",
+    },
+    5,
+    40,
+    6,
 )
 
 
@@ -68,6 +79,7 @@ def test_a_run_takes_about_its_time_and_tells_all_that_it_chose(tmp_path, monkey
     assert (config["train"]["steps"], config["train"]["teachers"], config["model"]["n_embd"]) == (40, 2, 8)
     assert not list(one.glob("teachers*")) and not (one / distil.LESSON).exists()
     assert "95 % interval" in done.out
+    assert "Training 2 teachers, 20 steps each." in done.out
     done = command("train", "--config", one / "config.json", "--out", other)
     assert done.status == 0, done.err
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()

@@ -63,6 +63,7 @@ def remarks(
         "teacher_weight": ("targets=smoothed", train.targets == "smoothed"),
         "teacher_embd": ("teachers", train.teachers > 0),
         "teacher_dropout": ("teachers", train.teachers > 0),
+        "teacher_share": ("teachers", train.teachers > 0),
         "mlp_ratio": ("an mlp", model.mlp != "none"),
     }
     values = ModelConfig().to_dict() | TrainConfig().to_dict()  # a configuration file may give all fields

@@ -180,3 +180,4 @@ class Fields(TypedDict, total=False):
     teachers: int
     teacher_embd: int
     teacher_dropout: float | None
+    teacher_share: float

@@ -57,6 +57,8 @@ class TrainConfig(Config):
     """n_embd of the teachers, who may be larger than the student; 0: the student's."""
     teacher_dropout: float | None = None
     """dropout of the teachers: a student, whose lesson is long, does without. None: the student's."""
+    teacher_share: float = 1.0
+    """Steps of each teacher, as a share of the student's, who goes on learning for longer."""
 
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size", "window"):
@@ -75,6 +77,7 @@ class TrainConfig(Config):
         self._require("teacher_weight", 0 <= self.teacher_weight <= 1, "0 to 1")
         self._require("teachers", 0 <= self.teachers <= 64, "0 to 64")
         self._require("teacher_embd", self.teacher_embd >= 0, "at least 0")
+        self._require("teacher_share", 0 < self.teacher_share <= 100, "above 0 and at most 100")
         self._require("teacher_dropout", 0 <= (self.teacher_dropout or 0) < 1, "at least 0 and below 1")
         if (self.targets == "smoothed" or self.teachers) and self.batching == "stream":
             raise UserError(

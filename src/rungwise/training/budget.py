@@ -114,7 +114,7 @@ def _plan(recipe: Recipe, asked: Settings, rung: Rung, dataset: Dataset, pace: P
         of_teacher = pace(distil.teacher_of(model, config), config, at_once)
         asked_each = dataset.n_train + distil.DRAWN_WORDS
         other += n * asked_each * length * FORWARD * of_teacher / config.tokens_per_step(length)
-        a_step += of_teacher * math.ceil(n / at_once)
+        a_step += of_teacher * math.ceil(n / at_once) * config.teacher_share
     steps = max(1, min(recipe.most, int((asked.run.budget_seconds - other) / a_step)))
     return Plan(dict(settings.changes) | {"steps": steps}, other + steps * a_step)
 

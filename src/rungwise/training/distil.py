@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig
+from rungwise.config.rules import fitted
 from rungwise.data.batches import Tape
 from rungwise.data.ngram import best_share, fit
 from rungwise.data.teacher import DISCOUNT, ORDER, Teacher, leave_one_out
@@ -98,7 +99,7 @@ def prepare(
     tape: the training words; held_out: validation words, by which the n-gram model's share is chosen; firsts: as
     sample.generate takes them.
     """
-    room.log(f"Training {config.teachers} teacher{'s' * (config.teachers > 1)}, {config.steps:,} steps each.")
+    room.log(f"Training {config.teachers} teacher{'s' * (config.teachers > 1)}, {teacher_steps(config):,} steps each.")
     found = _teachers(model, config, tape, seed, room)
     counted = fit(tape, len(vocabulary), ORDER, DISCOUNT)
     mixture = Mixture(found, counted, SHARE, end_fed=firsts is None)
@@ -123,11 +124,16 @@ def teacher_of(model: ModelConfig, config: TrainConfig) -> ModelConfig:
     return model.replace(n_embd=width, dropout=dropout)
 
 
+def teacher_steps(config: TrainConfig) -> int:
+    """Of each teacher of a student that is trained so."""
+    return max(1, round(config.steps * config.teacher_share))
+
+
 def _teachers(model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, room: Classroom) -> list[Transformer]:
     """config.teachers models: one after the other or side by side where the engine is native, as one program under
     PyTorch. The student's steps are part of the time left."""
     student, model, n = n_parameters(model), teacher_of(model, config), config.teachers
-    config = config.replace(teachers=0)
+    students_steps, config = config.steps, fitted(config.replace(teachers=0, steps=teacher_steps(config)), ("steps",))
     first = derive_seed(seed, "teachers") % 2**31
     native = choose_engine(room.how, family=model.family) == "native"
     together = [[s] for s in range(first, first + n)] if native else [list(range(first, first + n))]
@@ -153,7 +159,7 @@ def _teachers(model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, ro
         return models(engine, model, len(together[i]))
 
     total = config.steps * len(together)
-    then = config.steps * side_by_side * student // n_parameters(model)
+    then = students_steps * side_by_side * student // n_parameters(model)
     with (
         stop_signals() if room.folder else contextlib.nullcontext([]) as stopped,
         bar(total, 0, "steps of teachers", then) as advance,
