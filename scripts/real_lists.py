@@ -1,7 +1,7 @@
-"""Train on real lists, each with the defaults of `rungwise train`; their losses and n-gram baselines.
+"""Train on real lists, as `rungwise train` does by default and, of large ones, with --budget 15m; and count n-grams.
 
-Run: python -m scripts.real_lists [--out runs/real] [LIST ...]. Writes results/lists.json, of which table() makes the
-table in docs/lab-notes.md.
+Run: python -m scripts.real_lists [--out runs/real] [--seeds 3] [LIST ...]. Writes results/lists.json, of which table()
+makes the table in docs/lab-notes.md.
 
 Lists: given-names (bundled), names (the article's), english and ukrainian (Debian's wamerican and wukrainian:
 apt-get install wamerican wukrainian), full-names (a million lines, made here from the Faker package). One that is
@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from rungwise.analysis.stats import summary
+from rungwise.analysis.tables import show
 from rungwise.config import ModelConfig
 from rungwise.config.settings import Settings
 from rungwise.data import words
@@ -36,6 +38,8 @@ from scripts import common
 FILE = common.RESULTS / "lists.json"
 MILLION = 1_000_000
 N_SAMPLES = 20
+LARGE, BUDGET = 50_000, "15m"
+"""Training words from which on a list gets so much time."""
 LOCALES, KINDS = ("de_DE", "en_GB", "es_ES", "fr_FR", "it_IT", "pl_PL"), ("first_names", "last_names")
 DICTIONARIES = Path("/usr/share/dict")
 
@@ -93,18 +97,21 @@ def last(out: Path, listed: words.WordList) -> dict[str, Any]:
     return {"step": lines[-1]["step"], "best_step": best["step"], **losses}
 
 
-def measure(name: str, out: Path, training: bool) -> dict[str, Any]:
-    """Train, resume or only read a run; the figures of its row."""
+def measure(name: str, out: Path, training: bool, n_seeds: int) -> dict[str, Any]:
+    """Train, resume or only read runs, a seed each; the figures of the list's row."""
     source = LISTS[name](out.parent)
     listed = words.load(source)
     description = described(out, listed)
-    if training:
-        if (out / run_dir.CONFIG).exists():
-            run.resume(out)
+    large = 0.8 * description["distinct"] > LARGE
+    how = {"budget": BUDGET, "threads": 1} if large else {}
+    folders = [out / f"seed-{seed}" for seed in range(n_seeds)]
+    for seed, folder in enumerate(folders if training else ()):
+        if (folder / run_dir.CONFIG).exists():
+            run.resume(folder)
         else:
-            run.start(out, Settings.of({"data": source}, "real_lists"))
-    configs, final = run_dir.load_config(out), last(out, listed)
-    beat, train = description["to_beat"], configs.train
+            run.start(folder, Settings.of({"data": source, "seed": seed, **how}, "real_lists"))
+    configs, ends = run_dir.load_config(folders[0]), [last(folder, listed) for folder in folders]
+    beat, parts = description["to_beat"], ("train", "validation", "test")
     return {
         "sha256": description["sha256"],
         "lines": description["words"],
@@ -114,15 +121,14 @@ def measure(name: str, out: Path, training: bool) -> dict[str, Any]:
         "kneser_ney_5": beat["by_order"]["5"],
         "kneser_ney_best": beat["kneser_ney"],
         "kneser_ney_order": beat["kneser_ney_order"],
+        "recipe": f"--budget {BUDGET} --threads 1" if large else "default",
         "model": configs.model.to_dict(),
-        "train": train.to_dict(),
-        "seed": configs.info["seed"],
-        "steps": final["step"],
-        "best_step": final["best_step"],
-        "train_loss": final["final_train_loss"],
-        "validation_loss": final["final_validation_loss"],
-        "test_loss": final["final_test_loss"],
-        "samples": drawn(out),
+        "train": configs.train.to_dict(),
+        "seeds": list(range(n_seeds)),
+        "steps": ends[0]["step"],
+        "best_step": ends[0]["best_step"],
+        **{f"{part}_losses": [end[f"final_{part}_loss"] for end in ends] for part in parts},
+        "samples": drawn(folders[0]),
     }
 
 
@@ -145,7 +151,8 @@ def table() -> str:
     """What was measured, a row a list; a loss below the best n-gram baseline is bold."""
     rows = []
     for name, row in files.read_json(FILE).items():
-        bold = "**" * (row["test_loss"] < row["kneser_ney_best"])
+        losses, taught = summary(row["test_losses"]), row["train"].get("teachers", 0)
+        bold = "**" * (losses.mean < row["kneser_ney_best"])
         planned = row["train"]["steps"]
         stopped = "" if row["steps"] == planned else f" (stopped after {row['steps']:,} of {planned:,} steps)"
         cells = (
@@ -153,15 +160,19 @@ def table() -> str:
             *(f"{row[key]:,}" for key in ("lines", "distinct", "characters")),
             *(f"{row[key]:.3f}" for key in ("bigram", "kneser_ney_5")),
             f"{row['kneser_ney_best']:.3f} ({row['kneser_ney_order']})",
-            f"{bold}{row['test_loss']:.3f}{bold}",
+            f"{bold}{show(losses)}{bold}",
+            len(row["test_losses"]),
+            row["recipe"] + (f", {taught} teachers" if taught else ""),
             f"{n_parameters(ModelConfig(**row['model'])):,}",
             f"{row['steps'] * row['train']['batch_size'] / (0.8 * row['distinct']):.1f}{stopped}",
         )
         rows.append(cells)
-    head = ("lines", "distinct", "characters", "bigram", "5-gram", "best n-gram (order)", "transformer")
+    head = ("lines", "distinct", "characters", "bigram", "5-gram", "best n-gram (order)", "transformer", "n", "recipe")
     columns = {"list": "---"} | dict.fromkeys([*head, "parameters", "epochs"], "--:")
-    under = "Test losses, protocol strict, nats a character; the defaults of `rungwise train`, seed 0, n = 1; n-grams: "
-    return common.table(columns, rows) + f"\n{under}interpolated Kneser-Ney.\n"
+    under = (
+        "Test losses, protocol strict, nats a character, mean ± 95 % interval over n seeds; bold: below the best n-gram"
+    )
+    return common.table(columns, rows) + f"\n{under}. n-grams: interpolated Kneser-Ney.\n"
 
 
 def main() -> None:
@@ -169,11 +180,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     parser.add_argument("--no-training", action="store_true", help="read runs as they are, stopped ones too")
     parser.add_argument("lists", nargs="*", choices=[*LISTS, []], help=", ".join(LISTS))
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.lists or LISTS:
         try:
-            keep(name, row := measure(name, arguments.out / name, not arguments.no_training))
+            keep(name, row := measure(name, arguments.out / name, not arguments.no_training, arguments.seeds))
         except UserError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
         else:

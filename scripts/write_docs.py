@@ -41,6 +41,8 @@ from scripts import (
     page_losses,
     readme,
     real_lists,
+    recipes,
+    records,
     round_trips,
     scale_model,
     short_lists,
@@ -264,6 +266,8 @@ def documents() -> dict[Path, str]:
         **{f"docs/{name}.svg": coloured(figure.svg) for name, figure in attention.pictures().items()},
         **{f"docs/{better_words.name(group)}": coloured(figure.svg) for group, figure in better_words.measured()},
         "docs/findings.md": findings(measured_folders(), common.RESULTS / evidence.PEERS),
+        "docs/records.md": records.page(),
+        "docs/recipes.md": recipes.page(),
         "docs/rungs/index.md": chapters.index(),
     }
     rungs = [RUNGS[name] for name in chapters.CHAPTERS]

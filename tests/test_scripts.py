@@ -6,6 +6,7 @@ import importlib
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from scipy.stats import ttest_ind
-from scripts import attention, bench_scale, common, keep_results, scale_model
+from scripts import attention, bench_scale, common, keep_results, recipes, records, scale_model
 
+from conftest import make_words
 from rungwise.config import ModelConfig
 from rungwise.experiment.collect import CURVES, WORDS
 from rungwise.experiment.results import RESULTS
 from rungwise.model.transformer import Transformer, count_parameters
+from rungwise.util.files import read_json
 
 SCRIPTS = sorted(path.stem for path in (common.ROOT / "scripts").glob("[a-z]*.py"))
 CLIMB = common.ROOT / "tests/version_0_1_0/climb"
@@ -91,3 +94,35 @@ def test_two_sets_of_seeds_are_apart_as_welch_has_it() -> None:
     found = ttest_ind(b, a, equal_var=False)
     gap = attention.apart(a, b)
     assert gap.p(0.0) == pytest.approx(found[1])
+
+
+def test_records_and_recipes_go_on_where_they_were_stopped(tmp_path, monkeypatch) -> None:
+    """Each seed once; a recipe that is to reach a loss takes the fewest steps that do; the pages show what is there."""
+    tiny = {"n_embd": 8, "n_head": 2, "n_layer": 1, "batch_size": 4, "warmup_steps": 1}
+    monkeypatch.setattr(records.words, "load", lambda name: make_words())
+    monkeypatch.setattr(records, "RECIPES", {"one": {**tiny, "reach": 9.0, "steps": [2, 3]}})
+    monkeypatch.setattr(records, "FILE", tmp_path / "records.json")
+    records.measure("one", records.FILE, False, 2)
+    before = read_json(records.FILE)["one"]
+    assert (list(before["seeds"]), before["fields"]["steps"]) == (["0", "1"], 2)
+    records.measure("one", records.FILE, False, 5)
+    after = read_json(records.FILE)["one"]
+    assert len(after["seeds"]) == 5
+    assert {seed: after["seeds"][seed] for seed in ("0", "1")} == before["seeds"]
+    monkeypatch.setattr(records, "LOSSES", (9.0,))
+    assert "| one |" in records.of_time(9.0)
+    assert "python -m scripts.records one" in records.page()
+
+    lists = {"names": (None, [{**tiny, "batch_size": 8}, tiny], [2, 4])}
+    monkeypatch.setattr(recipes, "LISTS", lists)
+    monkeypatch.setattr(recipes, "COMMON", {"learning_rate": 1e-2})
+    monkeypatch.setattr(recipes, "FILE", tmp_path / "recipes.json")
+    monkeypatch.setattr(recipes.budget, "TABLE", tmp_path / "recipes.toml")
+    for _ in range(2):
+        recipes.measure("names", recipes.FILE, None, 1)
+    assert len(read_json(recipes.FILE)) == 4
+    recipes.write()
+    (of,) = tomllib.loads((tmp_path / "recipes.toml").read_text())["list"]
+    assert of["recipes"][-1]["most"] == 4
+    assert [row["default"] for row in of["recipes"] if "default" in row]
+    assert recipes.page().count("| names | ") == 4

@@ -56,7 +56,11 @@ def test_the_mean_is_sampled(made):
     assert "A mixture of 2 models, and a" in more.err
 
 
-@pytest.mark.parametrize("command_line", [["export", "--format", "onnx"], ["play"]], ids=lambda line: line[0])
+@pytest.mark.parametrize(
+    "command_line",
+    [["export", "--format", "onnx"], ["export", "--format", "hf", "--ngram"], ["play"]],
+    ids=lambda line: "".join(line),
+)
 def test_a_mixture_is_no_single_model(made, command_line):
     done = command(command_line[0], made / "two", *command_line[1:])
     assert done.status == 2

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +16,10 @@ from ngram_oracle import GIVEN, WHOLE, oracle_of, sequences, tape
 from rungwise.config import EngineConfig, ListConfig, WordStart, get_protocol
 from rungwise.config.settings import Settings
 from rungwise.data.batches import Tape
-from rungwise.data.ngram import fit
+from rungwise.data.ngram import best_share, fit
 from rungwise.data.teacher import leave_one_out
 from rungwise.data.words import END, load, split
-from rungwise.inference.mixture import Mixture, best_share, distributions
+from rungwise.inference.mixture import Mixture, distributions
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
 from rungwise.ladder import get_rung
@@ -111,10 +115,9 @@ def test_a_lesson_is_what_the_teachers_say(protocol, n):
     words, parts, model, config, some = setting(protocol)
     start = WordStart.of(get_protocol(protocol), config)
     firsts = None if start.end_fed else words.first_counts(parts.train)
-    how = EngineConfig("torch")
-    asked = model, config.replace(teachers=n), some, None, words.vocabulary, firsts, 5, how
-    lesson = distil.prepare(*asked)
-    teachers = distil._teachers(model, config.replace(teachers=0), some, 5, how, n, 1)
+    room, config = distil.Classroom(EngineConfig("torch")), config.replace(teachers=n)
+    lesson = distil.prepare(model, config, some, None, words.vocabulary, firsts, 5, room)
+    teachers = distil._teachers(model, config, some, 5, room)
     n_words, n_tokens, size = len(some.starts), some.n_tokens, model.vocab_size
     made = lesson.tape
     assert len(made.starts) == n_words + distil.DRAWN_WORDS
@@ -149,6 +152,32 @@ def test_a_student_s_run_goes_on_bit_for_bit(tmp_path):
     training.resume(tmp_path / "cut", log=lambda line: None, listed=listed())
     assert_same(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut" / distil.LESSON).exists()
+
+
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_teachers_go_on_bit_for_bit(tmp_path, monkeypatch, capsys, engine):
+    monkeypatch.setattr(distil, "STEPS_AT_ONCE", 4)
+    fields, trained, pieces = {**TINY, "teachers": 3, "rung": "final", "engine": engine}, distil.train, []
+
+    def interrupted(*args, **kwargs):
+        trained(*args, **kwargs)
+        pieces.append(kwargs["last_step"])
+        if pieces.count(8) == 1 and pieces[-1] == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    def quietly(line):
+        return None
+
+    training.start(tmp_path / "whole", Settings.of(fields, "test"), log=quietly, listed=listed())
+    monkeypatch.setattr(distil, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"steps of teachers; everything is saved\."):
+        training.start(tmp_path / "cut", Settings.of(fields, "test"), log=quietly, listed=listed())
+    assert list((tmp_path / "cut").glob(distil.TEACHERS))
+    assert max(pieces) < 20
+    training.resume(tmp_path / "cut", log=quietly, listed=listed())
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert not list((tmp_path / "cut").glob(distil.TEACHERS))
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,10 @@ class ClimbCommand(OfNewList):
 class TrainCommand:
     """Train one model on a list of words.
 
-    Unset flags follow --config, then --rung, then the article's final recipe.
+    Without flags of the model or the training: a recipe for the list's size.
+
+    --budget 10m fits one into the time. Unset flags follow --config, then --rung,
+    then the article's final recipe.
 
     Ctrl-C saves; `rungwise train --out DIR --resume` goes on.
 
@@ -324,6 +327,8 @@ class ExportCommand:
     """onnx: one file for any ONNX runtime; hf: a directory for transformers' AutoModelForCausalLM and AutoTokenizer."""
     out: Annotated[Path | None, default("RUN_DIR/onnx or RUN_DIR/hf")] = None
     """Directory to write to."""
+    ngram: bool = False
+    """Not for export: a mixture with an n-gram model is no single model. The message says what is."""
 
 
 @dataclass

@@ -81,6 +81,8 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UserError(f"No configuration file at {str(path)!r}.") from None
     if "format" in values:  # a run's: of the rest, what is measured or found out stays behind
         values = {section: values.get(section) for section in KINDS}
+        if isinstance(values["run"], dict):
+            values["run"].pop("budget", None)  # what it chose is told
     found: dict[str, Any] = {}
     for name, value in values.items():
         if name not in KINDS:

@@ -61,6 +61,9 @@ def remarks(
         "min_learning_rate": ("schedule=cosine", train.schedule == "cosine"),
         "window": ("batching=stream", train.batching == "stream"),
         "teacher_weight": ("targets=smoothed", train.targets == "smoothed"),
+        "teacher_embd": ("teachers", train.teachers > 0),
+        "teacher_dropout": ("teachers", train.teachers > 0),
+        "teacher_share": ("teachers", train.teachers > 0),
         "mlp_ratio": ("an mlp", model.mlp != "none"),
     }
     values = ModelConfig().to_dict() | TrainConfig().to_dict()  # a configuration file may give all fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,7 +70,11 @@ class RunConfig(EngineConfig):
     """What else fixes a run of `rungwise train`."""
 
     rung: str | None = None
-    """The rung whose model and training are taken; None: the article's final recipe, suited to the list's size."""
+    """The rung whose model and training are taken; None: the recipe for the list's size. Where fields of the model or
+    the training are given: the article's final recipe, suited to the list's size."""
+    budget: str | None = None
+    """The time that this machine has, 90s, 10m or 1h: it chooses size, steps, rate, teachers, ... for the list. None:
+    the recipe's own steps."""
     protocol: str = "strict"
     """What is scored on which words: article, makemore or strict."""
     seed: int = 0
@@ -92,6 +97,13 @@ class RunConfig(EngineConfig):
             self._require(field, getattr(self, field) >= 0, "at least 0")
         self._require("threads", self.threads <= MOST_THREADS, f"at most {MOST_THREADS}")
         self._require("accumulate", self.accumulate >= 1, "at least 1")
+        self._require("budget", self.budget is None or self.budget_seconds > 0, "a time such as 90s, 10m or 1h")
+
+    @property
+    def budget_seconds(self) -> float:
+        """Of the clock; 0 where the text is no time."""
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", self.budget or "", re.ASCII)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
 
     def interval(self, steps: int) -> int:
         """Steps from one evaluation to the next, in a run of so many."""

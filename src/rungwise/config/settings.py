@@ -74,9 +74,14 @@ class Settings:
 
     def suited_to(self, n_words: int) -> Settings:
         """With what suits a list of so many training words, where nothing else was asked for."""
-        fitting = suited(n_words)
+        return self.filled(suited(n_words))
+
+    def filled(self, fitting: Mapping[str, Any]) -> Settings:
+        """With other fields of the model and the training, where nothing else was asked for."""
         if self.changes.keys() & {"n_embd", "n_head", "head_size"}:  # these go together
-            fitting = {name: value for name, value in fitting.items() if name not in ("n_embd", "n_head")}
+            fitting = {
+                name: value for name, value in fitting.items() if name not in ("n_embd", "n_head", "teacher_embd")
+            }
         return dataclasses.replace(self, changes={**fitting, **self.changes})
 
     def model_and_train(
@@ -133,6 +138,7 @@ class Fields(TypedDict, total=False):
     precision: Precision
     compile: Compile
     rung: str | None
+    budget: str | None
     protocol: str
     seed: int
     threads: int
@@ -172,3 +178,6 @@ class Fields(TypedDict, total=False):
     targets: Targets
     teacher_weight: float
     teachers: int
+    teacher_embd: int
+    teacher_dropout: float | None
+    teacher_share: float

@@ -53,6 +53,12 @@ class TrainConfig(Config):
     teachers: int = 0
     """So many models like this one are trained first. It learns what they and the 6-gram model say, in the mean, of the
     training words and of words that they draw (Hinton et al. 2015); 0: it learns from the words alone."""
+    teacher_embd: int = 0
+    """n_embd of the teachers, who may be larger than the student; 0: the student's."""
+    teacher_dropout: float | None = None
+    """dropout of the teachers: a student, whose lesson is long, does without. None: the student's."""
+    teacher_share: float = 1.0
+    """Steps of each teacher, as a share of the student's, who goes on learning for longer."""
 
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size", "window"):
@@ -69,6 +75,9 @@ class TrainConfig(Config):
             self._require_choice(field, of)
         self._require("teacher_weight", 0 <= self.teacher_weight <= 1, "0 to 1")
         self._require("teachers", 0 <= self.teachers <= 64, "0 to 64")
+        self._require("teacher_embd", self.teacher_embd >= 0, "at least 0")
+        self._require("teacher_share", 0 < self.teacher_share <= 100, "above 0 and at most 100")
+        self._require("teacher_dropout", 0 <= (self.teacher_dropout or 0) < 1, "at least 0 and below 1")
         if (self.targets == "smoothed" or self.teachers) and self.batching == "stream":
             raise UserError(
                 "Smoothed targets and teachers need batching=words: a window of the stream has no word to begin with."

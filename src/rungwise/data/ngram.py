@@ -208,6 +208,17 @@ def fit_and_number(tape: Tape, vocab_size: int, order: int, discount: float) -> 
     return KneserNey(tuple(levels), vocab_size, discount), longest
 
 
+def best_share(models: np.ndarray, ngram: np.ndarray) -> float:
+    """The share of the n-gram model with which a mixture's loss is lowest. Both: (tokens,) probabilities of what came.
+
+    By expectation maximisation: the share is the mean probability that the n-gram model was the one that spoke.
+    """
+    share = 0.5
+    for _ in range(100):
+        share = float(np.mean(share * ngram / (share * ngram + (1 - share) * models)))
+    return share
+
+
 @dataclass(frozen=True, eq=False)
 class _Events:
     """The predictions that a tape asks for: where each lies, and what stands before it in its sequence."""

@@ -105,8 +105,8 @@ def _lesson(experiment: Experiment, task: Task, threads: int) -> tuple[Tape, Tea
     (seed,) = task.seeds
     held_out = Tape.of(words, parts.validation, start) if len(parts.validation) else None
     firsts = None if start.end_fed else words.first_counts(parts.train)
-    how = experiment.how
-    lesson = distil.prepare(model, config, tape, held_out, words.vocabulary, firsts, seed, how, threads)
+    room = distil.Classroom(experiment.how, threads)
+    lesson = distil.prepare(model, config, tape, held_out, words.vocabulary, firsts, seed, room)
     return lesson.tape, lesson.teacher
 
 

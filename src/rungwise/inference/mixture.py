@@ -101,14 +101,3 @@ def distributions(model: Transformer | Mixture, tape: Tape) -> tuple[np.ndarray,
             at[first[words] + t] = n_rows + prefix
             n_rows += len(keys)
     return np.concatenate(rows), at
-
-
-def best_share(models: np.ndarray, ngram: np.ndarray) -> float:
-    """The share of the n-gram model with which a mixture's loss is lowest. Both: (tokens,) probabilities of what came.
-
-    By expectation maximisation: the share is the mean probability that the n-gram model was the one that spoke.
-    """
-    share = 0.5
-    for _ in range(100):
-        share = float(np.mean(share * ngram / (share * ngram + (1 - share) * models)))
-    return share

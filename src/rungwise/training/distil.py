@@ -8,32 +8,39 @@ model leaves out the position itself (data/teacher.py), and the character that f
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from rungwise.config import EngineConfig, ModelConfig, TrainConfig
+from rungwise.config.rules import fitted
 from rungwise.data.batches import Tape
-from rungwise.data.ngram import fit
+from rungwise.data.ngram import best_share, fit
 from rungwise.data.teacher import DISCOUNT, ORDER, Teacher, leave_one_out
 from rungwise.data.words import END, Vocabulary
 from rungwise.engine.loop import models, train
 from rungwise.engine.select import choose_engine, make_engine
-from rungwise.inference.mixture import Mixture, best_share, distributions
+from rungwise.inference.mixture import Mixture, distributions
 from rungwise.inference.sample import Sampling, generate
+from rungwise.model.cost import n_parameters
 from rungwise.model.transformer import Transformer
+from rungwise.training.trainer import STEPS_AT_ONCE, Stopped, stop_signals
 from rungwise.util.files import read_tensors, write_tensors
 from rungwise.util.hashing import derive_seed
+from rungwise.util.progress import bar
 
 DRAWN_WORDS = 60_000
 """Words of the lesson beside the list's own."""
 OWN, SHARE = 0.2, 0.25
 """Of a target on a training word, the share of the character that follows; and of what is said there, that of the
 n-gram model where there are no validation words to choose it by."""
-LESSON = "lesson.safetensors"
+LESSON, TEACHERS = "lesson.safetensors", "teachers-*.safetensors"
+"""What a run directory holds until the student is trained, and until the lesson is written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +64,26 @@ class Lesson:
         return cls(Tape(**arrays, unscored=int(about["unscored"])), Teacher(rows, at))
 
 
+def tidy(folder: Path) -> None:
+    """The student is trained: nobody needs the lesson any more."""
+    for path in [*folder.glob(TEACHERS), folder / LESSON]:
+        path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """How teachers are trained, and where: with a folder, Ctrl-C may stop them, and they go on from there."""
+
+    how: EngineConfig
+    threads: int = 1
+    """Teachers that are trained side by side."""
+    folder: Path | None = None
+    save_every: float = 30.0
+    """Seconds from one checkpoint of a teacher to the next."""
+    resume_hint: str = ""
+    log: Callable[[str], None] = lambda line: None
+
+
 def prepare(
     model: ModelConfig,
     config: TrainConfig,
@@ -65,24 +92,22 @@ def prepare(
     vocabulary: Vocabulary,
     firsts: np.ndarray | None,
     seed: int,
-    how: EngineConfig,
-    threads: int = 1,
-    log: Callable[[str], None] = lambda line: None,
+    room: Classroom,
 ) -> Lesson:
-    """Train the teachers of a student with this seed, and write down what they say.
+    """Train the teachers of a student with this seed, and write down what they say; Stopped where Ctrl-C comes first.
 
     tape: the training words; held_out: validation words, by which the n-gram model's share is chosen; firsts: as
-    sample.generate takes them. `threads` teachers are trained side by side.
+    sample.generate takes them.
     """
-    log(f"Training {config.teachers} teacher{'s' * (config.teachers > 1)}, {config.steps:,} steps each.")
-    found = _teachers(model, config.replace(teachers=0), tape, seed, how, config.teachers, threads)
+    room.log(f"Training {config.teachers} teacher{'s' * (config.teachers > 1)}, {teacher_steps(config):,} steps each.")
+    found = _teachers(model, config, tape, seed, room)
     counted = fit(tape, len(vocabulary), ORDER, DISCOUNT)
     mixture = Mixture(found, counted, SHARE, end_fed=firsts is None)
     if held_out is not None:
         said, ngram = _probabilities(replace(mixture, ngram=None), held_out), np.exp(-counted.score(held_out))
         mixture = replace(mixture, share=best_share(said, ngram))
         alone, together = (float(-np.log(p).mean()) for p in (said, said + mixture.share * (ngram - said)))
-        log(
+        room.log(
             f"The teachers' mean has a validation loss of {alone:.4f}; with {mixture.share:.0%} of a {ORDER}-gram "
             f"model, {together:.4f}."
         )
@@ -90,22 +115,64 @@ def prepare(
     return _lesson(tape, drawn, mixture)
 
 
-def _teachers(
-    model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, how: EngineConfig, n: int, threads: int
-) -> list[Transformer]:
-    """n models: one after the other or side by side where the engine is native, as one program under PyTorch."""
+def teacher_of(model: ModelConfig, config: TrainConfig) -> ModelConfig:
+    """The student's model, with its teachers' width and dropout."""
+    width = config.teacher_embd or model.n_embd
+    dropout = model.dropout if config.teacher_dropout is None else config.teacher_dropout
+    if model.attention_width == model.n_embd:  # heads that share the width go on sharing it
+        model = model.replace(head_size=None)
+    return model.replace(n_embd=width, dropout=dropout)
+
+
+def teacher_steps(config: TrainConfig) -> int:
+    """Of each teacher of a student that is trained so."""
+    return max(1, round(config.steps * config.teacher_share))
+
+
+def _teachers(model: ModelConfig, config: TrainConfig, tape: Tape, seed: int, room: Classroom) -> list[Transformer]:
+    """config.teachers models: one after the other or side by side where the engine is native, as one program under
+    PyTorch. The student's steps are part of the time left."""
+    student, model, n = n_parameters(model), teacher_of(model, config), config.teachers
+    students_steps, config = config.steps, fitted(config.replace(teachers=0, steps=teacher_steps(config)), ("steps",))
     first = derive_seed(seed, "teachers") % 2**31
-    seeds = list(range(first, first + n))
-    together = [[s] for s in seeds] if choose_engine(how) == "native" else [seeds]
-    each = 1 if min(threads, len(together)) > 1 else 0  # side by side, none takes another's core
+    native = choose_engine(room.how) == "native"
+    together = [[s] for s in range(first, first + n)] if native else [list(range(first, first + n))]
+    side_by_side = min(room.threads, len(together))
+    done = [0] * len(together)
 
-    def trained(some: list[int]) -> list[Transformer]:
-        engine = make_engine(model, config, tape, some, how, threads=each)
-        train(engine, config)
-        return models(engine, model, len(some))
+    def trained(i: int) -> list[Transformer]:
+        threads = 1 if side_by_side > 1 else 0  # none takes another's core
+        engine, saved = make_engine(model, config, tape, together[i], room.how, threads=threads), time.monotonic()
+        path = room.folder and room.folder / TEACHERS.replace("*", str(i + 1))
+        if path and path.exists():
+            state, about = read_tensors(path)
+            done[i] = int(about["step"])
+            engine.load_state(state, done[i])
+        while done[i] < config.steps and not stopped:
+            until = min(done[i] + STEPS_AT_ONCE, config.steps)
+            train(engine, config, first_step=done[i], last_step=until)
+            done[i] = until
+            advance(sum(done), "training teachers")
+            if path and (stopped or until == config.steps or time.monotonic() - saved >= room.save_every):
+                write_tensors(path, engine.state(), {"step": until})
+                saved = time.monotonic()
+        return models(engine, model, len(together[i]))
 
-    with ThreadPoolExecutor(threads) as pool:
-        return [one for some in pool.map(trained, together) for one in some]
+    total = config.steps * len(together)
+    then = students_steps * side_by_side * student // n_parameters(model)
+    with (
+        stop_signals() if room.folder else contextlib.nullcontext([]) as stopped,
+        bar(total, 0, "steps of teachers", then) as advance,
+        ThreadPoolExecutor(room.threads) as pool,
+    ):
+        futures = [pool.submit(trained, i) for i in range(len(together))]
+        while wait(futures, timeout=0.2).not_done:  # without a timeout, no signal is heard on Windows
+            pass
+        found = [one for future in futures for one in future.result()]
+    if stopped and sum(done) < total:
+        what = f"{sum(done):,} of {total:,} steps of teachers"
+        raise Stopped(f"Stopped after {what}; everything is saved. {room.resume_hint}", 128 + stopped[0])
+    return found
 
 
 def _probabilities(mixture: Mixture, tape: Tape) -> np.ndarray:

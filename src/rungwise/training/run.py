@@ -6,7 +6,6 @@ order: a directory with config.json can be resumed. samples.txt comes last of al
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
 import time
@@ -35,8 +34,9 @@ from rungwise.inference.score import score
 from rungwise.judge.figures import Brief
 from rungwise.judge.judgement import brief
 from rungwise.ladder import Rung, get_rung
-from rungwise.training import distil, follower, outcome, run_dir, trackers
-from rungwise.training.outcome import Counting
+from rungwise.model.cost import n_parameters
+from rungwise.training import budget, distil, follower, outcome, run_dir, trackers
+from rungwise.training.outcome import Comparison, Counting
 from rungwise.training.run_dir import CONFIG, METRICS, SAMPLES, VOCABULARY, Configs, Run
 from rungwise.training.run_dir import load as load_run
 from rungwise.training.snapshots import Snapshots
@@ -74,8 +74,8 @@ def start(
     trackers.require(track, out)
     dataset, source = _load_dataset(asked, rung, world, listed)
     log(dataset.describe())
-    if asked.run.rung is None:
-        asked = asked.suited_to(dataset.n_train)
+    if asked.run.rung is None or asked.run.budget is not None:
+        asked = budget.suited(asked, rung, dataset, engine_name, log)
     model, config = asked.model_and_train(rung.model, rung.train, len(dataset.vocabulary), dataset.block_size)
     for line in rules.remarks(rung.train, model, config, asked.run, dataset.n_train, asked.changes):
         log(line)
@@ -96,12 +96,12 @@ def start(
         _refuse_occupied(out)
         configs = Configs(model, config, dataset.protocol, info)
         setup = Setup(out, configs, asked.run, dataset, _several(world), track, log, observers)
-        trainer = _make_trainer(setup)
+        trainer = _make_trainer(setup)  # what cannot be trained is refused before anything is written
         info["compiled"] = trainer.engine.compiled
         run_dir.save_vocabulary(out, dataset.vocabulary, dataset.firsts)
         dataset.save(out)
         configs.save(out)
-        return _run(trainer)
+        return _run(_taught(setup) if config.teachers else trainer)
 
 
 def resume(
@@ -130,7 +130,7 @@ def resume(
         _warn_of_versions(configs)
         log(dataset.describe())
         setup = Setup(out, configs, run, dataset, world, track, log, observers, data)
-        trainer = _make_trainer(setup)
+        trainer = _taught(setup) if configs.train.teachers else _make_trainer(setup)
         trainer.resume()
         log(f"Going on after {trainer.state.step:,} steps.")
         return _run(trainer)
@@ -192,24 +192,31 @@ def _load_dataset_again(
     return ListDataset(listed, configs.protocol)
 
 
-def _make_trainer(setup: Setup) -> Trainer:
-    """The engine that config.json names, and what drives it. Nothing is written."""
-    configs = setup.configs
-    name = DistributedEngine.name if setup.world else str(configs.info.get("engine"))
-    threads = configs.info.get("threads")
-    if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
-        torch.set_num_threads(threads)  # another number adds in another order
+def _make_trainer(setup: Setup, lesson: distil.Lesson | None = None) -> Trainer:
+    """The engine that config.json names, and what drives it. Nothing is written. A student without a lesson is not for
+    training."""
     try:
-        engine = _make_engine(setup, name)
+        engine = _make_engine(setup, _how(setup), lesson)
     except (RuntimeError, TypeError, OverflowError) as error:  # more than memory, or integers, can hold
         raise UserError(f"The model is too large: {str(error).splitlines()[0]}") from None
     return Trainer(setup, engine)
 
 
-def _make_engine(setup: Setup, name: str) -> Engine:
-    """The other processes of the run, where there are any, are told. A resumed run compiles its steps where it did
-    before: the last bits depend on it."""
-    configs, run, dataset = setup.configs, setup.run, setup.dataset
+def _how(setup: Setup) -> RunConfig:
+    """The engine of the run. A resumed run takes as many threads as before, and compiles its steps where it did: the
+    last bits depend on it."""
+    info = setup.configs.info
+    name, threads = DistributedEngine.name if setup.world else str(info.get("engine")), info.get("threads")
+    if name != NativeEngine.name and isinstance(threads, int) and 1 <= threads <= 1024:
+        torch.set_num_threads(threads)  # another number adds in another order
+    before = info.get("compiled")
+    how = setup.run if before is None else setup.run.replace(compile="on" if before else "off")
+    return how.replace(engine=name)
+
+
+def _make_engine(setup: Setup, how: RunConfig, lesson: distil.Lesson | None) -> Engine:
+    """The other processes of the run, where there are any, are told."""
+    configs, run, dataset, name = setup.configs, setup.run, setup.dataset, how.engine
     if name == DistributedEngine.name:
         if setup.world:
             check(configs.train, run, setup.world.size)  # before the others could say it, too
@@ -218,36 +225,36 @@ def _make_engine(setup: Setup, name: str) -> Engine:
         return DistributedEngine(configs.model, configs.train, batches, run, setup.world)
     if dataset.tape is None:
         raise UserError(f"{setup.out / CONFIG}: engine {name!r} cannot train on a list in shards.")
-    before = configs.info.get("compiled")
-    how = run.replace(engine=name) if before is None else run.replace(engine=name, compile="on" if before else "off")
-    tape, teacher = dataset.tape, None
-    if configs.train.teachers:
-        lesson = _lesson(setup, how)
-        tape, teacher = lesson.tape, lesson.teacher
-    arguments = configs.model, configs.train, tape, [how.seed]
+    tape, teacher = (lesson.tape, lesson.teacher) if lesson else (dataset.tape, None)
+    config = configs.train
+    if config.teachers and not lesson:  # asked whether it, and its teachers, can be trained
+        config = config.replace(targets="words")
+        distil.teacher_of(configs.model, config)
+    arguments = configs.model, config, tape, [how.seed]
     try:
         return make_engine(*arguments, how, setup.log, run.threads, teacher)
     except NotCompiled as error:
-        if not before:
+        if not configs.info.get("compiled"):
             raise
         setup.log(f"{error} The run was begun with compiled steps: the last bits may differ.")
         return make_engine(*arguments, how.replace(compile="off"), teacher=teacher)
 
 
-def _lesson(setup: Setup, how: RunConfig) -> distil.Lesson:
-    """What a student learns: as it was written down, or from teachers who are trained now."""
-    path, configs, dataset = setup.out / distil.LESSON, setup.configs, setup.dataset
-    with contextlib.suppress(FileNotFoundError):
-        return distil.Lesson.load(path)
-    assert dataset.tape is not None
-    held_out = dataset.scored_tape("validation", configs.word_start, EVALUATION_WORDS)
-    firsts = None if configs.word_start.end_fed else dataset.firsts
-    made = distil.prepare(
-        configs.model, configs.train, dataset.tape, held_out, dataset.vocabulary, firsts, how.seed, how,
-        machine.cores(), setup.log,
-    )  # fmt: skip
-    made.save(path)
-    return made
+def _taught(setup: Setup) -> Trainer:
+    """The trainer of a student: its lesson is as it was written down, or from teachers who are trained now."""
+    configs, dataset, out = setup.configs, setup.dataset, setup.out
+    try:
+        lesson = distil.Lesson.load(out / distil.LESSON)
+    except FileNotFoundError:
+        assert dataset.tape is not None
+        held_out = dataset.scored_tape("validation", configs.word_start, EVALUATION_WORDS)
+        firsts = None if configs.word_start.end_fed else dataset.firsts
+        how = _how(setup)
+        room = distil.Classroom(how, machine.cores(), out, how.save_every, setup.resume_hint, setup.log)
+        asked = configs.model, configs.train, dataset.tape, held_out, dataset.vocabulary, firsts, how.seed
+        lesson = distil.prepare(*asked, room)
+        lesson.save(out / distil.LESSON)
+    return _make_trainer(setup, lesson)
 
 
 # ----------------------------------------------------------------------------- the stages: train, score, samples
@@ -257,8 +264,9 @@ def _run(trainer: Trainer) -> Run:
     """From where the trainer is to samples.txt."""
     setup = trainer.setup
     configs, world, tokens = setup.configs, setup.world, setup.dataset.vocabulary.tokens
+    of_rung = f"rung {setup.run.rung}" if setup.run.rung else f"{n_parameters(configs.model):,} parameters"
     setup.log(
-        f"Model of rung {configs.info.get('rung')}, {configs.train.steps:,} steps, engine {trainer.engine.name}"
+        f"Model of {of_rung}, {configs.train.steps:,} steps, engine {trainer.engine.name}"
         f"{f', {world.size} processes' if world else ''}; protocol {configs.protocol.name}: "
         f"{tokens.say(configs.word_start.scored)} are scored, in nats a {tokens.unit}."
     )
@@ -277,14 +285,15 @@ def _run(trainer: Trainer) -> Run:
             )
         )  # fmt: skip
         judged = _judge(setup.dataset, run, drawn)
-        losses = _score(trainer, run, counting, judged)
-        setup.log(tokens.say(_summary(trainer, seconds, losses, setup.dataset.n_train)))
-        for line in outcome.verdict(losses, counting, setup.dataset.n_train, setup.configs.model, setup.configs.train):
+        losses, compared = _score(trainer, run, counting, judged)
+        n_train = setup.dataset.n_train
+        setup.log(tokens.say(_summary(trainer, seconds, losses, compared, n_train)))
+        for line in outcome.verdict(losses, counting, n_train, configs.model, configs.train, compared):
             setup.log(tokens.say(line))
         if judged:
             setup.log(outcome.words(judged))
         run_dir.save_samples(setup.out, [word.text for word in drawn[:N_SAMPLES]])
-        (setup.out / distil.LESSON).unlink(missing_ok=True)
+        distil.tidy(setup.out)
         legend = f" ({LEGEND})" if run.known else ""
         setup.log(f"Some words{legend}: " + " ".join(marked(word.text, word.part) for word in drawn[:10]))
         setup.log(
@@ -330,12 +339,15 @@ def _judge(dataset: Dataset, run: Run, drawn: Sequence[Word]) -> Brief | None:
     return brief(train, [*itertools.chain(*held_out)], [w.text for w in drawn], [w.part == "new" for w in drawn])
 
 
-def _score(trainer: Trainer, run: Run, counting: Counting | None, judged: Brief | None) -> dict[str, float]:
+def _score(
+    trainer: Trainer, run: Run, counting: Counting | None, judged: Brief | None
+) -> tuple[dict[str, float], Comparison]:
     """Losses of the kept weights on every part of the split, in nats a scored token; they end metrics.jsonl, with
     that of counting and what the run's words are like."""
     setup = trainer.setup
     tapes = {part: setup.dataset.scored_tape(part, run.word_start) for part in ("train", "validation", "test")}
-    losses = {part: score(run.model, tape).loss for part, tape in tapes.items() if tape is not None}
+    scores = {part: score(run.model, tape) for part, tape in tapes.items() if tape is not None}
+    losses, compared = {part: found.loss for part, found in scores.items()}, Comparison.of(scores, counting)
     lines = [line for line in run_dir.read_metrics(setup.out) if "final_test_loss" not in line]
     final = {f"final_{part}_loss": loss for part, loss in losses.items()}
     done = {"step": trainer.state.step, "best_step": trainer.state.best_step}
@@ -343,15 +355,18 @@ def _score(trainer: Trainer, run: Run, counting: Counting | None, judged: Brief 
         final |= {"ngram_order": counting.order, "ngram_test_loss": counting.test_loss}
     if judged:
         final |= {f"words_{name}": value for name, value in vars(judged).items() if value is not None}
+    loss = compared.test_loss
+    final |= {"test_loss_low": loss.low, "test_loss_high": loss.high}
     files.write_lines(setup.out / METRICS, [*lines, done | final])
-    return losses
+    return losses, compared
 
 
-def _summary(trainer: Trainer, seconds: float, losses: Mapping[str, float], n_train: int) -> str:
+def _summary(trainer: Trainer, seconds: float, losses: Mapping[str, float], compared: Comparison, n_train: int) -> str:
     state, shown = trainer.state, ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
     kept = f"; kept: the weights of step {state.best_step:,}, the best on validation" if state.best_step else ""
     part = f" (train: {SCORED_TRAIN_WORDS:,} words of it)" if n_train > SCORED_TRAIN_WORDS else ""
-    return f"{state.step:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{part}."
+    test = f" ({compared.test_loss.low:.4f} to {compared.test_loss.high:.4f} with other test words, 95 % interval)"
+    return f"{state.step:,} steps, {seconds:.0f} s{kept}. Nats a character: {shown}{test}{part}."
 
 
 def _is_ours(out: Path, world: World) -> bool:
@@ -360,13 +375,11 @@ def _is_ours(out: Path, world: World) -> bool:
 
 
 def _refuse_occupied(out: Path) -> None:
-    """A lesson that a killed run left is of other settings, perhaps: it goes."""
     there = contents(out)
     if SAMPLES not in there and CONFIG in there:
         raise UserError(f"{out} holds a run that was stopped: go on with --resume, or give another --out.")
-    if there - {VOCABULARY, distil.LESSON} - datasets.FILES:  # these are left where a run was killed as it began
+    if there - {VOCABULARY} - datasets.FILES:  # these are left where a run was killed as it began
         raise UserError(f"{out} is not empty; give another --out for this run, or remove it.")
-    (out / distil.LESSON).unlink(missing_ok=True)
 
 
 def _section(out: Path, configs: Configs, name: str) -> Any:

@@ -10,9 +10,9 @@ import numpy as np
 from rungwise.config import ListConfig
 from rungwise.data.batches import Tape
 from rungwise.data.dataset import EVALUATION_WORDS, ListDataset, load_list
-from rungwise.data.ngram import fit
+from rungwise.data.ngram import best_share, fit
 from rungwise.errors import UserError
-from rungwise.inference.mixture import Mixture, best_share
+from rungwise.inference.mixture import Mixture
 from rungwise.model.transformer import Transformer
 from rungwise.training.run_dir import CONFIG, Run, Weights, load
 

@@ -148,7 +148,7 @@ class Trainer:
         """To the end, or until somebody stops it; Stopped is raised once everything is saved."""
         self.began, self.first_step = time.monotonic(), self.state.step
         saved = self.began
-        with _stop_signals() as asked:
+        with stop_signals() as asked:
             while not self.finished:
                 step = self.state.step
                 evaluation = (step // self.eval_every + 1) * self.eval_every
@@ -214,7 +214,7 @@ class Trainer:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Yields a list that gets the number of a signal when Ctrl-C, or a system that shuts down, asks to stop.
 
     A step must not be cut in the middle, so the first asks, and a second one stops at once. What comes within a moment

@@ -30,16 +30,17 @@ def silent(total: int, first: int = 0, what: str = "steps") -> Iterator[Callable
 
 
 @contextlib.contextmanager
-def bar(total: int, first: int = 0, what: str = "steps") -> Iterator[Callable[[int, str], None]]:
+def bar(total: int, first: int = 0, what: str = "steps", then: int = 0) -> Iterator[Callable[[int, str], None]]:
     """Yields advance(done, remark), to be called as often as one likes. On standard error.
 
-    `first`: how much was done before; the time left is reckoned from what is done now. `what` is counted.
+    `first`: how much was done before; the time left is reckoned from what is done now. `what` is counted. `then`: what
+    follows takes as long as so many more.
     """
     began = last = time.monotonic()
 
     def left(done: int) -> str:
         elapsed = time.monotonic() - began
-        return f"{duration(elapsed * (total - done) / (done - first))} left" if done > first else ""
+        return f"{duration(elapsed * (total + then - done) / (done - first))} left" if done > first else ""
 
     def plain(done: int, remark: str) -> None:
         nonlocal last
