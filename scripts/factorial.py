@@ -124,7 +124,7 @@ def table(losses: Losses) -> str:
     together = [(f"{a}, {b}", show(summary(interaction(losses, a, b)), signed=True)) for a, b in combinations(PARTS, 2)]
     n = len(next(iter(losses.values())))
     return (
-        f"{common.table(columns, rows)}\nGain in test loss, nats a character (above zero is better); mean of {n} "
+        f"{common.table(columns, rows)}\nGain in test loss, nats a character (above zero is better); mean over {n} "
         f"splits ± 95 % CI.\n\n{common.table(pairs, together)}"
     )
 

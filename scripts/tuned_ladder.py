@@ -12,17 +12,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rungwise.analysis.stats import paired, summary
+from rungwise.analysis.tables import show
 from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.experiment.climb import make_pool, run
 from rungwise.experiment.plan import Experiment
-from rungwise.experiment.results import Result
+from rungwise.experiment.results import RESULTS, Result, by_rung, losses, paired_losses, read
 from rungwise.experiment.tune import tuned
-from rungwise.ladder import Rung, select, variant
+from rungwise.ladder import RUNGS, Rung, select, variant
 from scripts import common
+
+FOLDER = common.RESULTS / "more/tuned"
+"""What is kept of the article's rungs: python -m scripts.keep_results runs/tuned results/more/tuned"""
 
 RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 LOWEST, HIGHEST = 1e-5, 0.1
+
+
+def table() -> str:
+    """The article's rungs, each at its best rate, beside the steps at the one rate of the ladder."""
+    results = read(FOLDER / RESULTS)
+    found, at_one = tuned(results), by_rung(results)
+    columns = {"rung": "---", "best rate": "--:", "test there": "--:", "step, each at its best": "--:"}
+    columns["step at one rate (1e-3)"] = "--:"
+    rows = []
+    for name, mine in found.items():
+        best, below = mine.tried[mine.best], RUNGS[name].on
+        step = one = None
+        if below in found:
+            step = paired(*paired_losses(found[below].tried[found[below].best], best))
+            one = paired(*paired_losses(at_one[below], at_one[name]))
+        shown = (show(summary(losses(best))), show(step, signed=True), show(one, signed=True))
+        rows.append((RUNGS[name].title, f"{mine.best:g}", *shown))
+    rates = sorted({rate for mine in found.values() for rate in mine.tried})
+    splits = len({r.split_seed for r in results})
+    return common.table(columns, rows) + (
+        f"\nNats a scored character, protocol strict; mean over {splits} splits ± 95 % CI, paired. Rates tried: "
+        f"{', '.join(f'{rate:g}' for rate in rates)}; each rung's is chosen on validation words, and none lies at an "
+        "edge.\n"
+    )
 
 
 def beyond(rates: list[float], best: float) -> float | None:

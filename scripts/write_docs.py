@@ -37,6 +37,7 @@ from scripts import (
     chapters,
     common,
     exportable,
+    factorial,
     floors_picture,
     page_losses,
     readme,
@@ -46,6 +47,7 @@ from scripts import (
     round_trips,
     scale_model,
     short_lists,
+    tuned_ladder,
     worked_examples,
 )
 from scripts.common import PERFORMANCE, ROOT
@@ -107,6 +109,8 @@ def results_blocks(measured: Measured) -> dict[str, str]:
         "scaling": ladder_table(select("scaling"), results),
         "beyond": ladder_table(select("beyond"), results),
         "ngrams": ngrams(ARTICLE),
+        "tuned": tuned_ladder.table(),
+        "factorial": factorial.table(factorial.read()),
     }
 
 
@@ -261,6 +265,7 @@ def documents() -> dict[Path, str]:
         "docs/floors.svg": coloured(floors_picture.svg()),
         "docs/ladder.svg": ladder_picture(main),
         "docs/growth.svg": growth_picture(),
+        "docs/factorial.svg": coloured(factorial.figure(factorial.read()).svg),
         **{f"docs/{name}.svg": coloured(worked_examples.picture(name)) for name in worked_examples.EXAMPLES},
         "docs/attention.md": attention.page(),
         **{f"docs/{name}.svg": coloured(figure.svg) for name, figure in attention.pictures().items()},
