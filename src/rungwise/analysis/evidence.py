@@ -196,9 +196,9 @@ class Measured:
         rows = [sum((w * losses.nats[rung, s] for rung, w in weights.items()), 0.0) for s in seeds]
         return np.array(rows), losses.tokens
 
-    def by_index(self, rung: str, key: Literal["by_position", "by_length"]) -> Floats:
-        """(n,) a rung's test loss by place in the word, or by length, mean over runs, as far as all have it: the
-        longest test word is another one on each split."""
+    def by_index(self, rung: str, key: str) -> Floats:
+        """(n,) a rung's test loss by place in the word (by_position) or by length (by_length), mean over runs, as far
+        as all have it: the longest test word is another one on each split."""
         found = [r.detail[key] for r in self.by_rung.get(rung, []) if key in r.detail]
         n = min(map(len, found), default=0)
         return np.array([row[:n] for row in found], dtype=float).reshape(-1, n).mean(axis=0)

@@ -52,9 +52,9 @@ CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
         ModelConfig(
             *(13, 17, 2, 1, 19),
             family=family,
-            dropout=dropout,
-            norm=norm,
-            mlp=mlp,
+            dropout=0.2 if rich else 0.0,
+            norm="layernorm" if rich else "none",
+            mlp="gelu" if rich else "none",
             reach=4,
             final_norm=rich,
             projection=rich,
@@ -62,7 +62,7 @@ CASES = (  # sizes are mostly primes, some of them wider than a vector or a tile
             position="learned" if rich else "none",
         )
         for family in get_args(Family)[1:]
-        for rich, dropout, norm, mlp in ((False, 0.0, "none", "none"), (True, 0.2, "layernorm", "gelu"))
+        for rich in (False, True)
     ),
 )
 TRAIN = TrainConfig(grad_clip=0.5, weight_decay=0.1, beta1=0.8, beta2=0.95)
