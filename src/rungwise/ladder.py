@@ -307,7 +307,7 @@ for _name, _on, _title, _changes in (
 # fmt: on
 
 TRANSFORMERS = {name: rung for name, rung in RUNGS.items() if rung.model.family == "transformer"}
-"""The rungs that the page knows."""
+"""The rungs with attention."""
 FULL = "gelu"
 """The model that ablations take parts from."""
 LEAVE_ONE_OUT = {

@@ -24,7 +24,7 @@ from rungwise.data.batches import Tape
 from rungwise.data.words import load, read, split
 from rungwise.engine import native
 from rungwise.inference.score import score
-from rungwise.ladder import RUNGS, SELECTIONS
+from rungwise.ladder import RUNGS, SELECTIONS, Rung
 from rungwise.play.trainable import TRAINED
 from rungwise.training import run_dir
 from rungwise.util.files import read_json, read_lines
@@ -267,3 +267,28 @@ def test_an_experiment_of_ones_own_is_compared_in_pairs(page: Any) -> None:
         object.__setattr__(rung, "train", rung.train.replace(learning_rate=rate))
         expected = on_the_command_line(load("given-names"), "strict", rung, 40, 2)
         check(page, side, expected["losses"], seed=2)
+
+
+def test_an_experiment_sets_one_family_against_another(page: Any) -> None:
+    """And refuses, in one line, what the configuration refuses."""
+    page.fill("#train-steps", "20")
+    page.locator("#experiment summary").click()
+    page.select_option("#experiment-base", "baseline")
+    for family, layers, line in (("bow", "1", "has the width of the stream"), ("gru", "2", "Without a projection")):
+        page.select_option("#experiment-B-family", family)
+        page.fill("#experiment-B-n_layer", layers)
+        page.click("#experiment-go")
+        page.wait_for_selector(f"#train-note:has-text('{line}')")
+    page.fill("#experiment-B-n_layer", "1")
+    page.click("#experiment-go")
+    page.wait_for_selector(DONE)
+    rung = Rung("B", "B", "own", "baseline", {"family": "gru"}, "", "")
+    check(page, "B", on_the_command_line(load("given-names"), "strict", rung, 20, 0)["losses"])
+
+
+def test_a_group_of_rungs_is_chosen_at_once(page: Any) -> None:
+    page.locator("details.own").evaluate("details => { details.open = true; }")
+    group = page.get_by_role("button", name="all or none of family")
+    for chosen in (len(ARTICLE) + sum(rung.group == "family" for rung in TRAINED.values()), len(ARTICLE)):
+        group.click()
+        assert page.inner_text("#train-chosen") == f"Rungs: {chosen} chosen"

@@ -7,14 +7,14 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from scripts.page_losses import TOLERANCE, allowed
 
 from play_runs import made_up
-from rungwise.config import WordStart, get_protocol
+from rungwise.config import Family, WordStart, get_protocol
 from rungwise.data.batches import Tape
 from rungwise.data.words import WordList, load, split
 from rungwise.engine import native
@@ -24,6 +24,7 @@ from rungwise.experiment.baselines import count
 from rungwise.inference.sample import generate
 from rungwise.inference.score import score
 from rungwise.ladder import Rung
+from rungwise.model.transformer import Transformer
 from rungwise.play.trainable import TRAINED
 
 NODE = shutil.which("node")
@@ -65,6 +66,7 @@ def on_the_command_line(listed: WordList, protocol: str, rung: Rung, steps: int,
     firsts = None if start.end_fed else listed.first_counts(parts.train)
     engine = NativeEngine(model_config, config, Tape.of(listed, parts.train, rules), (seed,))
     losses: list[np.ndarray] = []
+    begun = dict(Transformer(model_config, seed).named_parameters())
 
     def words() -> list[str]:
         return [w.text for w in generate(models(engine, model_config, 1)[0], listed.vocabulary, 10, firsts, seed=seed)]
@@ -72,7 +74,7 @@ def on_the_command_line(listed: WordList, protocol: str, rung: Rung, steps: int,
     first = words()
     train(engine, config, lambda _, block: losses.append(block[:, 0]))
     test = score(models(engine, model_config, 1)[0], Tape.of(listed, parts.test, start)).loss
-    return {"losses": np.concatenate(losses), "first": first, "words": words(), "test": test}
+    return {"losses": np.concatenate(losses), "first": first, "words": words(), "test": test, "begun": begun}
 
 
 def compare(listed: WordList, protocol: str, rungs: list[Rung], steps: int, seed: int) -> float:
@@ -81,7 +83,11 @@ def compare(listed: WordList, protocol: str, rungs: list[Rung], steps: int, seed
     for rung, ours in zip(rungs, found["runs"], strict=True):
         expected = on_the_command_line(listed, protocol, rung, steps, seed)
         off = float(np.abs(np.array(ours["losses"]) - expected["losses"]).max())
-        most = allowed(rung.name)
+        most, begun = allowed(rung.name), expected["begun"]
+        assert ours["layout"] == [[name, list(p.shape)] for name, p in begun.items()], rung.name
+        weights = np.frombuffer(base64.b64decode(ours["weights"]), np.float32)
+        given = np.concatenate([p.detach().numpy().ravel() for p in begun.values()])
+        np.testing.assert_allclose(weights, given, rtol=0, atol=2e-6, err_msg=rung.name)
         assert off < most, rung.name
         assert abs(ours["test"] - expected["test"]) < most, rung.name
         assert ours["first"] == expected["first"], rung.name
@@ -91,8 +97,20 @@ def compare(listed: WordList, protocol: str, rungs: list[Rung], steps: int, seed
 
 
 @pytest.mark.parametrize("protocol", ["article", "strict"])
-def test_every_rung_trains_as_on_the_command_line(protocol: str) -> None:
-    compare(made_up(), protocol, list(TRAINED.values()), STEPS, seed=3)
+@pytest.mark.parametrize("family", get_args(Family))
+def test_every_rung_trains_as_on_the_command_line(family: str, protocol: str) -> None:
+    rungs = [rung for rung in TRAINED.values() if rung.model.family == family]
+    assert rungs
+    compare(made_up(), protocol, rungs, STEPS, seed=3)
+
+
+@pytest.mark.parametrize("family", get_args(Family))
+def test_a_family_trains_with_every_other_part(family: str) -> None:
+    """Parts that few rungs have: dropout, Muon, tied embeddings, heads narrower than the stream, a reach of its own."""
+    parts = dict(n_layer=2, position="learned", norm="rmsnorm", mlp="swiglu", final_norm=True, tie_embeddings=True)
+    narrow = {} if family in ("bow", "bigram") else dict(n_head=3, head_size=5)
+    changes = parts | narrow | dict(family=family, reach=3, dropout=0.1, optimizer="muon")
+    compare(made_up(), "strict", [Rung("own", "own", "own", "gelu", changes, "", "")], STEPS, seed=1)
 
 
 @pytest.mark.parametrize("protocol", ["article", "makemore", "strict"])

@@ -19,7 +19,7 @@ if (shown) {
 }
 for (const job of jobs) {
   const run = new Run(module, list, parts, protocol, job);
-  const told = { losses: [], first: run.words() };
+  const told = { losses: [], first: run.words(), layout: run.layout, weights: Buffer.from(run.engine.parameters().buffer).toString("base64") };
   const began = performance.now();
   while (run.step < job.steps) told.losses.push(...run.advance(job.steps - run.step));
   Object.assign(told, { ms: (performance.now() - began) / job.steps, words: run.words(), test: run.loss("test"), train: run.loss("train") });

@@ -5,11 +5,11 @@ import { summary } from "./curves.js";
 import { byId, el, minus, replace } from "./dom.js";
 import { paired } from "./results.js";
 import { fitted } from "./run.js";
-import { complete, countParameters, MLPS, NORMS, POSITIONS } from "./weights.js";
+import { complete, countParameters, KINDS, MLPS, NORMS, POSITIONS } from "./weights.js";
 
 /** Fields that can be changed: what they may be, with limits that keep a phone usable. */
 const FIELDS = {
-  n_layer: [1, 8], n_head: [1, 8], n_embd: [8, 128], mlp: MLPS, norm: NORMS, position: POSITIONS, dropout: [0, 0.9],
+  family: KINDS, n_layer: [1, 8], n_head: [1, 8], n_embd: [8, 128], mlp: MLPS, norm: NORMS, position: POSITIONS, dropout: [0, 0.9],
   learning_rate: [1e-5, 1], schedule: ["constant", "cosine"], weight_decay: [0, 1], grad_clip: [0, 10], batch_size: [1, 128],
 };
 const MOST_PARAMETERS = 1_000_000;
@@ -75,9 +75,15 @@ export function experimentRungs({ train: { ladder } }, list, steps) {
   });
 }
 
-function refuse(side, { n_embd, n_head, head_size, position, norm, final_norm }) {
+/** What ModelConfig refuses. */
+function refuse(side, { family, n_layer, n_embd, n_head, head_size, projection, residual, mlp, position, norm, final_norm }) {
   if (!Number.isInteger(head_size)) throw new Error(`n_embd of ${side} must be a multiple of n_head=${n_head}, but is ${n_embd}.`);
-  if (position === "rope" && head_size % 2) throw new Error(`RoPE rotates pairs: the head size of ${side} must be even, but is ${head_size}.`);
+  const wide = n_head * head_size;
+  if (wide !== n_embd && ["bow", "bigram"].includes(family)) throw new Error(`Family ${family} has the width of the stream: begin ${side} with a rung whose heads are together as wide as its n_embd.`);
+  if (wide !== n_embd && !projection && (residual || mlp !== "none" || n_layer > 1)) {
+    throw new Error(`Without a projection, the heads of ${side} must together be as wide as n_embd=${n_embd}, but are ${wide} wide, where an MLP or another block follows.`);
+  }
+  if (family === "transformer" && position === "rope" && head_size % 2) throw new Error(`RoPE rotates pairs: the head size of ${side} must be even, but is ${head_size}.`);
   if (final_norm && norm === "none") throw new Error(`The final norm of ${side} needs a norm: layernorm or rmsnorm.`);
 }
 

@@ -61,7 +61,7 @@ def build(data: dict[str, Any]) -> str:
 
 def _title(data: dict[str, Any]) -> str:
     if not data["rungs"]:
-        return "Climb the ladder: train transformers in this page"
+        return "Climb the ladder: train transformers and their rivals in this page"
     return f"Inside {'the ladder' if len(data['rungs']) > 1 else 'a model'} of {data['list']['name']}"
 
 
@@ -70,7 +70,8 @@ def _about(data: dict[str, Any]) -> str:
     n = len(data["rungs"])
     if not n:
         return (
-            "Paste a list of words, and train small transformers on it, from one attention head up, in this page alone."
+            "Paste a list of words, and train small transformers on it, from one attention head up, or their rivals, "
+            "in this page alone."
         )
     alike = all(rung["model"]["family"] == "transformer" for rung in data["rungs"])
     kind = "transformer" if alike else "model"

@@ -14,7 +14,7 @@ export function setUp(page, start) {
   byId("train-list").replaceChildren(...lists.map(([value, text]) => el("option", { value }, text)));
   byId("train-protocol").value = page.list.protocol;
   const groups = [...new Set(ladder.map(({ group }) => group))];
-  replace(byId("train-rungs"), groups.map((group) => el("fieldset", {}, el("legend", {}, group), ladder.filter((rung) => rung.group === group).map((rung) =>
+  replace(byId("train-rungs"), groups.map((group) => el("fieldset", {}, el("legend", {}, group, " ", all(group)), ladder.filter((rung) => rung.group === group).map((rung) =>
     el("label", { class: "choice" }, el("input", { type: "checkbox", name: "rung", value: rung.name, checked: group === "article", onchange: told }), ` ${rung.title}`)))));
   byId("train-form").addEventListener("submit", (event) => { event.preventDefault(); start(); });
   byId("train-list").addEventListener("change", told);
@@ -34,6 +34,17 @@ export function setUp(page, start) {
     take(file ? { file } : { text: event.dataTransfer.getData("text/plain") });
   });
   told();
+}
+
+/** Choose a group's rungs, or, where all are chosen, none of them. */
+function all(group) {
+  return el("button", { type: "button", "aria-label": `all or none of ${group}`, onclick({ target }) {
+    /** @type {HTMLInputElement[]} */
+    const boxes = [...target.closest("fieldset").querySelectorAll("input")];
+    const checked = boxes.some((box) => !box.checked);
+    for (const box of boxes) box.checked = checked;
+    told();
+  } }, "all");
 }
 
 /** A list of one's own; the last one that was given counts. */

@@ -9,7 +9,7 @@ from rungwise.config import get_protocol
 from rungwise.data import words
 from rungwise.data.tokens import CHARS
 from rungwise.data.words import WordList
-from rungwise.ladder import TRANSFORMERS
+from rungwise.ladder import RUNGS
 from rungwise.play import inside
 from rungwise.play.collect import changes, code, describe, settings
 
@@ -18,9 +18,7 @@ MOST_BYTES = 1 << 20
 EMPTY_PROTOCOL = "strict"
 """What a page without models begins with: it holds validation words out, which the curves show."""
 
-TRAINED = {
-    name: rung for name, rung in TRANSFORMERS.items() if rung.train.targets == "words" and not rung.train.teachers
-}
+TRAINED = {name: rung for name, rung in RUNGS.items() if rung.train.targets == "words" and not rung.train.teachers}
 """What a page can train: it has the words, and no teacher."""
 
 

@@ -1,17 +1,20 @@
 // A model's parameters: their names and shapes in the order of Transformer.named_parameters() (cost.shapes), how they
 // begin (transformer.initialise), and what the engine is told of the model (library.py).
 
+import { FAMILIES } from "./families.js";
 import { deriveSeed, Twister } from "./random.js";
 
 export const MLPS = ["none", "relu", "gelu", "swiglu"];
 export const NORMS = ["none", "layernorm", "rmsnorm"];
 export const POSITIONS = ["none", "learned", "rope"];
+export const KINDS = ["transformer", ...Object.keys(FAMILIES)];
 
 /**
  * ModelConfig; in the page's data with what follows from it.
  * @typedef {{ vocab_size: number, block_size: number, n_layer: number, n_head: number, n_embd: number, head_size: number | null,
  *   projection: boolean, residual: boolean, mlp: string, mlp_ratio: number, norm: string, final_norm: boolean, position: string,
- *   head_bias: boolean, tie_embeddings: boolean, dropout: number, attention_dropout?: number | null, mlp_hidden?: number }} Model
+ *   head_bias: boolean, tie_embeddings: boolean, dropout: number, attention_dropout?: number | null, family: string, reach: number,
+ *   mlp_hidden?: number }} Model
  * TrainConfig.
  * @typedef {{ steps: number, batch_size: number, learning_rate: number, schedule: string, warmup_steps: number,
  *   min_learning_rate: number, weight_decay: number, grad_clip: number, beta1: number, beta2: number, batching: string,
@@ -35,6 +38,14 @@ export function complete(model, list) {
 
 const size = (shape) => shape.reduce((a, b) => a * b, 1);
 
+/** The matrices, [name, outputs, inputs], by which a block mixes places (cost.mixing). A: width of what it writes. */
+function mixing({ family, reach, n_embd: d }, a) {
+  const gates = { rnn: 1, gru: 3, lstm: 4 }[family];
+  if (gates) return [["input", gates * a, d], ["hidden", gates * a, a]];
+  const one = { transformer: ["qkv", 3 * a, d], mlp: ["input", a, reach * d], conv: ["input", 2 * a, 2 * d], mingru: ["input", 2 * a, d] }[family];
+  return one ? [one] : [];
+}
+
 /**
  * @param {Model} config
  * @returns {Layout}
@@ -51,9 +62,12 @@ export function shapes(config) {
   const linear = (name, outputs, inputs) => found.push([`${name}.weight`, [outputs, inputs]], [`${name}.bias`, [outputs]]);
   if (config.position === "learned") found.push(["positions.weight", [config.block_size, d]]);
   for (let i = 0; i < config.n_layer; i++) {
-    norm(`blocks.${i}.attention.norm`);
-    found.push([`blocks.${i}.attention.f.qkv.weight`, [3 * a, d]]);
-    if (config.projection) linear(`blocks.${i}.attention.f.projection`, d, a);
+    if (config.family !== "bigram") norm(`blocks.${i}.attention.norm`);
+    for (const [name, outputs, inputs] of mixing(config, a)) {
+      linear(`blocks.${i}.attention.f.${name}`, outputs, inputs);
+      if (name === "qkv") found.pop(); // it has no bias
+    }
+    if (config.projection && config.family !== "bigram") linear(`blocks.${i}.attention.f.projection`, d, a);
     if (!m) continue;
     norm(`blocks.${i}.mlp.norm`);
     if (config.mlp === "swiglu") linear(`blocks.${i}.mlp.f.gate`, m, d);
@@ -98,6 +112,6 @@ export function shapeOf(config) {
     ...[config.projection, config.residual, config.final_norm, config.head_bias, config.tie_embeddings].map(Number),
     // to even at a half, in Python; no dropout of a rung is at a half
     ...[config.dropout, config.attention_dropout ?? config.dropout].map((p) => Math.round(p * 65536)),
-    0, 0, // the family, a transformer; the reach of another
+    KINDS.indexOf(config.family), config.reach,
   );
 }

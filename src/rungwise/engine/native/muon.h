@@ -92,7 +92,7 @@ public:
         for (const Tensor& t : parameters.tensors) {
             if (!t.matrices) continue;
             for (int i = 0; i < t.matrices; ++i) matrices_.push_back({&t, i});
-            const int rows = t.rows / t.matrices / t.sides(), columns = t.sides() * t.columns;
+            const int rows = t.rows / t.matrices / t.side, columns = t.side * t.columns;
             const int M = std::min(rows, columns), K = std::max(rows, columns);
             largest = std::max(largest, rows * std::max(t.ld, stride(columns))), tall = std::max(tall, K * stride(M));
             square = std::max(square, M * stride(M));
@@ -109,13 +109,13 @@ public:
     APART void update(Member& me, float clip, double learning_rate, double weight_decay) {
         me.each(int(matrices_.size()), [&](int task) {
             const Tensor& t = *matrices_[task].tensor;
-            const int rows = t.rows / t.matrices / t.sides(), real = t.real(rows), columns = t.sides() * t.columns;
+            const int rows = t.rows / t.matrices / t.side, real = t.real(rows), columns = t.side * t.columns;
             float* __restrict step = rooms_[me.place()].step;
             // Its parts lie one below the other; in `step`, side by side.
-            const long ld = stride(columns), wide = t.sides() > 1 ? t.columns : t.ld;
-            if (t.sides() > 1) std::fill_n(step, real * ld, 0.0f);
+            const long ld = stride(columns), wide = t.side > 1 ? t.columns : t.ld;
+            if (t.side > 1) std::fill_n(step, real * ld, 0.0f);
             auto each_part = [&](const auto& work) {
-                for (int i = 0; i < t.sides() * real; ++i) {
+                for (int i = 0; i < t.side * real; ++i) {
                     const int side = i / real, row = i % real;
                     const long at = t.at + ((side * t.matrices + matrices_[task].number) * rows + row) * t.ld;
                     work(at, step + row * ld + side * t.columns);

@@ -38,11 +38,6 @@ struct Mixing {
         if (family == Family::mingru) gates = 2, carried = 1;
     }
 };
-#if defined(__wasm__)
-constexpr bool EVERY_FAMILY = false;  // a page trains transformers
-#else
-constexpr bool EVERY_FAMILY = true;
-#endif
 
 struct Shape {  // as _shape in library.py; the enums in the order of config.py
     int32_t vocab_size, n_layer, n_head, n_embd, head_size, hidden;
@@ -54,8 +49,8 @@ struct Shape {  // as _shape in library.py; the enums in the order of config.py
     int32_t dropout, dropout_of_weights;  // in 1/65536, as in dropout.dropout_mask
     Family family = Family::transformer;
     int32_t reach = 1;  // of family mlp
-    bool attends() const { return !EVERY_FAMILY || family == Family::transformer; }
-    bool mixes() const { return !EVERY_FAMILY || family != Family::bigram; }  // there is a sublayer before the MLP's
+    bool attends() const { return family == Family::transformer; }
+    bool mixes() const { return family != Family::bigram; }  // there is a sublayer before the MLP's
     bool projects() const { return projection && mixes(); }
     int attention() const { return n_head * head_size; }
     bool rope() const { return position == Position::rope; }
@@ -76,8 +71,7 @@ struct Tensor {
     Matrix pairs = {}, transposed_pairs = {};   // in bf16 instead: pairs of its rows, and of its columns
     int matrices = 0;  // hidden matrices, one below the other, that Muon may step; 0: always AdamW
     bool empty() const { return rows == 0; }
-    int sides() const { return EVERY_FAMILY ? side : 1; }
-    int real(int padded_rows) const { return EVERY_FAMILY && group ? group : padded_rows; }
+    int real(int padded_rows) const { return group ? group : padded_rows; }
 };
 
 // All tensors of a kind in one padded array, so that the optimiser is one loop. Tensors are registered in the order
@@ -146,8 +140,7 @@ private:
             const long group = t.real(t.rows), all = t.group ? padded(group) : group, groups = t.rows / all / t.side;
             for (long i = 0; i < t.rows; ++i) {
                 const long side = i / all / groups, row = i / all % groups * group + i % all;
-                if (!EVERY_FAMILY) work(n, i * t.columns, t.at + i * t.ld, t.columns);
-                else if (i % all < group) work(n, (row * t.side + side) * t.columns, t.at + i * t.ld, t.columns);
+                if (i % all < group) work(n, (row * t.side + side) * t.columns, t.at + i * t.ld, t.columns);
             }
         }
     }
@@ -236,7 +229,6 @@ struct Batch {
           by_place_(shape.places > 0), by_level_(!shape.attends() && Mixing(shape.family, 1).carried) {
         for (auto* list : {&token, &position, &uses, &distinct, &which, &paths, &targets}) list->reserve(room.rows);
         prefix.reserve(room.rows), words.reserve(room.words);
-        if (!EVERY_FAMILY) return;
         for (auto* list : {&ends, &children, &to_, &old_}) list->reserve(room.rows + 1);
         old_prefix_.reserve(room.rows), levels.reserve(room.length + 2), next_.reserve(room.length + 2);
     }
@@ -261,7 +253,7 @@ struct Batch {
                 }
             }
             for (int t = first; t < now.length; ++t) {
-                if (EVERY_FAMILY) ends.push_back(int(paths.size()));
+                ends.push_back(int(paths.size()));
                 paths.push_back(rows());
                 add_row(now.inputs[t], t, t ? prefix[paths[path + t - 1]] : 0);
             }
@@ -269,8 +261,8 @@ struct Batch {
             words.push_back({path, now.length, first, weights, now.targets});
             weights += long(n_head_) * now.length * padded(now.length - first);
         }
-        if (EVERY_FAMILY && by_level_) sort_by_level();
-        else if (EVERY_FAMILY) levels = {0, rows()};
+        if (by_level_) sort_by_level();
+        else levels = {0, rows()};
     }
 
     // The row so many places before a row, in a tree: the node; -1: the word had not begun.
@@ -284,11 +276,11 @@ struct Batch {
         base = first;
         paths.assign(nodes, nodes + long(n) * T);
         for (int i = 0; i < n; ++i) {
-            if (EVERY_FAMILY) ends.push_back(i * T + T - 1);
+            ends.push_back(i * T + T - 1);
             add_row(tokens[i], T - 1, 0);
             words.push_back({i * T, T, T - 1, 0, nullptr});
         }
-        if (EVERY_FAMILY) levels = {0, n};
+        levels = {0, n};
     }
 
 private:
