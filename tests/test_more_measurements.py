@@ -39,7 +39,7 @@ def test_shapley_values_share_what_pairs_bring_and_sum_to_the_whole():
     assert factorial.interaction(losses, "MLP", "depth") == pytest.approx([0.04] * 3)
     whole = losses[frozenset()] - losses[frozenset(factorial.PARTS)]
     assert sum(factorial.shapley(losses, part) for part in factorial.PARTS) == pytest.approx(whole)
-    assert "mean of 3 splits" in factorial.table(losses) and "<svg" in factorial.figure(losses).svg
+    assert "mean over 3 splits" in factorial.table(losses) and "<svg" in factorial.figure(losses).svg
 
 
 def test_the_arms_are_a_ladder_from_one_head_to_the_full_model(tmp_path):

@@ -126,7 +126,7 @@ def test_every_field_of_a_model_is_thought_of():
     """A new field of ModelConfig changes what a model computes: homes must say what it must be, or pass it on."""
     passed_on = {
         *("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "head_size", "mlp_ratio", "tie_embeddings"),
-        "dropout",  # off where a model is used
+        *("dropout", "attention_dropout"),  # off where a model is used
         *("family", "reach"),  # of other families than the transformer, which are refused
     }
     for home in HOMES:

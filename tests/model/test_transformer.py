@@ -26,7 +26,8 @@ def test_shape_and_first_loss_near_that_of_guessing(rung):
     logits = model(tokens(31))
     assert logits.shape == (31, T, V)
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens(31)[:, 1:].flatten())
-    assert abs(loss.item() - math.log(V)) < 0.5
+    # without a norm, what makemore's models add to the stream is as wide as it comes
+    assert abs(loss.item() - math.log(V)) < (1.0 if rung.group == "makemore" else 0.5)
 
 
 @every_rung

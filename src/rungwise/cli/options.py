@@ -107,8 +107,9 @@ class TrainCommand:
 
     Without flags of the model or the training: a recipe for the list's size.
 
-    --budget 10m fits one into the time. Unset flags follow --config, then --rung,
-    then the article's final recipe.
+    --budget 10m fits one into the time.
+
+    Unset flags follow --config, then --rung, then the article's final recipe.
 
     Ctrl-C saves; `rungwise train --out DIR --resume` goes on.
 

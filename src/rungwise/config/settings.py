@@ -160,6 +160,7 @@ class Fields(TypedDict, total=False):
     head_bias: bool
     tie_embeddings: bool
     dropout: float
+    attention_dropout: float | None
     family: Family
     reach: int
     steps: int

@@ -8,6 +8,7 @@ from rungwise.experiment.ladder_file import of_climb
 from rungwise.experiment.results import RESULTS, SETTINGS
 from rungwise.ladder import RUNGS
 from rungwise.training.run_dir import CONFIG
+from rungwise.util import hints
 
 
 def latest(parent: Path = Path("runs")) -> Path:
@@ -35,7 +36,7 @@ def run_of(folder: Path) -> Path:
     if several := members(folder):
         raise UserError(
             f"{folder} holds {len(several)} runs, and their mean is not a single model: give one of them, or distil "
-            f"them into one model: rungwise train --ensemble {len(several)} --distill"
+            f"them into one model: {hints.command('train', '--ensemble', len(several), '--distill')}"
         )
     if not (folder / SETTINGS).exists():
         return folder
