@@ -96,6 +96,17 @@ WORDS_CAPTION = (
 )
 
 
+def words_of(results: Sequence[Result]) -> dict[str, Summary | float | None]:
+    """distinct, new and distance of the words that results tell of, over their runs, and their floor, a mean or None;
+    empty: none tells of any."""
+    judged = [r.detail["words"] for r in results if r.detail.get("words")]
+    if not judged:
+        return {}
+    floors = [words["floor"] for words in judged if words["floor"] is not None]
+    found = {name: summary([words[name] for words in judged]) for name in ("distinct", "new", "distance")}
+    return {**found, "floor": sum(floors) / len(floors) if floors else None}
+
+
 def word_rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[tuple[str, ...]]:
     """What the words of each rung are like, beside its loss; last, real held-out words. Empty: it is not known."""
     found, groups, floors = [], by_rung(results), []
