@@ -260,8 +260,9 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
 
 def _words(results: Sequence[Result], lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     """What the words are like: over a climb's runs, or as a single run tells; None: it is not known."""
-    if found := words_of(results):
-        return {name: _interval(x) if isinstance(x, Summary) else x for name, x in found.items()}
+    found, floor = words_of(results)
+    if found:
+        return {**{name: _interval(value) for name, value in found.items()}, "floor": floor}
     last = next((line for line in lines if "words_distance" in line), None)
     told = {name: last.get(f"words_{name}") for name in ("distinct", "new", "distance")} if last else {}
     one = {name: x if x is None else {"mean": x, "n": 1, "half": None} for name, x in told.items()}
