@@ -80,6 +80,22 @@ def test_rungs_stand_in_the_ladders_order_with_their_figures(data: dict) -> None
     assert data["rungs"][0]["published"] is None, "published figures stand beside the article's list only"
 
 
+def test_words_stand_beside_the_loss_over_all_runs_of_a_climb_and_for_a_run_alone(tmp_path: Path) -> None:
+    out = small_climb(tmp_path / "climb", made_up(60), "baseline")
+    found = find([out])
+    assert collect(found, None, "float16")["rungs"][0]["words"] is None, "results of version 0.1.0"
+    for i, result in enumerate(found[0].results):
+        words_ = {"n": 1000, "distinct": 0.8 + i / 10, "new": 0.5, "distance": 0.2, "floor": 0.05}
+        result.detail["words"] = words_
+    told = collect(found, None, "float16")["rungs"][0]["words"]
+    assert told["distinct"]["mean"] == pytest.approx(0.85) and told["distinct"]["half"] > 0
+    assert (told["new"]["mean"], told["distance"]["n"], told["floor"]) == (0.5, 2, 0.05)
+    line = {"step": 5, "words_n": 1000, "words_distinct": 0.7, "words_new": 0.9, "words_distance": 0.1}
+    (found[0].folder / run_dir.METRICS).write_text(json.dumps(line) + "\n")
+    alone = collect(find([found[0].folder]), None, "float16")["rungs"][0]["words"]
+    assert alone["distinct"] == {"mean": 0.7, "n": 1, "half": None} and alone["floor"] is None
+
+
 def test_rungs_link_to_their_chapters_where_there_are_some(climb: Path) -> None:
     shown = collect(find([climb]), None, "float16", "rungs/")["rungs"]
     assert [rung["chapter"] for rung in shown] == [f"rungs/{rung['name']}.html" for rung in shown]

@@ -222,6 +222,18 @@ def test_climb_shows_two_rungs_and_what_the_upper_adds(open_page: Any, climb: Pa
     assert page.locator(".names li").all_inner_texts() != before
 
 
+def test_climb_shows_what_words_are_like_beside_the_loss(open_page: Any, tmp_path: Path) -> None:
+    found = find([small_climb(tmp_path / "climb", made_up(60), "baseline,double-embd")])
+    for i, result in enumerate(found[0].results):
+        result.detail["words"] = {"n": 1000, "distinct": 0.8 + i / 10, "new": 0.5, "distance": 0.2, "floor": 0.05}
+    page = open_page(write_page(tmp_path, found, None), viewport={"width": 375, "height": 800}).page
+    facts = page.inner_text("#climb-panels dl >> nth=0")
+    assert "distinct words\n0." in facts and "new words\n0.500 ± 0.000" in facts
+    assert "3-grams apart (real words: 0.050)\n0.200 ± 0.000" in facts
+    assert "noise floor" in page.inner_text("#climb-said")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
 def test_predict_bars_are_probabilities(open_page: Any, climb: Path) -> None:
     page = open_page(climb).go("view=predict&rung=gelu&word=kael")
     cards = page.locator(".position")

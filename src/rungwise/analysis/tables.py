@@ -96,15 +96,27 @@ WORDS_CAPTION = (
 )
 
 
+def words_of(results: Sequence[Result]) -> tuple[dict[str, Summary], float | None]:
+    """distinct, new and distance of the words that results tell of, over their runs (empty: none tells of any), and the
+    mean of their floors."""
+    judged = [r.detail["words"] for r in results if r.detail.get("words")]
+    if not judged:
+        return {}, None
+    floors = [words["floor"] for words in judged if words["floor"] is not None]
+    found = {name: summary([words[name] for words in judged]) for name in ("distinct", "new", "distance")}
+    return found, sum(floors) / len(floors) if floors else None
+
+
 def word_rows(rungs: Sequence[Rung], results: Sequence[Result]) -> list[tuple[str, ...]]:
     """What the words of each rung are like, beside its loss; last, real held-out words. Empty: it is not known."""
-    found, groups, floors = [], by_rung(results), []
+    found, groups = [], by_rung(results)
     for rung in rungs:
-        judged = [(r.test_loss, r.detail["words"]) for r in groups.get(rung.name, []) if r.detail.get("words")]
+        judged = [r for r in groups.get(rung.name, []) if r.detail.get("words")]
         if judged:
-            cells = (show(summary([words[name] for _, words in judged])) for name in ("distinct", "new", "distance"))
-            found.append((rung.title, show(summary([loss for loss, _ in judged])), *cells))
-            floors += [words["floor"] for _, words in judged if words["floor"] is not None]
-    if floors:
-        found.append(("real held-out words", "", "", "", f"{sum(floors) / len(floors):.3f}"))
+            of, _ = words_of(judged)
+            cells = (show(of[name]) for name in ("distinct", "new", "distance"))
+            found.append((rung.title, show(summary(losses(judged))), *cells))
+    _, floor = words_of([r for rung in rungs for r in groups.get(rung.name, [])])
+    if floor is not None:
+        found.append(("real held-out words", "", "", "", f"{floor:.3f}"))
     return found

@@ -252,8 +252,8 @@ class JudgeCommand(OfNewList):
     protocol: str = "strict"
     """How LIST is divided into training and held-out words: as `rungwise train` with this protocol divides it."""
     valid: str | None = None
-    """A rule for words: regex:PATTERN (the whole word), python:MODULE.FUNCTION (of a word: true or false), or smiles
-    (molecules; adds the figures of MOSES; needs RDKit)."""
+    """A rule for words: regex:PATTERN (the whole word), python:MODULE.FUNCTION (imported, and run on every word of
+    LIST and SAMPLES: true or false), or smiles (molecules; adds the figures of MOSES; needs RDKit)."""
     seed: int = 0
     """Of what is drawn at random: words to compare, and the bootstrap."""
     out: Path | None = None

@@ -239,8 +239,9 @@ def load(source: str | ListConfig = "auto", tokens: Tokens | None = None) -> Wor
     download); `auto` is `names` if it can be had, else `given-names`; `-` is standard input; else a file's path.
     """
     how = ListConfig(source) if isinstance(source, str) else source
-    if how.condition is not None and how.data in ("auto", "names", "given-names"):
-        raise UserError(f"The list {how.data} has no columns: --condition needs a table.")
+    if (how.column is not None or how.condition is not None) and how.data in ("auto", "names", "given-names"):
+        flag = "--column" if how.condition is None else "--condition"
+        raise UserError(f"The list {how.data} has no columns: {flag} needs a table.")
     plain = how.replace(encoding="utf-8", column=None, condition=None)
     if how.data == "auto":
         try:

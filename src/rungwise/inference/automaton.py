@@ -1,5 +1,6 @@
 """What words should be like, as one deterministic automaton over a model's symbols. No torch here."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ DEAD = -1
 FAR = 1 << 30
 MOST_STEPS = 2_000_000
 """States times symbols: a few seconds."""
+NO_MORE = "It is of the whole word: leave out ^, $, \\b, look-behind and references to groups."
 NO_INTEREGULAR = "--pattern needs the package interegular: pip install interegular."
 
 
@@ -83,10 +85,14 @@ def pattern(regex: str) -> Part:
     except ImportError:
         raise UserError(NO_INTEREGULAR) from None
     try:
+        re.compile(regex)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"--pattern {regex!r} is not a regular expression: {error}.") from None
+    try:
         machine = interegular.parse_pattern(regex).to_fsm()
-    except Exception as error:  # what is no regular language (a back reference), or no expression
+    except Exception as error:  # what is no regular language (a back reference)
         first = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise UserError(f"--pattern {regex!r} cannot be made an automaton: {first}.") from None
+        raise UserError(f"--pattern {regex!r} cannot be made an automaton: {first}. {NO_MORE}") from None
     steps: dict[Any, dict[Any, Any]] = machine.map
     kinds = machine.alphabet
 

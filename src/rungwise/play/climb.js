@@ -61,16 +61,21 @@ function figures(app, rung) {
   if (rung.test_loss) found.push(["test loss", interval(rung.test_loss)]);
   if (app.single && app.list.ngram) found.push([`best n-gram baseline (${app.list.ngram.order}-gram)`, app.list.ngram.test_loss.toFixed(3)]);
   if (rung.step) found.push(["change from the rung below", interval(rung.step, true)]);
+  const { distinct, new: unseen, distance, floor } = rung.words ?? {};
+  if (distinct) found.push(["distinct words", interval(distinct)]);
+  if (unseen) found.push(["new words", interval(unseen)]);
+  if (distance) found.push([floor === null ? "3-grams apart" : `3-grams apart (real words: ${floor.toFixed(3)})`, interval(distance)]);
   if (rung.published !== null) found.push(["article reports", rung.published.toFixed(2)]);
   return found;
 }
 
 /** What the figures of the panels are. */
 function footnote(app, rung) {
-  if (!rung.test_loss) return "";
+  const words = rung.words ? "Of words drawn at temperature 1: the share of distinct ones, of ones that are not in the list, and how far their 3-grams are from those of training words (bits, 0: the same), beside the noise floor, that of as many real held-out words." : "";
+  if (!rung.test_loss) return words;
   const n = rung.test_loss.n;
   return `Losses are in nats a scored character, lower is better: the mean over ${n} seed${n > 1 ? "s \u00b1 95 % CI" : ""}.`
-    + (app.rungs.some(({ step }) => step) ? " The change from the rung below is paired by seed: where its interval holds 0, no difference was seen." : "");
+    + (app.rungs.some(({ step }) => step) ? " The change from the rung below is paired by seed: where its interval holds 0, no difference was seen." : "") + (words && ` ${words}`);
 }
 
 function names(app, rung) {

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rungwise.analysis.stats import Summary
-from rungwise.analysis.tables import rows
+from rungwise.analysis.tables import rows, words_of
 from rungwise.config import ListConfig, ModelConfig, Protocol, TrainConfig
 from rungwise.config.fields import FINITE, check
 from rungwise.data import words
@@ -247,6 +247,7 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "train_loss": _interval(row.train) if row else None,
         "test_loss": _interval(row.test) if row else final and {"mean": final, "n": 1, "half": None},
         "step": _interval(row.step) if row else None,
+        "words": _words([r for r in kept.results if r.rung == name] if row else [], lines),
         "published": rung.published.test if rung and rung.published and row and row.published else None,
         "weights": _weights(run, precision),
         "quantiles": _quantiles(run, ranked) if ranked else None,
@@ -255,6 +256,17 @@ def _rung(kept: Kept, shown: dict[str | None, Run], ranked: WordList | None, pre
         "kept": next((line["best_step"] for line in lines if "best_step" in line), None) or None,
         "snapshots": _snapshots(kept.folder / run_dir.SNAPSHOTS),
     }
+
+
+def _words(results: Sequence[Result], lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What the words are like: over a climb's runs, or as a single run tells; None: it is not known."""
+    found, floor = words_of(results)
+    if found:
+        return {**{name: _interval(value) for name, value in found.items()}, "floor": floor}
+    last = next((line for line in lines if "words_distance" in line), None)
+    told = {name: last.get(f"words_{name}") for name in ("distinct", "new", "distance")} if last else {}
+    one = {name: x if x is None else {"mean": x, "n": 1, "half": None} for name, x in told.items()}
+    return last and {**one, "floor": last.get("words_floor")}
 
 
 def _curve(lines: list[dict[str, Any]], name: str) -> list[list[float]]:
