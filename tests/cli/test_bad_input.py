@@ -130,6 +130,8 @@ BAD = [
     ("judge good.txt two.txt --condition region", "--condition names a column of a table: name the --column of the words, too."),
     ("judge good.txt two.txt --tokens one.txt", "good.txt: "),
     ("sample run-strict --pattern (", "--pattern '(' is not a regular expression: missing ), unterminated subpattern at position 0."),
+    ("sample run-strict --pattern a{99999}", "--pattern 'a{99999}' repeats more than 100 times: words are shorter."),
+    ("sample run-strict --pattern a{2,101}", "--pattern 'a{2,101}' repeats more than 100 times: words are shorter."),
     ("sample run-strict --pattern ^a", "--pattern '^a' cannot be made an automaton: "),
     ("sample run-strict --pattern [0-9]+", "No word fits: the model cannot write one that keeps all that is asked for."),
     ("data empty.txt --column name", "empty.txt has no column 'name'; choose from: ."),

@@ -14,6 +14,8 @@ DEAD = -1
 FAR = 1 << 30
 MOST_STEPS = 2_000_000
 """States times symbols: a few seconds."""
+MOST_REPEATS = 100
+"""In braces: a word is shorter, and an automaton has states for each."""
 NO_MORE = "It is of the whole word: leave out ^, $, \\b, look-behind and references to groups."
 NO_INTEREGULAR = "--pattern needs the package interegular: pip install interegular."
 
@@ -88,6 +90,8 @@ def pattern(regex: str) -> Part:
         re.compile(regex)
     except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"--pattern {regex!r} is not a regular expression: {error}.") from None
+    if any(int(n) > MOST_REPEATS for n in re.findall(r"(?<=[{,])\d+(?=[,\d]*\})", regex)):
+        raise UserError(f"--pattern {regex!r} repeats more than {MOST_REPEATS} times: words are shorter.")
     try:
         machine = interegular.parse_pattern(regex).to_fsm()
     except Exception as error:  # what is no regular language (a back reference)
