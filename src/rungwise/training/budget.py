@@ -3,9 +3,9 @@
 recipes.toml is a table: for lists up to a size, recipes from the richest on, of fields of ModelConfig and TrainConfig.
 `--budget 10m` times a step of each on this machine and takes the first of which at least `least` steps fit into the
 time, with as many as fit and `most` at most. Without a budget, the recipe that has a `default` is taken, with so many
-steps: the same on every machine. scripts/recipes.py measures what the table holds (docs/recipes.md); validation words
-choose, test words are not read. What a step costs, and passes without gradients in parts of it, is all that the law of
-time knows; teachers are trained side by side on the cores.
+steps: the same on every machine. The table holds estimates from few trials until scripts/recipes.py has measured them
+(docs/recipes.md); validation words choose, test words are not read. What a step costs, and passes without gradients in
+parts of it, is all that the law of time knows; teachers are trained side by side on the cores.
 """
 
 from __future__ import annotations
